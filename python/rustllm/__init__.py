@@ -1,0 +1,1 @@
+"""rustllm serves language models from GGUF files."""

@@ -1,0 +1,272 @@
+"""The native core. Everything per token happens behind these classes."""
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, final
+
+__version__: str
+
+class InvalidRequestError(ValueError):
+    """A request is outside what is allowed. `param` is the request field at fault."""
+
+    param: str
+
+class ContextExceededError(InvalidRequestError):
+    """The prompt does not fit the context of one sequence."""
+
+    n_prompt: int
+    n_ctx: int
+
+class QueueFullError(RuntimeError):
+    """The waiting queue is at its cap."""
+
+class ModelError(RuntimeError):
+    """A model file cannot be loaded; the message names file, field and value."""
+
+class EngineClosedError(RuntimeError):
+    """The engine is shut down."""
+
+@final
+class Tokenizer:
+    """A vocabulary with its algorithm. Thread-safe; encode and decode release the GIL."""
+
+    @staticmethod
+    def from_gguf(path: str | PathLike[str]) -> Tokenizer: ...
+    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]: ...
+    def decode(self, ids: Sequence[int], special: bool = False) -> str:
+        """Text of `ids`; bytes that are not UTF-8 become U+FFFD. ValueError on an id out of range."""
+
+    def token_bytes(self, token: int, special: bool = True) -> bytes: ...
+    def raw_text(self, token: int) -> str: ...
+    def is_eog(self, token: int) -> bool: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def bos(self) -> int | None: ...
+    @property
+    def eos(self) -> int | None: ...
+    @property
+    def eot(self) -> int | None: ...
+    @property
+    def adds_bos(self) -> bool: ...
+    @property
+    def adds_eos(self) -> bool: ...
+
+@final
+class SamplingParams:
+    """How one request is sampled. Every keyword is optional; names and defaults are
+    llama-server's. Raises InvalidRequestError naming the field, the value and what is allowed."""
+
+    def __init__(
+        self,
+        *,
+        n_predict: int = -1,
+        n: int = 1,
+        seed: int = 0xFFFFFFFF,
+        temperature: float = 0.8,
+        dynatemp_range: float = 0.0,
+        dynatemp_exponent: float = 1.0,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        min_p: float = 0.05,
+        top_n_sigma: float = -1.0,
+        xtc_probability: float = 0.0,
+        xtc_threshold: float = 0.1,
+        typical_p: float = 1.0,
+        adaptive_target: float = -1.0,
+        adaptive_decay: float = 0.9,
+        repeat_last_n: int = 64,
+        repeat_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        dry_multiplier: float = 0.0,
+        dry_base: float = 1.75,
+        dry_allowed_length: int = 2,
+        dry_penalty_last_n: int = -1,
+        dry_sequence_breakers: Sequence[str] = ("\n", ":", '"', "*"),
+        mirostat: int = 0,
+        mirostat_tau: float = 5.0,
+        mirostat_eta: float = 0.1,
+        logit_bias: Sequence[tuple[int, float]] = (),
+        ignore_eos: bool = False,
+        samplers: Sequence[str] | None = None,
+        n_probs: int = 0,
+        post_sampling_probs: bool = False,
+        min_keep: int = 0,
+        stop: Sequence[str] = (),
+        cache_prompt: bool = True,
+        n_keep: int = 0,
+        t_max_predict_ms: int = -1,
+        return_progress: bool = False,
+        id_slot: int = -1,
+    ) -> None: ...
+    def as_dict(self) -> dict[str, Any]:
+        """All fields by name, `samplers` as names, `logit_bias` as (token, bias) pairs."""
+
+@final
+class Grammar:
+    """A compiled grammar. Made by `Engine.compile_grammar`."""
+
+    @property
+    def ignored_keywords(self) -> list[str]:
+        """Places of schema keywords that are accepted but not enforced."""
+
+@final
+class TokenProb:
+    """A token with a log probability before sampling, or a probability after it."""
+
+    @property
+    def token(self) -> int: ...
+    @property
+    def bytes(self) -> bytes: ...
+    @property
+    def value(self) -> float: ...
+
+@final
+class Output:
+    """One event of one choice of a request."""
+
+    @property
+    def request_id(self) -> int: ...
+    @property
+    def index(self) -> int:
+        """The choice, 0 to n - 1."""
+
+    @property
+    def kind(self) -> str:
+        """`progress`, `token`, `done` or `error`. After `done` or `error` nothing follows for the
+        choice."""
+
+    @property
+    def text(self) -> str:
+        """`token`: the text that became complete (may be empty while a character or a stop string is
+        pending). `done`: what was held back and turned out to be text."""
+
+    @property
+    def tokens(self) -> list[int]: ...
+    @property
+    def probs(self) -> list[tuple[TokenProb, list[TokenProb]]]:
+        """For each token of `tokens`: itself and the `n_probs` most probable. Empty unless n_probs > 0."""
+
+    @property
+    def progress(self) -> tuple[int, int, int, float] | None:
+        """`progress`: prompt tokens in total, from the cache, processed so far; milliseconds."""
+
+    @property
+    def finish(self) -> Finish | None: ...
+    @property
+    def timings(self) -> Timings | None:
+        """Set on `token` and `done`."""
+
+    @property
+    def error(self) -> str | None: ...
+
+@final
+class Finish:
+    @property
+    def stop_type(self) -> str:
+        """`eos`, `word`, `limit` or `abort`."""
+
+    @property
+    def stopping_word(self) -> str: ...
+    @property
+    def truncated(self) -> bool: ...
+    @property
+    def has_new_line(self) -> bool: ...
+    @property
+    def tokens_cached(self) -> int:
+        """Tokens of prompt and answer in the cache at the end."""
+
+    @property
+    def id_slot(self) -> int: ...
+    @property
+    def seed(self) -> int:
+        """The seed that was used (a random one resolved)."""
+
+@final
+class Timings:
+    @property
+    def cache_n(self) -> int: ...
+    @property
+    def prompt_n(self) -> int:
+        """Prompt tokens computed (not taken from the cache)."""
+
+    @property
+    def prompt_ms(self) -> float: ...
+    @property
+    def predicted_n(self) -> int: ...
+    @property
+    def predicted_ms(self) -> float: ...
+
+@final
+class Engine:
+    """One model with its engine thread. All methods are thread-safe."""
+
+    @staticmethod
+    def load(
+        model: str | PathLike[str],
+        *,
+        n_ctx: int = 0,
+        n_parallel: int | None = None,
+        n_batch: int = 2048,
+        n_threads: int = 0,
+        cache_type_k: str = "f16",
+        cache_type_v: str = "f16",
+        max_queue: int = 512,
+        prefix_cache: bool = True,
+        progress: Callable[[float], bool] | None = None,
+    ) -> Engine:
+        """Loads a model and starts its thread. Raises ModelError, or ValueError for a setting."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def info(self) -> dict[str, Any]:
+        """architecture, n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_params, size."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The file's metadata, without arrays of more than 64 elements."""
+
+    @property
+    def n_ctx(self) -> int:
+        """Context tokens of one slot."""
+
+    @property
+    def n_slots(self) -> int: ...
+    def compile_grammar(self, kind: str, source: str, *, param: str, strict: bool = False) -> Grammar:
+        """`kind`: `gbnf`, `json_schema` (source is the schema's JSON) or `json_object` (source ignored).
+        Raises InvalidRequestError with `param` as its field. Releases the GIL."""
+
+    def submit(self, prompt: Sequence[int], params: SamplingParams, grammar: Grammar | None = None) -> int:
+        """Queues a request and returns its id. Its outputs arrive through `drain`, for each of the
+        `n` choices ending in `done` or `error`. Raises InvalidRequestError, ContextExceededError,
+        QueueFullError, EngineClosedError."""
+
+    def abort(self, request_id: int) -> None:
+        """Frees the request's sequences within one step; no further outputs. Unknown ids are ignored."""
+
+    def fileno(self) -> int:
+        """Readable while outputs are waiting. Only `drain` makes it unreadable."""
+
+    def drain(self) -> list[Output]:
+        """All waiting outputs, in order. Never blocks."""
+
+    def slots(self) -> list[dict[str, Any]]:
+        """One dict per slot: id, is_processing, request_id, n_prompt, n_decoded, n_ctx."""
+
+    def queue_length(self) -> int: ...
+    def is_alive(self) -> bool:
+        """False once the engine thread has ended."""
+
+    def score(self, tokens: Sequence[int], first: int) -> list[float]:
+        """Log probabilities of tokens[first:], each given all tokens before it, computed in one
+        independent sequence without prefix reuse. Blocks; releases the GIL."""
+
+    def logits(self, tokens: Sequence[int]) -> list[float]:
+        """Logits after the last of `tokens`, for tests and tools."""
+
+    def shutdown(self) -> None:
+        """Stops the thread; running requests end with `error`. Idempotent."""

@@ -1,0 +1,85 @@
+//! Settings of one engine, fixed for its lifetime.
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+
+/// Element type of the cached keys or values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheType {
+    F16,
+    F32,
+}
+
+impl CacheType {
+    /// Bytes of one element.
+    #[must_use]
+    pub fn size(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
+    /// Parses llama-server's name for the type (`f16`, `f32`).
+    pub fn from_name(field: &'static str, name: &str) -> Result<Self> {
+        match name {
+            "f16" => Ok(Self::F16),
+            "f32" => Ok(Self::F32),
+            other => Err(Error::Config { field, message: format!("{other:?} is not a cache type; allowed: f16, f32") }),
+        }
+    }
+}
+
+/// How a model is loaded and run. Defaults are llama-server's.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The GGUF file.
+    pub model: PathBuf,
+    /// Context tokens over all slots; 0 takes the model's own.
+    pub n_ctx: usize,
+    /// Slots. `None` means 4 slots that share `n_ctx`; `Some(n)` divides `n_ctx` by n.
+    pub n_parallel: Option<usize>,
+    /// Most tokens computed in one step for one sequence.
+    pub n_batch: usize,
+    /// Compute threads; 0 takes the number of cores.
+    pub n_threads: usize,
+    pub cache_type_k: CacheType,
+    pub cache_type_v: CacheType,
+    /// Requests that may wait for a slot.
+    pub max_queue: usize,
+    /// Whether finished sequences stay cached for later prompts.
+    pub prefix_cache: bool,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            model: PathBuf::new(),
+            n_ctx: 0,
+            n_parallel: None,
+            n_batch: 2048,
+            n_threads: 0,
+            cache_type_k: CacheType::F16,
+            cache_type_v: CacheType::F16,
+            max_queue: 512,
+            prefix_cache: true,
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Refuses settings out of range, naming the field, the value and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        let check = |ok: bool, field: &'static str, value: usize, allowed: &str| {
+            if ok { Ok(()) } else { Err(Error::Config { field, message: format!("{value} is out of range; allowed: {allowed}") }) }
+        };
+        check(self.n_batch >= 1 && self.n_batch <= 65_536, "n_batch", self.n_batch, "1 to 65536")?;
+        check(self.n_threads <= 1024, "n_threads", self.n_threads, "0 (all cores) to 1024")?;
+        check(self.max_queue <= 1_000_000, "max_queue", self.max_queue, "0 to 1000000")?;
+        if let Some(n) = self.n_parallel {
+            check((1..=1024).contains(&n), "n_parallel", n, "1 to 1024")?;
+        }
+        Ok(())
+    }
+}
