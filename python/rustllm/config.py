@@ -1,0 +1,117 @@
+"""The settings of one server, and how they come from a command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rustllm.flags.parse import Arguments, UsageError, parse
+from rustllm.flags.resolve import resolve
+
+__all__ = ["EMBEDDED_MODEL", "Arguments", "ServerSettings", "UsageError", "parse"]
+
+#: The story model that comes with the package.
+EMBEDDED_MODEL = Path(__file__).parent / "models" / "stories260K.gguf"
+
+#: From this verbosity on, answers carry a `__verbose` part, as llama-server's do.
+VERBOSE_ANSWERS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """What a server is told when it starts. Names and defaults are llama-server's."""
+
+    #: The model file; None is the embedded story model.
+    model: Path | None = None
+    #: Name that the API reports; None takes the file's name.
+    alias: str | None = None
+    hf_repo: str | None = None
+    hf_file: str | None = None
+    hf_token: str | None = field(default=None, repr=False)
+    offline: bool = False
+
+    #: Context tokens over all slots; 0 takes the model's own.
+    n_ctx: int = 0
+    #: None is automatic: four slots that share `n_ctx`. A number divides `n_ctx`.
+    n_parallel: int | None = None
+    n_batch: int = 2048
+    #: Compute threads; 0 takes the number of cores.
+    n_threads: int = 0
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    flash_attn: str = "auto"
+    #: Requests that may wait for a slot.
+    max_queue: int = 512
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_prefix: str = ""
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    #: Origins that browsers may call from, beside localhost; `*` is all.
+    cors_origins: tuple[str, ...] = ()
+    ssl_key_file: Path | None = None
+    ssl_cert_file: Path | None = None
+    #: Seconds without progress after which a connection is closed.
+    timeout: int = 3600
+    max_body_bytes: int = 64 * 1024 * 1024
+    #: Whether `/slots` answers.
+    slots: bool = True
+    #: Whether POST `/props` may change settings.
+    props: bool = False
+
+    #: A template's text or the name of a built-in one; None takes the model's own.
+    chat_template: str | None = None
+    chat_template_file: Path | None = None
+    jinja: bool = True
+    prefill_assistant: bool = True
+    #: Values handed to the template on each request.
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    #: Names of further template values that a request may set.
+    allowed_template_kwargs: tuple[str, ...] = ()
+    reasoning_format: str = "auto"
+    reasoning: str = "auto"
+    reasoning_budget: int = -1
+
+    #: Defaults of each request, by the names of `SamplingParams`.
+    sampling_defaults: dict[str, Any] = field(default_factory=dict)
+    #: Grammar of each request that names none: (`gbnf` or `json_schema`, its text).
+    grammar: tuple[str, str] | None = None
+    #: Refuse schemas with keywords that cannot be enforced.
+    strict_schema: bool = False
+
+    #: 0 nothing, 1 errors, 2 warnings, 3 one line per request, 4 and more for debugging.
+    verbosity: int = 3
+    log_file: Path | None = None
+    log_format: str = "text"
+
+    @classmethod
+    def from_arguments(cls, arguments: Arguments) -> ServerSettings:
+        """The settings that a command line asks for. Raises UsageError."""
+        return cls(**resolve(arguments.values))
+
+    @property
+    def model_path(self) -> Path:
+        """The file to load."""
+        return self.model or EMBEDDED_MODEL
+
+    @property
+    def verbose(self) -> bool:
+        """Whether answers carry a `__verbose` part."""
+        return self.verbosity >= VERBOSE_ANSWERS
+
+    @property
+    def n_predict(self) -> int:
+        """Tokens of an answer whose request sets no limit; -1 is unlimited."""
+        return int(self.sampling_defaults.get("n_predict", -1))
+
+    @property
+    def seed(self) -> int:
+        """Seed of requests that name none; 2^32 - 1 draws a random one."""
+        return int(self.sampling_defaults.get("seed", 0xFFFF_FFFF))
+
+    @property
+    def samplers(self) -> tuple[str, ...] | None:
+        """The order of the sampler chain; None is the usual one."""
+        names = self.sampling_defaults.get("samplers")
+        return None if names is None else tuple(names)
