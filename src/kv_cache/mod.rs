@@ -4,7 +4,7 @@
 mod blocks;
 mod store;
 
-pub use blocks::BlockPool;
+pub use blocks::{BlockId, BlockPool, Chain, Prefix};
 pub use store::KvStore;
 
 /// Tokens of one block.
