@@ -1,0 +1,332 @@
+//! What must hold of a JSON schema before it is compiled, and what of it will not be enforced.
+//!
+//! [`check`] walks the schema without recursion and names every fault by its JSON pointer. The
+//! caps are ours: llguidance accepts `minItems: 1e9` and recurses as deep as references go.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use llguidance::derivre::RegexBuilder;
+use serde_json::{Map, Value};
+
+use super::schema_finite;
+
+/// Schemas within a schema.
+pub const MAX_SCHEMAS: usize = 20_000;
+/// Longest path from the root through subschemas and references, each schema counted where it
+/// is met first. llguidance recurses along it.
+pub const MAX_DEPTH: usize = 256;
+/// Properties of one object.
+pub const MAX_PROPERTIES: usize = 2_000;
+/// Values of one `enum`, and subschemas of one `anyOf`.
+pub const MAX_CHOICES: usize = 5_000;
+/// `minItems`, `maxItems`, `minProperties` and `maxProperties`.
+pub const MAX_ITEMS: u64 = 10_000;
+/// `minLength` and `maxLength`.
+pub const MAX_LENGTH: u64 = 100_000;
+/// Bytes of one `pattern`.
+pub const MAX_PATTERN: usize = 2_000;
+/// Work for proving a pattern valid, in derivre's unit.
+const PATTERN_FUEL: u64 = 100_000;
+
+const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
+const FORMATS: [&str; 11] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "unknown"];
+/// Keywords of the standard that llguidance passes over.
+const UNENFORCED: [&str; 20] = [
+    "not", "if", "then", "else", "uniqueItems", "contains", "minContains", "maxContains", "propertyNames",
+    "dependencies", "dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties",
+    "$recursiveRef", "$recursiveAnchor", "$dynamicRef", "$dynamicAnchor", "contentSchema", "format",
+];
+
+/// What is wrong, and where in the schema.
+#[derive(Debug)]
+pub struct Fault {
+    pointer: String,
+    message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.pointer.is_empty() { "the root" } else { &self.pointer };
+        write!(f, "schema, at {place}: {}", self.message)
+    }
+}
+
+type Checked<T> = Result<T, Fault>;
+
+fn fault<T>(pointer: impl Into<String>, message: impl Into<String>) -> Checked<T> {
+    Err(Fault { pointer: pointer.into(), message: message.into() })
+}
+
+/// One schema within the schema.
+pub struct Node<'a> {
+    pub value: &'a Value,
+    pub pointer: String,
+    /// Subschemas and the target of `$ref`: the keyword and the node.
+    pub children: Vec<(&'a str, usize)>,
+}
+
+/// Refuses schemas that are wrong or too much; returns the pointers of the keywords that are
+/// accepted but not enforced, in the order of the walk.
+pub fn check(root: &Value) -> Checked<Vec<String>> {
+    let mut walk = Walk { root, nodes: Vec::new(), ids: HashMap::new(), ignored: Vec::new() };
+    walk.run()?;
+    if let Some(node) = schema_finite::first_endless(&walk.nodes) {
+        return fault(&walk.nodes[node].pointer, "nothing finite satisfies this schema: it only leads back to itself");
+    }
+    Ok(walk.ignored)
+}
+
+struct Walk<'a> {
+    root: &'a Value,
+    nodes: Vec<Node<'a>>,
+    ids: HashMap<String, usize>,
+    ignored: Vec<String>,
+}
+
+impl<'a> Walk<'a> {
+    /// Visits depth-first in the order in which llguidance recurses, so that the length of the
+    /// path is the depth of its recursion.
+    fn run(&mut self) -> Checked<()> {
+        self.node(String::new(), self.root)?;
+        self.visit(0)?;
+        let mut path: Vec<(usize, usize)> = vec![(0, 0)];
+        let mut visited = vec![true];
+        while let Some((node, next)) = path.last_mut() {
+            let Some(&(_, child)) = self.nodes[*node].children.get(*next) else {
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            visited.resize(self.nodes.len(), false);
+            if std::mem::replace(&mut visited[child], true) {
+                continue;
+            }
+            if path.len() >= MAX_DEPTH {
+                return fault(&self.nodes[child].pointer, format!("schemas and references are nested too deep; allowed: {MAX_DEPTH}"));
+            }
+            self.visit(child)?;
+            path.push((child, 0));
+        }
+        Ok(())
+    }
+
+    /// The node of the schema at `pointer`.
+    fn node(&mut self, pointer: String, value: &'a Value) -> Checked<usize> {
+        if let Some(&id) = self.ids.get(&pointer) {
+            return Ok(id);
+        }
+        if self.nodes.len() >= MAX_SCHEMAS {
+            return fault(pointer, format!("too many subschemas; allowed: {MAX_SCHEMAS}"));
+        }
+        let id = self.nodes.len();
+        self.ids.insert(pointer.clone(), id);
+        self.nodes.push(Node { value, pointer, children: Vec::new() });
+        Ok(id)
+    }
+
+    /// Checks the keywords of one schema and finds its children.
+    fn visit(&mut self, id: usize) -> Checked<()> {
+        let value = self.nodes[id].value;
+        let pointer = self.nodes[id].pointer.clone();
+        let schema = match value {
+            Value::Bool(_) => return Ok(()),
+            Value::Object(schema) => schema,
+            other => return fault(pointer, format!("a schema is an object or a boolean, not {}", shown(other))),
+        };
+        let mut children = Vec::new();
+        for (keyword, value) in schema {
+            let at = join(&pointer, keyword);
+            self.keyword(keyword, value, &at, &mut children)?;
+        }
+        self.count_keywords(schema, &pointer);
+        self.nodes[id].children = children;
+        Ok(())
+    }
+
+    fn keyword(&mut self, keyword: &'a str, value: &'a Value, at: &str, children: &mut Vec<(&'a str, usize)>) -> Checked<()> {
+        match keyword {
+            "type" => check_type(value, at),
+            "enum" => check_enum(value, at),
+            "const" => Ok(()),
+            "required" => check_required(value, at),
+            "minItems" | "maxItems" | "minProperties" | "maxProperties" => check_count(value, at, MAX_ITEMS),
+            "minLength" | "maxLength" => check_count(value, at, MAX_LENGTH),
+            "minimum" | "maximum" => check_number(value, at, false),
+            "exclusiveMinimum" | "exclusiveMaximum" => check_number(value, at, true),
+            "multipleOf" => match value.as_f64() {
+                Some(n) if n > 0.0 => Ok(()),
+                _ => fault(at, format!("expected a number above 0, not {}", shown(value))),
+            },
+            "pattern" => match value {
+                Value::String(pattern) => check_pattern(pattern, at),
+                other => fault(at, format!("expected a string, not {}", shown(other))),
+            },
+            "format" => match value {
+                Value::String(format) => {
+                    if !FORMATS.contains(&format.as_str()) {
+                        self.ignored.push(at.to_owned());
+                    }
+                    Ok(())
+                }
+                other => fault(at, format!("expected a string, not {}", shown(other))),
+            },
+            "items" if value.is_array() => self.list(keyword, value, at, children),
+            "items" | "additionalItems" | "additionalProperties" => self.child(keyword, value, at.to_owned(), children),
+            "prefixItems" | "anyOf" | "oneOf" | "allOf" => self.list(keyword, value, at, children),
+            "properties" | "patternProperties" => self.map(keyword, value, at, children),
+            "$ref" => self.reference(value, at, children),
+            _ => {
+                if UNENFORCED.contains(&keyword) {
+                    self.ignored.push(at.to_owned());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn child(&mut self, keyword: &'a str, value: &'a Value, at: String, children: &mut Vec<(&'a str, usize)>) -> Checked<()> {
+        let node = self.node(at, value)?;
+        children.push((keyword, node));
+        Ok(())
+    }
+
+    fn list(&mut self, keyword: &'a str, value: &'a Value, at: &str, children: &mut Vec<(&'a str, usize)>) -> Checked<()> {
+        let Value::Array(items) = value else {
+            return fault(at, format!("expected an array of schemas, not {}", shown(value)));
+        };
+        if items.len() > MAX_CHOICES || (items.is_empty() && keyword.ends_with("Of")) {
+            return fault(at, format!("{} schemas; allowed: 1 to {MAX_CHOICES}", items.len()));
+        }
+        for (i, item) in items.iter().enumerate() {
+            self.child(keyword, item, format!("{at}/{i}"), children)?;
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, keyword: &'a str, value: &'a Value, at: &str, children: &mut Vec<(&'a str, usize)>) -> Checked<()> {
+        let Value::Object(map) = value else {
+            return fault(at, format!("expected an object of schemas, not {}", shown(value)));
+        };
+        if map.len() > MAX_PROPERTIES {
+            return fault(at, format!("{} properties; allowed: {MAX_PROPERTIES}", map.len()));
+        }
+        for (name, item) in map {
+            if keyword == "patternProperties" {
+                check_pattern(name, &join(at, name))?;
+            }
+            self.child(keyword, item, join(at, name), children)?;
+        }
+        Ok(())
+    }
+
+    /// Follows a `$ref` within the document. There is no network here.
+    fn reference(&mut self, value: &'a Value, at: &str, children: &mut Vec<(&'a str, usize)>) -> Checked<()> {
+        let Value::String(reference) = value else {
+            return fault(at, format!("expected a string, not {}", shown(value)));
+        };
+        let pointer = match reference.strip_prefix('#') {
+            Some("" | "/") => "",
+            Some(pointer) if pointer.starts_with('/') => pointer,
+            _ => return fault(at, format!("{} is not within this schema; allowed: \"#\" and \"#/...\"", shown(value))),
+        };
+        // llguidance resolves segments as they are written.
+        if pointer.contains(['~', '%']) {
+            return fault(at, format!("{}: escapes in references are not supported", shown(value)));
+        }
+        let Some(target) = self.root.pointer(pointer) else {
+            return fault(at, format!("{} is not in this schema", shown(value)));
+        };
+        self.child("$ref", target, pointer.to_owned(), children)
+    }
+
+    /// llguidance counts properties only where all named ones are required.
+    fn count_keywords(&mut self, schema: &Map<String, Value>, pointer: &str) {
+        let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let optional = properties.is_some_and(|map| map.keys().any(|name| !required.contains(&name.as_str())));
+        for keyword in ["minProperties", "maxProperties"] {
+            if optional && schema.contains_key(keyword) {
+                self.ignored.push(join(pointer, keyword));
+            }
+        }
+    }
+}
+
+fn check_type(value: &Value, at: &str) -> Checked<()> {
+    let known = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
+    let ok = match value {
+        Value::Array(types) => !types.is_empty() && types.len() <= TYPES.len() && types.iter().all(known),
+        other => known(other),
+    };
+    if ok { Ok(()) } else { fault(at, format!("{} is no type; allowed: {}", shown(value), TYPES.join(", "))) }
+}
+
+fn check_enum(value: &Value, at: &str) -> Checked<()> {
+    match value {
+        Value::Array(values) if (1..=MAX_CHOICES).contains(&values.len()) => Ok(()),
+        Value::Array(values) => fault(at, format!("{} values; allowed: 1 to {MAX_CHOICES}", values.len())),
+        other => fault(at, format!("expected an array, not {}", shown(other))),
+    }
+}
+
+fn check_required(value: &Value, at: &str) -> Checked<()> {
+    match value {
+        Value::Array(names) if names.len() > MAX_PROPERTIES => fault(at, format!("{} names; allowed: {MAX_PROPERTIES}", names.len())),
+        Value::Array(names) if names.iter().all(Value::is_string) => Ok(()),
+        other => fault(at, format!("expected an array of strings, not {}", shown(other))),
+    }
+}
+
+fn check_count(value: &Value, at: &str, most: u64) -> Checked<()> {
+    match value.as_u64() {
+        Some(n) if n <= most => Ok(()),
+        _ => fault(at, format!("{} is out of range; allowed: integers from 0 to {most}", shown(value))),
+    }
+}
+
+fn check_number(value: &Value, at: &str, or_bool: bool) -> Checked<()> {
+    let ok = value.as_f64().is_some_and(f64::is_finite) || (or_bool && value.is_boolean());
+    if ok { Ok(()) } else { fault(at, format!("expected a number, not {}", shown(value))) }
+}
+
+fn check_pattern(pattern: &str, at: &str) -> Checked<()> {
+    if pattern.len() > MAX_PATTERN {
+        return fault(at, format!("a pattern of {} bytes; allowed: {MAX_PATTERN}", pattern.len()));
+    }
+    let mut builder = RegexBuilder::new();
+    let regex = builder.mk_regex_for_serach(&llguidance::regex_to_lark(pattern, "dw"));
+    match regex.and_then(|regex| builder.to_regex_limited(regex, PATTERN_FUEL)) {
+        Ok(mut regex) => {
+            if regex.always_empty() {
+                return fault(at, format!("nothing matches the pattern {}", shown(&pattern.into())));
+            }
+            Ok(())
+        }
+        Err(error) => {
+            let error = error.to_string();
+            let last = error.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            fault(at, format!("the pattern {} cannot be used: {last}", shown(&pattern.into())))
+        }
+    }
+}
+
+/// A JSON pointer one step longer.
+fn join(pointer: &str, key: &str) -> String {
+    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+/// A value for a message, cut to a readable length.
+fn shown(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    match value {
+        Value::Array(_) => "an array".into(),
+        Value::Object(_) => "an object".into(),
+        other => {
+            let text = other.to_string();
+            let cut: String = text.chars().take(LONGEST).collect();
+            if cut.len() < text.len() { format!("{cut}…") } else { cut }
+        }
+    }
+}
