@@ -51,7 +51,7 @@ impl Generation {
         grammar: Option<&Arc<CompiledGrammar>>,
         choice: usize,
         prompt: &[u32],
-        tokenizer: &Tokenizer,
+        tokenizer: &Arc<Tokenizer>,
         n_ctx: usize,
     ) -> Result<Self> {
         let mut sampler = Sampler::new(params, choice, tokenizer, n_ctx)?;
