@@ -119,7 +119,7 @@ fn bad_grammars_are_refused_with_their_place() {
         ("root ::= this is (not valid GBNF", "line 1, column 33: expected an element, '|', or ')' to close the '(' of line 1, column 18"),
         ("root ::= \"a\"\nfoo ::= \"b\" bar", "line 2, column 13: the rule \"bar\" is not defined"),
         ("root ::= root \"a\" | \"a\"", "\"root\" is left-recursive"),
-        ("root ::= a\na ::= b? a", "\"a\" is left-recursive"),
+        ("root ::= a\na ::= b? a\nb ::= \"b\"", "\"a\" is left-recursive"),
         ("root ::= x\nx ::= empty y\ny ::= \"\" x \"a\"\nempty ::= \"\" | \" \"", "is left-recursive"),
         ("root ::= (\"a\"? root)*", "\"root\" is left-recursive"),
         ("root ::= \"a\"{3,2}", "line 1, column 13: the repetition \"{3,2}\" ends below its start"),
@@ -176,7 +176,7 @@ fn ambiguous_grammars_are_bounded_work() {
         "root ::= (\"a\"? \"a\"? \"a\"?)*",
         "root ::= ((\"a\"*)*)*",
         "root ::= \"a\" root \"b\"? | \"a\" root \"c\"? | \"a\"",
-        "root ::= \"a\" root root | \"a\"",
+        "root ::= \"a\" root root | \"a\" | \"aa\"",
         "root ::= x x x x x x x x\nx ::= \"a\" x | \"a\" \"a\" x | \"\"",
     ] {
         let mut matcher = toy.matcher(&gbnf(grammar));
@@ -384,4 +384,182 @@ fn the_cache_is_bounded() {
     let spec = gbnf("root ::= \"same\"");
     let first = toy.compiler.compile(&spec, "grammar").unwrap();
     assert!(Arc::ptr_eq(&first, &toy.compiler.compile(&spec, "grammar").unwrap()));
+}
+
+/// The recorded requests with a grammar or a schema: all compile, and the recorded answers of
+/// GBNF grammars are accepted (schemas are compared by validity elsewhere: no text is recorded).
+#[test]
+fn recorded_requests_compile_and_their_answers_are_accepted() {
+    let toy = toy();
+    let mut counts = HashMap::new();
+    for line in include_str!("../../tests/data/grammar-requests.jsonl").lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        if let Some(text) = case["grammar"].as_str() {
+            let spec = gbnf(text);
+            let answer = case["text"].as_str().unwrap();
+            let (read, mut matcher) = toy.feed(&spec, answer);
+            assert_eq!(read, answer.len(), "{line}");
+            if case["finish"] == "eos" {
+                assert!(matcher.is_accepting(), "{line}");
+            }
+            *counts.entry("grammar").or_insert(0) += 1;
+        } else {
+            let grammar = toy.compiler.compile(&schema(&case["schema"]), "json_schema").unwrap();
+            assert!(grammar.ignored_keywords().is_empty());
+            *counts.entry("schema").or_insert(0) += 1;
+        }
+    }
+    assert!(counts["grammar"] >= 5 && counts["schema"] >= 5, "{counts:?}");
+}
+
+/// A checker of answers for the keywords that the schemas below use.
+fn valid(schema: &Value, value: &Value, root: &Value) -> bool {
+    let Value::Object(keywords) = schema else { return schema.as_bool().unwrap_or(false) };
+    let each = |list: &Value| list.as_array().unwrap().iter().map(|s| valid(s, value, root)).collect::<Vec<_>>();
+    keywords.iter().all(|(keyword, wanted)| match keyword.as_str() {
+        "$ref" => valid(root.pointer(&wanted.as_str().unwrap()[1..]).unwrap(), value, root),
+        "const" => value == wanted,
+        "enum" => wanted.as_array().unwrap().contains(value),
+        "anyOf" | "oneOf" => each(wanted).contains(&true),
+        "allOf" => !each(wanted).contains(&false),
+        "type" => match wanted.as_str().unwrap() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.as_f64().is_some_and(|n| n.fract() == 0.0),
+            "number" => value.is_number(),
+            _ => value.is_null(),
+        },
+        "items" => value.as_array().is_none_or(|items| items.iter().all(|item| valid(wanted, item, root))),
+        "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= wanted.as_u64().unwrap()),
+        "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= wanted.as_u64().unwrap()),
+        "minLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 >= wanted.as_u64().unwrap()),
+        "maxLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 <= wanted.as_u64().unwrap()),
+        "minimum" => value.as_f64().is_none_or(|n| n >= wanted.as_f64().unwrap()),
+        "maximum" => value.as_f64().is_none_or(|n| n <= wanted.as_f64().unwrap()),
+        "required" => value.as_object().is_none_or(|map| wanted.as_array().unwrap().iter().all(|name| map.contains_key(name.as_str().unwrap()))),
+        "properties" => value.as_object().is_none_or(|map| map.iter().all(|(name, item)| wanted.get(name).is_none_or(|s| valid(s, item, root)))),
+        "additionalProperties" => {
+            let named = |name: &String| keywords.get("properties").is_some_and(|map| map.get(name).is_some());
+            value.as_object().is_none_or(|map| map.iter().all(|(name, item)| named(name) || valid(wanted, item, root)))
+        }
+        _ => true,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn walks_through_schemas_end_in_valid_answers(choices in prop::collection::vec(any::<usize>(), 400)) {
+        let toy = toy();
+        let schemas = [
+            json!({"type": "boolean"}),
+            json!({"enum": ["red", 1, null, [true], {"a": "b"}]}),
+            json!({"type": "array", "items": {"type": "integer", "minimum": -3, "maximum": 120}, "minItems": 1, "maxItems": 3}),
+            json!({"type": "string", "minLength": 2, "maxLength": 8}),
+            json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 4}, "age": {"type": "integer"}}, "required": ["name", "age"], "additionalProperties": false}),
+            json!({"oneOf": [{"type": "null"}, {"$ref": "#/$defs/n"}], "$defs": {"n": {"type": "object", "properties": {"n": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "boolean"}]}}, "required": ["n"], "additionalProperties": false}}}),
+            json!({"type": "object", "properties": {"a": {"allOf": [{"type": "number", "minimum": 0}, {"maximum": 1}]}}, "additionalProperties": {"type": "boolean"}, "required": ["a"]}),
+        ];
+        let mut ended = 0;
+        for value in &schemas {
+            let Some(text) = toy.walk(&schema(value), |step, n| choices[step] % n) else { continue };
+            let answer: Value = serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", String::from_utf8_lossy(&text)));
+            prop_assert!(valid(value, &answer, value), "{value}: {answer}");
+            ended += 1;
+        }
+        prop_assert!(ended >= 4);
+    }
+}
+
+/// The slow way: all places where `rule` can end in `text` when it starts at `at`.
+fn ends(grammar: &gbnf::Grammar, rule: usize, text: &[u32], at: usize) -> Vec<usize> {
+    let mut all = Vec::new();
+    for sequence in &grammar.rules[rule].alternatives {
+        let mut here = vec![at];
+        for element in sequence {
+            here = repeated(grammar, element, text, here);
+        }
+        all.extend(here);
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn repeated(grammar: &gbnf::Grammar, element: &gbnf::Element, text: &[u32], from: Vec<usize>) -> Vec<usize> {
+    let once = |at: usize| match &element.atom {
+        gbnf::Atom::Chars(set) => text.get(at).filter(|&&c| set.contains(c)).map(|_| at + 1).into_iter().collect(),
+        gbnf::Atom::Token { .. } => Vec::new(),
+        gbnf::Atom::Rule(rule) => ends(grammar, *rule, text, at),
+    };
+    let mut current: std::collections::BTreeSet<usize> = from.into_iter().collect();
+    let mut all: std::collections::BTreeSet<usize> = if element.min == 0 { current.clone() } else { Default::default() };
+    // More turns than characters add nothing: a turn that reads nothing changes nothing.
+    let most = element.max.unwrap_or(u32::MAX).min(element.min + text.len() as u32 + 1);
+    for turn in 1..=most {
+        current = current.iter().flat_map(|&at| once(at)).collect();
+        if turn >= element.min {
+            all.extend(&current);
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// Random expressions over a, b, é and the rules x and y.
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("\"a\"".to_owned()), Just("\"b\"".to_owned()), Just("\"ab\"".to_owned()), Just("\"\"".to_owned()), Just("[^a]".to_owned()),
+        Just("[ab]".to_owned()), Just("\"é\"".to_owned()), Just("x".to_owned()), Just("y".to_owned()), Just(".".to_owned()),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        let suffix = prop::sample::select(vec!["*", "+", "?", "{2}", "{1,}", "{0,2}", "{1,3}", "{2,3}"]);
+        prop_oneof![
+            (inner.clone(), suffix).prop_map(|(e, s)| format!("({e}){s}")),
+            prop::collection::vec(inner.clone(), 2..4).prop_map(|list| list.join(" ")),
+            prop::collection::vec(inner, 2..4).prop_map(|list| format!("({})", list.join(" | "))),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn the_automaton_agrees_with_the_slow_matcher(
+        root in expression(), x in expression(), y in expression(),
+        probes in prop::collection::vec("[abé]{0,6}", 12),
+    ) {
+        let toy = toy();
+        let source = format!("root ::= {root}\nx ::= {x}\ny ::= \"b\" {y} | \"a\"");
+        let parsed = gbnf::parse(&source, "grammar", toy.compiler.inner.vocabulary.as_ref());
+        prop_assume!(parsed.is_ok());
+        let grammar = parsed.unwrap();
+        for probe in &probes {
+            let text: Vec<u32> = probe.chars().map(u32::from).collect();
+            let expected = ends(&grammar, grammar.root, &text, 0).contains(&text.len());
+            let accepted = toy.accepts(&gbnf(&source), probe);
+            prop_assert_eq!(accepted, expected, "{}\n{:?}", source, probe);
+        }
+    }
+
+    #[test]
+    fn walks_through_grammars_end_where_the_slow_matcher_ends(
+        root in expression(), choices in prop::collection::vec(any::<usize>(), 400),
+    ) {
+        let toy = toy();
+        let source = format!("root ::= {root}\nx ::= \"a\" x? | \"é\"\ny ::= \"b\" root? \"a\"");
+        let spec = gbnf(&source);
+        // A walk that never may end, or that cannot begin, shows nothing.
+        prop_assume!(toy.compiler.compile(&spec, "grammar").is_ok());
+        let walked = toy.walk(&spec, |step, n| if step > 12 { n - 1 } else { choices[step] % n });
+        if let Some(text) = walked {
+            let text = String::from_utf8(text).expect("grammars match whole characters");
+            let grammar = gbnf::parse(&source, "grammar", toy.compiler.inner.vocabulary.as_ref()).unwrap();
+            let chars: Vec<u32> = text.chars().map(u32::from).collect();
+            prop_assert!(ends(&grammar, grammar.root, &chars, 0).contains(&chars.len()), "{}\n{:?}", source, text);
+        }
+    }
 }
