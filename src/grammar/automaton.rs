@@ -15,7 +15,7 @@ use std::sync::Arc;
 use toktrie::Recognizer;
 
 use super::program::{Program, RETURN, State, StateId};
-use super::utf8::{ByteStep, NodeId, START};
+use super::utf8::{ByteStep, NodeId, START, SetId, Utf8Table};
 use crate::tokenizer::TokenId;
 
 /// Places in one level. A grammar that needs more is ambiguous beyond use.
@@ -212,9 +212,50 @@ impl Automaton {
         read && self.overrun.is_none()
     }
 
+    /// Whether any text of up to `length` characters of [`PLAIN`](super::utf8::PLAIN)`[class]` can
+    /// come next. May say no where it can, never the other way.
+    pub fn takes_plain(&mut self, class: usize, length: usize) -> bool {
+        let depth = self.levels.len();
+        let program = Arc::clone(&self.program);
+        let taken = (0..length).all(|_| {
+            self.push(|_, set, inside| match inside == START && program.utf8.covers(set, class) {
+                true => ByteStep::Done,
+                false => ByteStep::Dead,
+            })
+        });
+        self.pop_bytes(self.levels.len() - depth);
+        taken
+    }
+
     /// Pushes all of `bytes`, or as many as can be read; false for no bytes at all.
     fn read(&mut self, bytes: &[u8]) -> bool {
         !bytes.is_empty() && bytes.iter().all(|&byte| self.try_push_byte(byte))
+    }
+
+    /// Adds the level that `step` leads to from the last one; false, and no level, for a dead end.
+    #[inline]
+    fn push(&mut self, step: impl Fn(&Utf8Table, SetId, NodeId) -> ByteStep) -> bool {
+        if self.overrun.is_some() {
+            return false;
+        }
+        let Some(before) = self.levels.last().copied() else { return false };
+        let level = self.open();
+        for i in before.places..level.places {
+            let place = self.places[i];
+            let State::Chars { set, next } = self.program.states[place.state as usize] else { continue };
+            self.work += 1;
+            match step(&self.program.utf8, set, place.inside) {
+                ByteStep::Dead => {}
+                ByteStep::Inside(inside) => self.wait(Place { inside, ..place }),
+                ByteStep::Done => self.scratch.todo.push((next, place.frame)),
+            }
+        }
+        self.close(level);
+        let alive = self.overrun.is_none() && (self.is_accepting() || !self.is_exhausted());
+        if !alive {
+            self.pop_bytes(1);
+        }
+        alive
     }
 
     fn current(&self) -> &[Place] {
@@ -388,27 +429,7 @@ impl Automaton {
 
 impl Recognizer for Automaton {
     fn try_push_byte(&mut self, byte: u8) -> bool {
-        if self.overrun.is_some() {
-            return false;
-        }
-        let Some(before) = self.levels.last().copied() else { return false };
-        let level = self.open();
-        for i in before.places..level.places {
-            let place = self.places[i];
-            let State::Chars { set, next } = self.program.states[place.state as usize] else { continue };
-            self.work += 1;
-            match self.program.utf8.step(set, place.inside, byte) {
-                ByteStep::Dead => {}
-                ByteStep::Inside(inside) => self.wait(Place { inside, ..place }),
-                ByteStep::Done => self.scratch.todo.push((next, place.frame)),
-            }
-        }
-        self.close(level);
-        let alive = self.overrun.is_none() && (self.is_accepting() || !self.is_exhausted());
-        if !alive {
-            self.pop_bytes(1);
-        }
-        alive
+        self.push(|utf8, set, inside| utf8.step(set, inside, byte))
     }
 
     fn pop_bytes(&mut self, num: usize) {

@@ -104,7 +104,11 @@ impl Matcher {
                 mask.allow_token(token);
             }
         }
-        self.vocabulary.trie().add_bias(automaton.as_mut(), &mut mask, &[]);
+        let slice = self.vocabulary.slices().iter().find(|slice| automaton.takes_plain(slice.class, slice.length));
+        if let Some(slice) = slice {
+            mask.or(&slice.mask);
+        }
+        slice.map_or(self.vocabulary.trie(), |slice| &slice.rest).add_bias(automaton.as_mut(), &mut mask, &[]);
         if let Some(reason) = automaton.overrun() {
             return Err(self.fault(reason));
         }

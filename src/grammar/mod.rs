@@ -7,7 +7,7 @@
 //!   [`Matcher::accept`] with what was sampled.
 //!
 //! GBNF goes from text to rules ([`gbnf`], [`check`]), to a machine ([`program`], [`utf8`]), to a
-//! running reader ([`automaton`]). Schemas are checked ([`schema_check`], [`schema_finite`]) and
+//! running reader ([`automaton`]). Schemas are checked ([`schema_check`], [`schema_finite`], [`schema_open`]) and
 //! compiled ([`schema`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
 //! the place.
 
@@ -19,6 +19,7 @@ mod automaton;
 mod schema;
 mod schema_check;
 mod schema_finite;
+mod schema_open;
 mod cache;
 mod mask;
 mod matcher;
@@ -118,7 +119,7 @@ impl Inner {
             GrammarSpec::JsonSchema { schema, strict } => schema::compile(self.factory()?, schema, *strict, param)?,
             GrammarSpec::JsonObject => schema::compile_object(self.factory()?, param)?,
         };
-        Ok(CompiledGrammar::new(Source::Schema(Mutex::new(schema.prototype)), schema.ignored, &self.vocabulary))
+        Ok(CompiledGrammar::new(Source::Schema(Box::new(Mutex::new(schema.prototype))), schema.ignored, &self.vocabulary))
     }
 
     fn compile_gbnf(&self, text: &str, param: &str) -> Result<CompiledGrammar> {
@@ -152,7 +153,7 @@ pub struct CompiledGrammar {
 /// A reader at the start of the text, to be cloned.
 enum Source {
     Gbnf(Automaton),
-    Schema(Mutex<llguidance::Matcher>),
+    Schema(Box<Mutex<llguidance::Matcher>>),
 }
 
 impl CompiledGrammar {

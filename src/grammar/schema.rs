@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use toktrie::InferenceCapabilities;
 
 use super::mask::Vocabulary;
-use super::schema_check;
+use super::schema_check::{self, Report};
 use crate::error::{Error, Result};
 
 /// Bytes of schema text.
@@ -66,10 +66,15 @@ pub fn compile(factory: &Arc<ParserFactory>, text: &str, strict: bool, param: &s
     if text.len() > MAX_TEXT {
         return Err(Error::invalid(param, format!("the schema has {} bytes; allowed: {MAX_TEXT}", text.len())));
     }
-    let schema: Value = serde_json::from_str(text).map_err(|e| Error::invalid(param, format!("the schema is not JSON: {e}")))?;
-    let ignored = schema_check::check(&schema).map_err(|fault| Error::invalid(param, fault.to_string()))?;
+    let mut schema: Value = serde_json::from_str(text).map_err(|e| Error::invalid(param, format!("the schema is not JSON: {e}")))?;
+    let Report { ignored, closable } = schema_check::check(&schema).map_err(|fault| Error::invalid(param, fault.to_string()))?;
     if let (true, Some(first)) = (strict, ignored.first()) {
         return Err(Error::invalid(param, format!("the keyword at {first} cannot be enforced, which strict asks for")));
+    }
+    for pointer in &closable {
+        if let Some(Value::Object(object)) = schema.pointer_mut(pointer) {
+            object.insert("additionalProperties".into(), Value::Bool(false));
+        }
     }
     build(factory, schema, ignored, param)
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use llguidance::derivre::RegexBuilder;
 use serde_json::{Map, Value};
 
-use super::schema_finite;
+use super::{schema_finite, schema_open};
 
 /// Schemas within a schema.
 pub const MAX_SCHEMAS: usize = 20_000;
@@ -67,15 +67,24 @@ pub struct Node<'a> {
     pub children: Vec<(&'a str, usize)>,
 }
 
-/// Refuses schemas that are wrong or too much; returns the pointers of the keywords that are
-/// accepted but not enforced, in the order of the walk.
-pub fn check(root: &Value) -> Checked<Vec<String>> {
+/// What [`check`] found out, as JSON pointers in the order of the walk.
+#[derive(Debug)]
+pub struct Report {
+    /// Keywords that are accepted but not enforced.
+    pub ignored: Vec<String>,
+    /// Objects that name their properties and say nothing of others.
+    pub closable: Vec<String>,
+}
+
+/// Refuses schemas that are wrong or too much.
+pub fn check(root: &Value) -> Checked<Report> {
     let mut walk = Walk { root, nodes: Vec::new(), ids: HashMap::new(), ignored: Vec::new() };
     walk.run()?;
     if let Some(node) = schema_finite::first_endless(&walk.nodes) {
         return fault(&walk.nodes[node].pointer, "nothing finite satisfies this schema: it only leads back to itself");
     }
-    Ok(walk.ignored)
+    let closable = schema_open::closable(&walk.nodes);
+    Ok(Report { ignored: walk.ignored, closable })
 }
 
 struct Walk<'a> {

@@ -375,6 +375,32 @@ fn unenforced_keywords_are_reported_or_refused() {
 }
 
 #[test]
+fn objects_that_name_their_properties_are_closed_where_that_is_safe() {
+    let toy = toy();
+    let named = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+    let extra = r#"{"a":1,"b":2}"#;
+    assert!(toy.accepts(&schema(&named), r#"{"a":1}"#) && !toy.accepts(&schema(&named), extra));
+    let open = [
+        json!({"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": true}),
+        json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a", "b"]}),
+        json!({"allOf": [named, {"type": "object", "properties": {"b": {"type": "integer"}}}]}),
+        json!({"type": "object", "properties": {"b": {"type": "integer"}}, "$ref": "#/$defs/n", "$defs": {"n": named}}),
+        json!({"type": "object"}),
+    ];
+    for value in &open {
+        assert!(toy.accepts(&schema(value), extra) || toy.accepts(&schema(value), r#"{"b":2,"a":1}"#), "{value}");
+    }
+}
+
+#[test]
+fn a_schema_cannot_set_options() {
+    let toy = toy();
+    let value = json!({"type": "array", "x-guidance": {"whitespace_flexible": true, "item_separator": ";", "lenient": false}});
+    assert!(toy.accepts(&schema(&value), "[1,2]") && !toy.accepts_prefix(&schema(&value), "[1;"));
+    assert!(!toy.accepts_prefix(&schema(&value), "[   "));
+}
+
+#[test]
 fn the_cache_is_bounded() {
     let toy = toy();
     for i in 0..10_000 {

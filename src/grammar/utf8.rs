@@ -48,8 +48,13 @@ impl CharSet {
         Self { ranges }
     }
 
+    /// Whether all of `ranges` is in the set.
+    fn covers(&self, ranges: &[(u32, u32)]) -> bool {
+        let within = |&(low, high): &(u32, u32)| self.ranges.iter().any(|r| r.0 <= low && high <= r.1);
+        ranges.iter().all(within)
+    }
+
     /// Whether `c` is in the set.
-    #[cfg(test)]
     pub fn contains(&self, c: u32) -> bool {
         self.ranges.iter().any(|&(low, high)| (low..=high).contains(&c))
     }
@@ -79,7 +84,17 @@ type Edge = (u8, u8, Option<NodeId>);
 struct Compiled {
     ascii: u128,
     leads: Vec<Edge>,
+    /// Which of [`PLAIN`] the set contains whole, a bit each.
+    covers: u8,
 }
+
+/// Characters that most text is made of: all but controls and JSON's specials, letters with the
+/// space, small letters. A grammar's place that takes them all needs no walk over the tokens made of them.
+pub const PLAIN: [&[(u32, u32)]; 3] = [
+    &[(0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), (0x80, 0xD7FF), (0xE000, MAX_CHAR)],
+    &[(0x20, 0x20), (0x41, 0x5A), (0x61, 0x7A)],
+    &[(0x61, 0x7A)],
+];
 
 /// All character sets of one grammar.
 #[derive(Default)]
@@ -88,6 +103,8 @@ pub struct Utf8Table {
     set_ids: HashMap<CharSet, SetId>,
     nodes: Vec<Vec<Edge>>,
     node_ids: HashMap<Vec<Edge>, NodeId>,
+    /// The nodes after which any 1, 2 or 3 continuation bytes do.
+    full: [Option<NodeId>; 3],
 }
 
 impl Utf8Table {
@@ -118,7 +135,8 @@ impl Utf8Table {
             }
         }
         let id = self.sets.len() as SetId;
-        self.sets.push(Compiled { ascii, leads });
+        let covers = PLAIN.iter().enumerate().map(|(i, plain)| u8::from(set.covers(plain)) << i).sum();
+        self.sets.push(Compiled { ascii, leads, covers });
         self.set_ids.insert(set.clone(), id);
         id
     }
@@ -129,6 +147,18 @@ impl Utf8Table {
         if ranges.is_empty() {
             return None;
         }
+        let whole = ranges == [(base, base + (1 << (6 * tail)) - 1)];
+        if let (true, Some(full)) = (whole, self.full[tail as usize - 1]) {
+            return Some(full);
+        }
+        let node = self.build_node(ranges, base, tail);
+        if whole {
+            self.full[tail as usize - 1] = Some(node);
+        }
+        Some(node)
+    }
+
+    fn build_node(&mut self, ranges: &[(u32, u32)], base: u32, tail: u32) -> NodeId {
         let width = 1u32 << (6 * (tail - 1));
         let mut edges = Vec::new();
         for i in 0..64u32 {
@@ -141,12 +171,18 @@ impl Utf8Table {
             push_edge(&mut edges, 0x80 | i as u8, target);
         }
         if let Some(&id) = self.node_ids.get(&edges) {
-            return Some(id);
+            return id;
         }
         let id = self.nodes.len() as NodeId;
         self.nodes.push(edges.clone());
         self.node_ids.insert(edges, id);
-        Some(id)
+        id
+    }
+
+    /// Whether `set` contains all of `PLAIN[class]`.
+    #[inline]
+    pub fn covers(&self, set: SetId, class: usize) -> bool {
+        self.sets[set as usize].covers >> class & 1 == 1
     }
 
     /// Follows `byte` from `place` in `set`.
