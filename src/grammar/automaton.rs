@@ -91,7 +91,10 @@ struct Seen<T> {
 
 impl<T> Default for Seen<T> {
     fn default() -> Self {
-        Self { list: Vec::new(), set: HashSet::new() }
+        Self {
+            list: Vec::new(),
+            set: HashSet::new(),
+        }
     }
 }
 
@@ -144,6 +147,13 @@ impl Automaton {
         automaton
     }
 
+    /// Memory that the program takes, roughly; automata share it.
+    pub fn program_bytes(&self) -> usize {
+        self.program.states.len() * size_of::<State>()
+            + self.program.utf8.bytes()
+            + self.program.starts.len() * 8
+    }
+
     /// Why reading was given up, where it was.
     pub fn overrun(&self) -> Option<&'static str> {
         self.overrun
@@ -166,10 +176,12 @@ impl Automaton {
 
     /// The tokens that may come next as tokens, not as text: ids, each allowed or the only one not.
     pub fn tokens(&self) -> impl Iterator<Item = (TokenId, bool)> + '_ {
-        self.current().iter().filter_map(|place| match self.program.states[place.state as usize] {
-            State::Token { id, negated, .. } => Some((id, negated)),
-            _ => None,
-        })
+        self.current()
+            .iter()
+            .filter_map(|place| match self.program.states[place.state as usize] {
+                State::Token { id, negated, .. } => Some((id, negated)),
+                _ => None,
+            })
     }
 
     /// Reads one token that stands for `bytes`; false, and no change, where it cannot come.
@@ -218,10 +230,12 @@ impl Automaton {
         let depth = self.levels.len();
         let program = Arc::clone(&self.program);
         let taken = (0..length).all(|_| {
-            self.push(|_, set, inside| match inside == START && program.utf8.covers(set, class) {
-                true => ByteStep::Done,
-                false => ByteStep::Dead,
-            })
+            self.push(
+                |_, set, inside| match inside == START && program.utf8.covers(set, class) {
+                    true => ByteStep::Done,
+                    false => ByteStep::Dead,
+                },
+            )
         });
         self.pop_bytes(self.levels.len() - depth);
         taken
@@ -238,11 +252,15 @@ impl Automaton {
         if self.overrun.is_some() {
             return false;
         }
-        let Some(before) = self.levels.last().copied() else { return false };
+        let Some(before) = self.levels.last().copied() else {
+            return false;
+        };
         let level = self.open();
         for i in before.places..level.places {
             let place = self.places[i];
-            let State::Chars { set, next } = self.program.states[place.state as usize] else { continue };
+            let State::Chars { set, next } = self.program.states[place.state as usize] else {
+                continue;
+            };
             self.work += 1;
             match step(&self.program.utf8, set, place.inside) {
                 ByteStep::Dead => {}
@@ -269,7 +287,9 @@ impl Automaton {
     fn after_token(&self, token: TokenId) -> Vec<(StateId, FrameId)> {
         let program = &self.program;
         let go_on = |place: &Place| match program.states[place.state as usize] {
-            State::Token { id, negated, next } if (id == token) != negated => Some((next, place.frame)),
+            State::Token { id, negated, next } if (id == token) != negated => {
+                Some((next, place.frame))
+            }
             _ => None,
         };
         self.current().iter().filter_map(go_on).collect()
@@ -281,7 +301,12 @@ impl Automaton {
         scratch.seen.clear();
         scratch.inside.clear();
         scratch.owners.clear();
-        Level { places: self.places.len(), frames: self.frames.len(), callers: self.callers.len(), accepting: false }
+        Level {
+            places: self.places.len(),
+            frames: self.frames.len(),
+            callers: self.callers.len(),
+            accepting: false,
+        }
     }
 
     fn close(&mut self, level: Level) {
@@ -297,7 +322,11 @@ impl Automaton {
                 continue;
             }
             match self.program.states[state as usize] {
-                State::Chars { .. } | State::Token { .. } => self.wait(Place { state, inside: START, frame }),
+                State::Chars { .. } | State::Token { .. } => self.wait(Place {
+                    state,
+                    inside: START,
+                    frame,
+                }),
                 State::Split(a, b) => self.scratch.todo.extend([(b, frame), (a, frame)]),
                 State::Call { rule, next } => self.call(rule, next, frame, &level),
                 State::Return => level.accepting |= self.return_from(frame, &level),
@@ -332,7 +361,9 @@ impl Automaton {
         // Frames are dropped from the end only, so a number in range that this level made is the
         // rule's own unless another rule took it; the rule is kept beside to tell.
         let known = self.scratch.called[rule as usize];
-        let callee = if known as usize >= level.frames && self.scratch.owners.get(known as usize - level.frames) == Some(&rule) {
+        let callee = if known as usize >= level.frames
+            && self.scratch.owners.get(known as usize - level.frames) == Some(&rule)
+        {
             known
         } else {
             self.frames.push(NO_CALLER);
@@ -342,7 +373,11 @@ impl Automaton {
             self.scratch.todo.push((start, callee));
             callee
         };
-        self.callers.push(Caller { next, frame, other: self.frames[callee as usize] });
+        self.callers.push(Caller {
+            next,
+            frame,
+            other: self.frames[callee as usize],
+        });
         self.frames[callee as usize] = self.callers.len() as u32 - 1;
     }
 
@@ -369,7 +404,9 @@ impl Automaton {
     /// numbered anew in the order in which the places meet them, so that equal situations look
     /// equal (see [`Automaton::signature`]).
     fn collapse_frames(&mut self) {
-        let Some(last) = self.levels.pop() else { return };
+        let Some(last) = self.levels.pop() else {
+            return;
+        };
         self.places.drain(..last.places);
         let mut renamed = vec![FrameId::MAX; self.frames.len()];
         renamed[ROOT as usize] = ROOT;
@@ -398,7 +435,11 @@ impl Automaton {
             let mut head = NO_CALLER;
             for Caller { next, frame, .. } in chain.into_iter().rev() {
                 let frame = rename(frame, &mut order);
-                callers.push(Caller { next, frame, other: head });
+                callers.push(Caller {
+                    next,
+                    frame,
+                    other: head,
+                });
                 head = callers.len() as u32 - 1;
             }
             frames.push(head);
@@ -406,7 +447,12 @@ impl Automaton {
         }
         self.frames = frames;
         self.callers = callers;
-        self.levels = vec![Level { places: 0, frames: self.frames.len(), callers: self.callers.len(), accepting: last.accepting }];
+        self.levels = vec![Level {
+            places: 0,
+            frames: self.frames.len(),
+            callers: self.callers.len(),
+            accepting: last.accepting,
+        }];
     }
 
     /// A description of the situation: equal ones allow the same tokens. None where it is long.
@@ -434,7 +480,9 @@ impl Recognizer for Automaton {
 
     fn pop_bytes(&mut self, num: usize) {
         for _ in 0..num {
-            let Some(level) = self.levels.pop() else { return };
+            let Some(level) = self.levels.pop() else {
+                return;
+            };
             self.places.truncate(level.places);
             self.frames.truncate(level.frames);
             self.callers.truncate(level.callers);

@@ -50,13 +50,16 @@ impl CharSet {
 
     /// Whether all of `ranges` is in the set.
     fn covers(&self, ranges: &[(u32, u32)]) -> bool {
-        let within = |&(low, high): &(u32, u32)| self.ranges.iter().any(|r| r.0 <= low && high <= r.1);
+        let within =
+            |&(low, high): &(u32, u32)| self.ranges.iter().any(|r| r.0 <= low && high <= r.1);
         ranges.iter().all(within)
     }
 
     /// Whether `c` is in the set.
     pub fn contains(&self, c: u32) -> bool {
-        self.ranges.iter().any(|&(low, high)| (low..=high).contains(&c))
+        self.ranges
+            .iter()
+            .any(|&(low, high)| (low..=high).contains(&c))
     }
 }
 
@@ -91,7 +94,13 @@ struct Compiled {
 /// Characters that most text is made of: all but controls and JSON's specials, letters with the
 /// space, small letters. A grammar's place that takes them all needs no walk over the tokens made of them.
 pub const PLAIN: [&[(u32, u32)]; 3] = [
-    &[(0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), (0x80, 0xD7FF), (0xE000, MAX_CHAR)],
+    &[
+        (0x20, 0x21),
+        (0x23, 0x5B),
+        (0x5D, 0x7E),
+        (0x80, 0xD7FF),
+        (0xE000, MAX_CHAR),
+    ],
     &[(0x20, 0x20), (0x41, 0x5A), (0x61, 0x7A)],
     &[(0x61, 0x7A)],
 ];
@@ -135,8 +144,16 @@ impl Utf8Table {
             }
         }
         let id = self.sets.len() as SetId;
-        let covers = PLAIN.iter().enumerate().map(|(i, plain)| u8::from(set.covers(plain)) << i).sum();
-        self.sets.push(Compiled { ascii, leads, covers });
+        let covers = PLAIN
+            .iter()
+            .enumerate()
+            .map(|(i, plain)| u8::from(set.covers(plain)) << i)
+            .sum();
+        self.sets.push(Compiled {
+            ascii,
+            leads,
+            covers,
+        });
         self.set_ids.insert(set.clone(), id);
         id
     }
@@ -167,7 +184,11 @@ impl Utf8Table {
             if part.is_empty() {
                 continue;
             }
-            let target = if tail == 1 { None } else { self.node(&part, low, tail - 1) };
+            let target = if tail == 1 {
+                None
+            } else {
+                self.node(&part, low, tail - 1)
+            };
             push_edge(&mut edges, 0x80 | i as u8, target);
         }
         if let Some(&id) = self.node_ids.get(&edges) {
@@ -177,6 +198,20 @@ impl Utf8Table {
         self.nodes.push(edges.clone());
         self.node_ids.insert(edges, id);
         id
+    }
+
+    /// Memory taken, roughly: the sets are kept as text and compiled, the nodes as list and key.
+    pub fn bytes(&self) -> usize {
+        let sets: usize = self
+            .set_ids
+            .keys()
+            .map(|set| 8 * set.ranges.len() + 512)
+            .sum();
+        sets + self
+            .nodes
+            .iter()
+            .map(|edges| 2 * size_of::<Edge>() * edges.len())
+            .sum::<usize>()
     }
 
     /// Whether `set` contains all of `PLAIN[class]`.
@@ -191,7 +226,11 @@ impl Utf8Table {
         let edges = if place == START {
             let set = &self.sets[set as usize];
             if byte < 0x80 {
-                return if set.ascii >> byte & 1 == 1 { ByteStep::Done } else { ByteStep::Dead };
+                return if set.ascii >> byte & 1 == 1 {
+                    ByteStep::Done
+                } else {
+                    ByteStep::Dead
+                };
             }
             &set.leads
         } else {
@@ -215,7 +254,11 @@ fn push_edge(edges: &mut Vec<Edge>, byte: u8, target: Option<NodeId>) {
 /// The part of sorted `ranges` within `low..=high`.
 fn clip(ranges: &[(u32, u32)], low: u32, high: u32) -> Vec<(u32, u32)> {
     let first = ranges.partition_point(|r| r.1 < low);
-    ranges[first..].iter().take_while(|r| r.0 <= high).map(|r| (r.0.max(low), r.1.min(high))).collect()
+    ranges[first..]
+        .iter()
+        .take_while(|r| r.0 <= high)
+        .map(|r| (r.0.max(low), r.1.min(high)))
+        .collect()
 }
 
 fn without_surrogates(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
@@ -267,7 +310,15 @@ mod tests {
     fn overlong_and_surrogate_bytes_match_nothing() {
         let mut table = Utf8Table::default();
         let any = table.add(&CharSet::new(vec![(0, MAX_CHAR)]));
-        for bytes in [&b"\xC0\x80"[..], b"\xE0\x80\x80", b"\xED\xA0\x80", b"\xF0\x80\x80\x80", b"\xF4\x90\x80\x80", b"\x80", b"\xFF"] {
+        for bytes in [
+            &b"\xC0\x80"[..],
+            b"\xE0\x80\x80",
+            b"\xED\xA0\x80",
+            b"\xF0\x80\x80\x80",
+            b"\xF4\x90\x80\x80",
+            b"\x80",
+            b"\xFF",
+        ] {
             assert!(!matches(&table, any, bytes), "{bytes:x?}");
         }
     }
