@@ -157,7 +157,7 @@ impl Inner {
                 format!("the grammar cannot be started: {reason}"),
             )),
             None => Ok(CompiledGrammar::new(
-                Source::Gbnf(automaton),
+                Source::Gbnf(Box::new(automaton)),
                 Vec::new(),
                 &self.vocabulary,
             )),
@@ -183,7 +183,7 @@ pub struct CompiledGrammar {
 
 /// A reader at the start of the text, to be cloned.
 enum Source {
-    Gbnf(Automaton),
+    Gbnf(Box<Automaton>),
     Schema(Box<Mutex<llguidance::Matcher>>),
 }
 
@@ -210,7 +210,7 @@ impl CompiledGrammar {
     /// A fresh matcher at the start.
     pub fn matcher(self: &Arc<Self>) -> Result<Matcher> {
         let kind = match &self.source {
-            Source::Gbnf(automaton) => Kind::Gbnf(Box::new(automaton.clone())),
+            Source::Gbnf(automaton) => Kind::Gbnf(automaton.clone()),
             // A deep copy: what one request makes of the lexer's states is not the others' limit.
             Source::Schema(prototype) => Kind::Schema(Box::new(
                 prototype
