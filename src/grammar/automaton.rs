@@ -15,7 +15,7 @@ use std::sync::Arc;
 use toktrie::Recognizer;
 
 use super::program::{Program, RETURN, State, StateId};
-use super::utf8::{ByteStep, NodeId, START};
+use super::utf8::{ByteStep, NodeId, START, SetId, Utf8Table};
 use crate::tokenizer::TokenId;
 
 /// Places in one level. A grammar that needs more is ambiguous beyond use.
@@ -91,7 +91,10 @@ struct Seen<T> {
 
 impl<T> Default for Seen<T> {
     fn default() -> Self {
-        Self { list: Vec::new(), set: HashSet::new() }
+        Self {
+            list: Vec::new(),
+            set: HashSet::new(),
+        }
     }
 }
 
@@ -144,6 +147,13 @@ impl Automaton {
         automaton
     }
 
+    /// Memory that the program takes, roughly; automata share it.
+    pub fn program_bytes(&self) -> usize {
+        self.program.states.len() * size_of::<State>()
+            + self.program.utf8.bytes()
+            + self.program.starts.len() * 8
+    }
+
     /// Why reading was given up, where it was.
     pub fn overrun(&self) -> Option<&'static str> {
         self.overrun
@@ -166,10 +176,12 @@ impl Automaton {
 
     /// The tokens that may come next as tokens, not as text: ids, each allowed or the only one not.
     pub fn tokens(&self) -> impl Iterator<Item = (TokenId, bool)> + '_ {
-        self.current().iter().filter_map(|place| match self.program.states[place.state as usize] {
-            State::Token { id, negated, .. } => Some((id, negated)),
-            _ => None,
-        })
+        self.current()
+            .iter()
+            .filter_map(|place| match self.program.states[place.state as usize] {
+                State::Token { id, negated, .. } => Some((id, negated)),
+                _ => None,
+            })
     }
 
     /// Reads one token that stands for `bytes`; false, and no change, where it cannot come.
@@ -212,9 +224,56 @@ impl Automaton {
         read && self.overrun.is_none()
     }
 
+    /// Whether any text of up to `length` characters of [`PLAIN`](super::utf8::PLAIN)`[class]` can
+    /// come next. May say no where it can, never the other way.
+    pub fn takes_plain(&mut self, class: usize, length: usize) -> bool {
+        let depth = self.levels.len();
+        let program = Arc::clone(&self.program);
+        let taken = (0..length).all(|_| {
+            self.push(
+                |_, set, inside| match inside == START && program.utf8.covers(set, class) {
+                    true => ByteStep::Done,
+                    false => ByteStep::Dead,
+                },
+            )
+        });
+        self.pop_bytes(self.levels.len() - depth);
+        taken
+    }
+
     /// Pushes all of `bytes`, or as many as can be read; false for no bytes at all.
     fn read(&mut self, bytes: &[u8]) -> bool {
         !bytes.is_empty() && bytes.iter().all(|&byte| self.try_push_byte(byte))
+    }
+
+    /// Adds the level that `step` leads to from the last one; false, and no level, for a dead end.
+    #[inline]
+    fn push(&mut self, step: impl Fn(&Utf8Table, SetId, NodeId) -> ByteStep) -> bool {
+        if self.overrun.is_some() {
+            return false;
+        }
+        let Some(before) = self.levels.last().copied() else {
+            return false;
+        };
+        let level = self.open();
+        for i in before.places..level.places {
+            let place = self.places[i];
+            let State::Chars { set, next } = self.program.states[place.state as usize] else {
+                continue;
+            };
+            self.work += 1;
+            match step(&self.program.utf8, set, place.inside) {
+                ByteStep::Dead => {}
+                ByteStep::Inside(inside) => self.wait(Place { inside, ..place }),
+                ByteStep::Done => self.scratch.todo.push((next, place.frame)),
+            }
+        }
+        self.close(level);
+        let alive = self.overrun.is_none() && (self.is_accepting() || !self.is_exhausted());
+        if !alive {
+            self.pop_bytes(1);
+        }
+        alive
     }
 
     fn current(&self) -> &[Place] {
@@ -228,7 +287,9 @@ impl Automaton {
     fn after_token(&self, token: TokenId) -> Vec<(StateId, FrameId)> {
         let program = &self.program;
         let go_on = |place: &Place| match program.states[place.state as usize] {
-            State::Token { id, negated, next } if (id == token) != negated => Some((next, place.frame)),
+            State::Token { id, negated, next } if (id == token) != negated => {
+                Some((next, place.frame))
+            }
             _ => None,
         };
         self.current().iter().filter_map(go_on).collect()
@@ -240,7 +301,12 @@ impl Automaton {
         scratch.seen.clear();
         scratch.inside.clear();
         scratch.owners.clear();
-        Level { places: self.places.len(), frames: self.frames.len(), callers: self.callers.len(), accepting: false }
+        Level {
+            places: self.places.len(),
+            frames: self.frames.len(),
+            callers: self.callers.len(),
+            accepting: false,
+        }
     }
 
     fn close(&mut self, level: Level) {
@@ -256,7 +322,11 @@ impl Automaton {
                 continue;
             }
             match self.program.states[state as usize] {
-                State::Chars { .. } | State::Token { .. } => self.wait(Place { state, inside: START, frame }),
+                State::Chars { .. } | State::Token { .. } => self.wait(Place {
+                    state,
+                    inside: START,
+                    frame,
+                }),
                 State::Split(a, b) => self.scratch.todo.extend([(b, frame), (a, frame)]),
                 State::Call { rule, next } => self.call(rule, next, frame, &level),
                 State::Return => level.accepting |= self.return_from(frame, &level),
@@ -291,7 +361,9 @@ impl Automaton {
         // Frames are dropped from the end only, so a number in range that this level made is the
         // rule's own unless another rule took it; the rule is kept beside to tell.
         let known = self.scratch.called[rule as usize];
-        let callee = if known as usize >= level.frames && self.scratch.owners.get(known as usize - level.frames) == Some(&rule) {
+        let callee = if known as usize >= level.frames
+            && self.scratch.owners.get(known as usize - level.frames) == Some(&rule)
+        {
             known
         } else {
             self.frames.push(NO_CALLER);
@@ -301,7 +373,11 @@ impl Automaton {
             self.scratch.todo.push((start, callee));
             callee
         };
-        self.callers.push(Caller { next, frame, other: self.frames[callee as usize] });
+        self.callers.push(Caller {
+            next,
+            frame,
+            other: self.frames[callee as usize],
+        });
         self.frames[callee as usize] = self.callers.len() as u32 - 1;
     }
 
@@ -328,7 +404,9 @@ impl Automaton {
     /// numbered anew in the order in which the places meet them, so that equal situations look
     /// equal (see [`Automaton::signature`]).
     fn collapse_frames(&mut self) {
-        let Some(last) = self.levels.pop() else { return };
+        let Some(last) = self.levels.pop() else {
+            return;
+        };
         self.places.drain(..last.places);
         let mut renamed = vec![FrameId::MAX; self.frames.len()];
         renamed[ROOT as usize] = ROOT;
@@ -357,7 +435,11 @@ impl Automaton {
             let mut head = NO_CALLER;
             for Caller { next, frame, .. } in chain.into_iter().rev() {
                 let frame = rename(frame, &mut order);
-                callers.push(Caller { next, frame, other: head });
+                callers.push(Caller {
+                    next,
+                    frame,
+                    other: head,
+                });
                 head = callers.len() as u32 - 1;
             }
             frames.push(head);
@@ -365,7 +447,12 @@ impl Automaton {
         }
         self.frames = frames;
         self.callers = callers;
-        self.levels = vec![Level { places: 0, frames: self.frames.len(), callers: self.callers.len(), accepting: last.accepting }];
+        self.levels = vec![Level {
+            places: 0,
+            frames: self.frames.len(),
+            callers: self.callers.len(),
+            accepting: last.accepting,
+        }];
     }
 
     /// A description of the situation: equal ones allow the same tokens. None where it is long.
@@ -388,32 +475,14 @@ impl Automaton {
 
 impl Recognizer for Automaton {
     fn try_push_byte(&mut self, byte: u8) -> bool {
-        if self.overrun.is_some() {
-            return false;
-        }
-        let Some(before) = self.levels.last().copied() else { return false };
-        let level = self.open();
-        for i in before.places..level.places {
-            let place = self.places[i];
-            let State::Chars { set, next } = self.program.states[place.state as usize] else { continue };
-            self.work += 1;
-            match self.program.utf8.step(set, place.inside, byte) {
-                ByteStep::Dead => {}
-                ByteStep::Inside(inside) => self.wait(Place { inside, ..place }),
-                ByteStep::Done => self.scratch.todo.push((next, place.frame)),
-            }
-        }
-        self.close(level);
-        let alive = self.overrun.is_none() && (self.is_accepting() || !self.is_exhausted());
-        if !alive {
-            self.pop_bytes(1);
-        }
-        alive
+        self.push(|utf8, set, inside| utf8.step(set, inside, byte))
     }
 
     fn pop_bytes(&mut self, num: usize) {
         for _ in 0..num {
-            let Some(level) = self.levels.pop() else { return };
+            let Some(level) = self.levels.pop() else {
+                return;
+            };
             self.places.truncate(level.places);
             self.frames.truncate(level.frames);
             self.callers.truncate(level.callers);

@@ -5,10 +5,12 @@
 //! The result is a [`Grammar`]: rules whose sequences hold [`Element`]s. Groups become rules of
 //! their own, marked `inline`; a repetition keeps its two numbers.
 
+mod terminals;
+
 use std::collections::HashMap;
 
 use super::check;
-use super::utf8::{CharSet, MAX_CHAR};
+use super::utf8::CharSet;
 use crate::error::{Error, Result};
 use crate::tokenizer::TokenId;
 
@@ -47,7 +49,11 @@ pub struct Element {
 
 impl Element {
     fn once(atom: Atom) -> Self {
-        Self { atom, min: 1, max: Some(1) }
+        Self {
+            atom,
+            min: 1,
+            max: Some(1),
+        }
     }
 }
 
@@ -82,9 +88,19 @@ pub trait TokenNames {
 /// Parses and checks `text`. `param` names the request's field in errors.
 pub fn parse(text: &str, param: &str, names: &dyn TokenNames) -> Result<Grammar> {
     if text.len() > MAX_TEXT {
-        return Err(Error::invalid(param, format!("the grammar has {} bytes; allowed: {MAX_TEXT}", text.len())));
+        return Err(Error::invalid(
+            param,
+            format!("the grammar has {} bytes; allowed: {MAX_TEXT}", text.len()),
+        ));
     }
-    let mut parser = Parser { text, at: 0, names, rules: Vec::new(), ids: HashMap::new(), n_elements: 0 };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        names,
+        rules: Vec::new(),
+        ids: HashMap::new(),
+        n_elements: 0,
+    };
     let fault = |text, fault: Fault| Error::invalid(param, fault.describe(text));
     parser.rules().map_err(|e| fault(text, e))?;
     let (rules, ids) = (parser.rules, parser.ids);
@@ -109,7 +125,10 @@ impl Fault {
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
 }
 
 type Parsed<T> = std::result::Result<T, Fault>;
@@ -166,7 +185,12 @@ impl<'a> Parser<'a> {
     /// The alternatives of `rule` and of the groups within. Open groups wait on a list, not on
     /// the call stack.
     fn alternatives(&mut self, rule: RuleId) -> Parsed<()> {
-        let mut frame = Frame { rule, paren: None, alternatives: vec![], sequence: vec![] };
+        let mut frame = Frame {
+            rule,
+            paren: None,
+            alternatives: vec![],
+            sequence: vec![],
+        };
         let mut open: Vec<Frame> = Vec::new();
         loop {
             let nested = frame.paren.is_some();
@@ -179,20 +203,29 @@ impl<'a> Parser<'a> {
                 }
                 Some('(') => {
                     if open.len() >= MAX_DEPTH {
-                        return Err(self.fault(format!("parentheses are nested too deep; allowed: {MAX_DEPTH} levels")));
+                        return Err(self.fault(format!(
+                            "parentheses are nested too deep; allowed: {MAX_DEPTH} levels"
+                        )));
                     }
                     let paren = self.at;
                     self.at += 1;
                     self.space(true);
                     let group = self.new_group(rule, paren)?;
-                    let inner = Frame { rule: group, paren: Some(paren), alternatives: vec![], sequence: vec![] };
+                    let inner = Frame {
+                        rule: group,
+                        paren: Some(paren),
+                        alternatives: vec![],
+                        sequence: vec![],
+                    };
                     open.push(std::mem::replace(&mut frame, inner));
                 }
                 Some(')') if nested => {
                     self.at += 1;
                     let group = self.close(frame);
                     // A group's frame was pushed by the arm above, so its outer one is there.
-                    let Some(outer) = open.pop() else { return Err(self.expected("a new line")) };
+                    let Some(outer) = open.pop() else {
+                        return Err(self.expected("a new line"));
+                    };
                     frame = outer;
                     self.push(&mut frame, Atom::Rule(group))?;
                     self.space(frame.paren.is_some());
@@ -215,7 +248,9 @@ impl<'a> Parser<'a> {
         }
         if let Some(paren) = frame.paren {
             let (line, column) = position(self.text, paren);
-            return Err(self.expected(&format!("an element, '|', or ')' to close the '(' of line {line}, column {column}")));
+            return Err(self.expected(&format!(
+                "an element, '|', or ')' to close the '(' of line {line}, column {column}"
+            )));
         }
         self.close(frame);
         Ok(())
@@ -238,7 +273,10 @@ impl<'a> Parser<'a> {
     fn repetition(&mut self, frame: &mut Frame, rule: RuleId) -> Parsed<()> {
         let start = self.at;
         let Some(last) = frame.sequence.pop() else {
-            return Err(self.fault(format!("nothing stands before {} to be repeated", self.found())));
+            return Err(self.fault(format!(
+                "nothing stands before {} to be repeated",
+                self.found()
+            )));
         };
         let nested = frame.paren.is_some();
         let (min, max) = self.counts(nested)?;
@@ -272,15 +310,25 @@ impl<'a> Parser<'a> {
         let mut max = Some(min);
         if self.eat(",") {
             self.space(nested);
-            max = if self.peek() == Some('}') { None } else { Some(self.number()?) };
+            max = if self.peek() == Some('}') {
+                None
+            } else {
+                Some(self.number()?)
+            };
             self.space(nested);
         }
         if !self.eat("}") {
             return Err(self.expected("',' or '}'"));
         }
         if max.is_some_and(|max| max < min) {
-            let message = format!("the repetition {:?} ends below its start", &self.text[start..self.at]);
-            return Err(Fault { offset: start, message });
+            let message = format!(
+                "the repetition {:?} ends below its start",
+                &self.text[start..self.at]
+            );
+            return Err(Fault {
+                offset: start,
+                message,
+            });
         }
         Ok((min, max))
     }
@@ -295,145 +343,23 @@ impl<'a> Parser<'a> {
             Ok(n) if n <= MAX_REPEAT => Ok(n),
             _ => {
                 let shown: String = digits.chars().take(24).collect();
-                Err(Fault { offset: start, message: format!("{shown} repetitions are too many; allowed: {MAX_REPEAT}") })
+                Err(Fault {
+                    offset: start,
+                    message: format!("{shown} repetitions are too many; allowed: {MAX_REPEAT}"),
+                })
             }
         }
-    }
-
-    /// A literal, a class, a token or `.`. A literal of any but one character becomes a group, so
-    /// that a repetition behind it repeats all of it.
-    fn terminal(&mut self, rule: RuleId) -> Parsed<Atom> {
-        let start = self.at;
-        match self.peek() {
-            Some('"') => {
-                let mut literal = self.literal()?;
-                if literal.len() == 1 {
-                    return Ok(literal.remove(0).atom);
-                }
-                self.count(literal.len())?;
-                let group = self.new_group(rule, start)?;
-                self.rules[group].alternatives = vec![literal];
-                Ok(Atom::Rule(group))
-            }
-            Some('[') => self.class(),
-            Some('.') => {
-                self.at += 1;
-                Ok(Atom::Chars(CharSet::new(vec![(0, MAX_CHAR)])))
-            }
-            _ => self.token(),
-        }
-    }
-
-    fn literal(&mut self) -> Parsed<Vec<Element>> {
-        let start = self.at;
-        self.at += 1;
-        let mut elements = Vec::new();
-        while !self.eat("\"") {
-            let Some((c, place)) = self.character()? else {
-                return Err(Fault { offset: start, message: "this string has no closing '\"'".into() });
-            };
-            if char::from_u32(c).is_none() {
-                return Err(Fault { offset: place, message: format!("U+{c:04X} is a surrogate, not a character") });
-            }
-            elements.push(Element::once(Atom::Chars(CharSet::new(vec![(c, c)]))));
-        }
-        Ok(elements)
-    }
-
-    fn class(&mut self) -> Parsed<Atom> {
-        let start = self.at;
-        let unclosed = || Fault { offset: start, message: "this class has no closing ']'".into() };
-        self.at += 1;
-        let negated = self.eat("^");
-        let mut ranges = Vec::new();
-        while !self.eat("]") {
-            let (low, place) = self.character()?.ok_or_else(unclosed)?;
-            let mut high = low;
-            let rest = &self.text[self.at..];
-            if rest.starts_with('-') && !rest.starts_with("-]") {
-                self.at += 1;
-                high = self.character()?.ok_or_else(unclosed)?.0;
-            }
-            if high < low {
-                let message = format!("the range {:?} ends below its start", &self.text[place..self.at]);
-                return Err(Fault { offset: place, message });
-            }
-            self.count(1)?;
-            ranges.push((low, high));
-        }
-        if ranges.is_empty() {
-            return Err(Fault { offset: start, message: "this class is empty".into() });
-        }
-        let set = CharSet::new(ranges);
-        Ok(Atom::Chars(if negated { set.negated() } else { set }))
-    }
-
-    /// One character of a literal or a class, escapes resolved, with its place; none at the end.
-    fn character(&mut self) -> Parsed<Option<(u32, usize)>> {
-        let place = self.at;
-        let Some(c) = self.peek() else { return Ok(None) };
-        self.at += c.len_utf8();
-        if c != '\\' {
-            return Ok(Some((u32::from(c), place)));
-        }
-        let Some(escape) = self.peek() else { return Ok(None) };
-        self.at += escape.len_utf8();
-        let value = match escape {
-            'x' => self.hex(2, place)?,
-            'u' => self.hex(4, place)?,
-            'U' => self.hex(8, place)?,
-            't' => 9,
-            'r' => 13,
-            'n' => 10,
-            '\\' | '"' | '[' | ']' | '-' | '^' => u32::from(escape),
-            other => {
-                let message = format!("\\{other} is not an escape; allowed: \\n \\r \\t \\\\ \\\" \\[ \\] \\- \\^ \\xHH \\uHHHH \\UHHHHHHHH");
-                return Err(Fault { offset: place, message });
-            }
-        };
-        Ok(Some((value, place)))
-    }
-
-    fn hex(&mut self, digits: usize, place: usize) -> Parsed<u32> {
-        let text = self.text.get(self.at..self.at + digits).filter(|t| t.bytes().all(|b| b.is_ascii_hexdigit()));
-        let value = text.and_then(|t| u32::from_str_radix(t, 16).ok());
-        match value {
-            Some(value) if value <= MAX_CHAR => {
-                self.at += digits;
-                Ok(value)
-            }
-            Some(value) => Err(Fault { offset: place, message: format!("U+{value:X} is above U+10FFFF, the last character") }),
-            None => Err(Fault { offset: place, message: format!("this escape needs {digits} hexadecimal digits") }),
-        }
-    }
-
-    /// `<text>`, `<[id]>`, either with `!` before it.
-    fn token(&mut self) -> Parsed<Atom> {
-        let negated = self.eat("!");
-        let start = self.at;
-        if !self.eat("<") {
-            return Err(self.expected("'<' after '!'"));
-        }
-        let Some(length) = self.text[self.at..].find('>') else {
-            return Err(Fault { offset: start, message: "this token has no closing '>'".into() });
-        };
-        let inner = &self.text[self.at..self.at + length];
-        self.at += length + 1;
-        let whole = &self.text[start..self.at];
-        let id = match inner.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
-            Some(number) => number.parse().ok().filter(|&id: &TokenId| (id as usize) < self.names.vocab_size()),
-            None => self.names.token_named(whole),
-        };
-        let shown: String = whole.chars().take(64).collect();
-        let message = format!("{shown:?} is not one token of this model ({} tokens)", self.names.vocab_size());
-        id.map(|id| Atom::Token { id, negated }).ok_or(Fault { offset: start, message })
     }
 
     fn rule_id(&mut self, name: &str, offset: usize) -> Parsed<RuleId> {
         if let Some(&id) = self.ids.get(name) {
             return Ok(id);
         }
-        let id = self.new_rule(Rule { name: name.to_owned(), offset, ..Rule::default() })?;
+        let id = self.new_rule(Rule {
+            name: name.to_owned(),
+            offset,
+            ..Rule::default()
+        })?;
         self.ids.insert(name.to_owned(), id);
         Ok(id)
     }
@@ -441,7 +367,12 @@ impl<'a> Parser<'a> {
     /// A group within `rule`.
     fn new_group(&mut self, rule: RuleId, offset: usize) -> Parsed<RuleId> {
         let name = self.rules[rule].name.clone();
-        self.new_rule(Rule { name, inline: true, alternatives: vec![], offset })
+        self.new_rule(Rule {
+            name,
+            inline: true,
+            alternatives: vec![],
+            offset,
+        })
     }
 
     fn new_rule(&mut self, rule: Rule) -> Parsed<RuleId> {
@@ -493,7 +424,10 @@ impl<'a> Parser<'a> {
     }
 
     fn fault(&self, message: String) -> Fault {
-        Fault { offset: self.at, message }
+        Fault {
+            offset: self.at,
+            message,
+        }
     }
 
     fn expected(&self, what: &str) -> Fault {

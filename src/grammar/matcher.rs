@@ -30,8 +30,18 @@ pub(super) enum Kind {
 }
 
 impl Matcher {
-    pub(super) fn new(kind: Kind, grammar: Arc<CompiledGrammar>, vocabulary: Arc<Vocabulary>) -> Self {
-        Self { kind, grammar, vocabulary, mask: None, ended: false }
+    pub(super) fn new(
+        kind: Kind,
+        grammar: Arc<CompiledGrammar>,
+        vocabulary: Arc<Vocabulary>,
+    ) -> Self {
+        Self {
+            kind,
+            grammar,
+            vocabulary,
+            mask: None,
+            ended: false,
+        }
     }
 
     /// Whether `token` may come next. Costs one token's bytes, not a whole mask.
@@ -49,7 +59,9 @@ impl Matcher {
             Kind::Gbnf(automaton) => automaton.allows(token, self.vocabulary.text(token)),
             Kind::Schema(matcher) => {
                 // Special tokens never match text, and llguidance has no text for them.
-                !self.vocabulary.text(token).is_empty() && !matcher.is_stopped() && matcher.validate_tokens(&[token]).is_ok_and(|n| n == 1)
+                !self.vocabulary.text(token).is_empty()
+                    && !matcher.is_stopped()
+                    && matcher.validate_tokens(&[token]).is_ok_and(|n| n == 1)
             }
         }
     }
@@ -65,7 +77,9 @@ impl Matcher {
             self.mask = Some(mask);
         }
         // Set just above.
-        self.mask.as_deref().ok_or_else(|| Error::Internal("the mask is gone".into()))
+        self.mask
+            .as_deref()
+            .ok_or_else(|| Error::Internal("the mask is gone".into()))
     }
 
     fn compute_mask(&mut self) -> Result<Arc<TokenMask>> {
@@ -104,7 +118,17 @@ impl Matcher {
                 mask.allow_token(token);
             }
         }
-        self.vocabulary.trie().add_bias(automaton.as_mut(), &mut mask, &[]);
+        let slice = self
+            .vocabulary
+            .slices()
+            .iter()
+            .find(|slice| automaton.takes_plain(slice.class, slice.length));
+        if let Some(slice) = slice {
+            mask.or(&slice.mask);
+        }
+        slice
+            .map_or(self.vocabulary.trie(), |slice| &slice.rest)
+            .add_bias(automaton.as_mut(), &mut mask, &[]);
         if let Some(reason) = automaton.overrun() {
             return Err(self.fault(reason));
         }
@@ -140,7 +164,12 @@ impl Matcher {
                 accepted
             }
             Kind::Schema(_) if text.is_empty() => false,
-            Kind::Schema(matcher) => matcher.try_consume_tokens(&[token]).map_err(|e| Error::invalid("json_schema", e.to_string()))? == 1,
+            Kind::Schema(matcher) => {
+                matcher
+                    .try_consume_tokens(&[token])
+                    .map_err(|e| Error::invalid("json_schema", e.to_string()))?
+                    == 1
+            }
         };
         if !accepted {
             return Err(self.refuse(token));
@@ -154,7 +183,9 @@ impl Matcher {
         match &mut self.kind {
             _ if self.ended => true,
             Kind::Gbnf(automaton) => automaton.is_accepting(),
-            Kind::Schema(matcher) if matcher.is_stopped() => !matcher.is_error() && matcher.stop_reason().is_ok(),
+            Kind::Schema(matcher) if matcher.is_stopped() => {
+                !matcher.is_error() && matcher.stop_reason().is_ok()
+            }
             Kind::Schema(matcher) => matcher.is_accepting().unwrap_or(false),
         }
     }

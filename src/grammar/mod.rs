@@ -7,23 +7,24 @@
 //!   [`Matcher::accept`] with what was sampled.
 //!
 //! GBNF goes from text to rules ([`gbnf`], [`check`]), to a machine ([`program`], [`utf8`]), to a
-//! running reader ([`automaton`]). Schemas are checked ([`schema_check`], [`schema_finite`]) and
+//! running reader ([`automaton`]). Schemas are checked ([`schema_check`], [`schema_finite`], [`schema_open`]) and
 //! compiled ([`schema`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
 //! the place.
 
-mod gbnf;
-mod check;
-mod utf8;
-mod program;
 mod automaton;
+mod cache;
+mod check;
+mod gbnf;
+mod mask;
+mod matcher;
+mod program;
 mod schema;
 mod schema_check;
 mod schema_finite;
-mod cache;
-mod mask;
-mod matcher;
+mod schema_open;
 #[cfg(test)]
 mod tests;
+mod utf8;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -39,9 +40,11 @@ use self::program::Program;
 use crate::error::{Error, Result};
 use crate::tokenizer::{TokenId, Tokenizer};
 
-/// Compiled grammars kept, and the bytes of their sources together.
+/// Compiled grammars kept, and their bytes together.
 const CACHE_ENTRIES: usize = 64;
-const CACHE_BYTES: usize = 4 << 20;
+const CACHE_BYTES: usize = 64 << 20;
+/// What a compiled schema takes, roughly, for each byte of its text and on top.
+const SCHEMA_BYTES: (usize, usize) = (64, 1 << 17);
 /// Masks kept for one GBNF grammar, and their bytes together.
 const MASK_ENTRIES: usize = 256;
 const MASK_BYTES: usize = 4 << 20;
@@ -96,7 +99,13 @@ impl GrammarCompiler {
 
     fn with_vocabulary(vocabulary: Vocabulary) -> Self {
         let compiled = Cache::new(CACHE_ENTRIES, CACHE_BYTES);
-        Self { inner: Arc::new(Inner { vocabulary: Arc::new(vocabulary), factory: OnceLock::new(), compiled }) }
+        Self {
+            inner: Arc::new(Inner {
+                vocabulary: Arc::new(vocabulary),
+                factory: OnceLock::new(),
+                compiled,
+            }),
+        }
     }
 
     /// `param` names the request's field in errors (`grammar`, `json_schema`, `response_format`).
@@ -106,7 +115,10 @@ impl GrammarCompiler {
         }
         // No lock is held here: others compile meanwhile, at worst the same grammar.
         let grammar = Arc::new(self.inner.compile(spec, param)?);
-        self.inner.compiled.put(spec.clone(), Arc::clone(&grammar), spec.source_bytes());
+        let weight = spec.source_bytes() + grammar.source.bytes(spec.source_bytes());
+        self.inner
+            .compiled
+            .put(spec.clone(), Arc::clone(&grammar), weight);
         Ok(grammar)
     }
 }
@@ -115,20 +127,40 @@ impl Inner {
     fn compile(&self, spec: &GrammarSpec, param: &str) -> Result<CompiledGrammar> {
         let schema = match spec {
             GrammarSpec::Gbnf(text) => return self.compile_gbnf(text, param),
-            GrammarSpec::JsonSchema { schema, strict } => schema::compile(self.factory()?, schema, *strict, param)?,
+            GrammarSpec::JsonSchema { schema, strict } => {
+                schema::compile(self.factory()?, schema, *strict, param)?
+            }
             GrammarSpec::JsonObject => schema::compile_object(self.factory()?, param)?,
         };
-        Ok(CompiledGrammar::new(Source::Schema(Mutex::new(schema.prototype)), schema.ignored, &self.vocabulary))
+        Ok(CompiledGrammar::new(
+            Source::Schema(Box::new(Mutex::new(schema.prototype))),
+            schema.ignored,
+            &self.vocabulary,
+        ))
     }
 
     fn compile_gbnf(&self, text: &str, param: &str) -> Result<CompiledGrammar> {
         let grammar = gbnf::parse(text, param, self.vocabulary.as_ref())?;
-        let program = Program::new(&grammar)
-            .ok_or_else(|| Error::invalid(param, format!("the grammar needs too many states; allowed: {}", program::MAX_STATES)))?;
+        let program = Program::new(&grammar).ok_or_else(|| {
+            Error::invalid(
+                param,
+                format!(
+                    "the grammar needs too many states; allowed: {}",
+                    program::MAX_STATES
+                ),
+            )
+        })?;
         let automaton = Automaton::new(Arc::new(program));
         match automaton.overrun() {
-            Some(reason) => Err(Error::invalid(param, format!("the grammar cannot be started: {reason}"))),
-            None => Ok(CompiledGrammar::new(Source::Gbnf(automaton), Vec::new(), &self.vocabulary)),
+            Some(reason) => Err(Error::invalid(
+                param,
+                format!("the grammar cannot be started: {reason}"),
+            )),
+            None => Ok(CompiledGrammar::new(
+                Source::Gbnf(Box::new(automaton)),
+                Vec::new(),
+                &self.vocabulary,
+            )),
         }
     }
 
@@ -151,23 +183,47 @@ pub struct CompiledGrammar {
 
 /// A reader at the start of the text, to be cloned.
 enum Source {
-    Gbnf(Automaton),
-    Schema(Mutex<llguidance::Matcher>),
+    Gbnf(Box<Automaton>),
+    Schema(Box<Mutex<llguidance::Matcher>>),
+}
+
+impl Source {
+    /// Memory taken, roughly.
+    fn bytes(&self, text: usize) -> usize {
+        match self {
+            Self::Gbnf(automaton) => automaton.program_bytes(),
+            Self::Schema(_) => text * SCHEMA_BYTES.0 + SCHEMA_BYTES.1,
+        }
+    }
 }
 
 impl CompiledGrammar {
     fn new(source: Source, ignored: Vec<String>, vocabulary: &Arc<Vocabulary>) -> Self {
-        Self { source, ignored, vocabulary: Arc::clone(vocabulary), masks: Cache::new(MASK_ENTRIES, MASK_BYTES) }
+        Self {
+            source,
+            ignored,
+            vocabulary: Arc::clone(vocabulary),
+            masks: Cache::new(MASK_ENTRIES, MASK_BYTES),
+        }
     }
 
     /// A fresh matcher at the start.
     pub fn matcher(self: &Arc<Self>) -> Result<Matcher> {
         let kind = match &self.source {
-            Source::Gbnf(automaton) => Kind::Gbnf(Box::new(automaton.clone())),
+            Source::Gbnf(automaton) => Kind::Gbnf(automaton.clone()),
             // A deep copy: what one request makes of the lexer's states is not the others' limit.
-            Source::Schema(prototype) => Kind::Schema(Box::new(prototype.lock().unwrap_or_else(PoisonError::into_inner).deep_clone())),
+            Source::Schema(prototype) => Kind::Schema(Box::new(
+                prototype
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .deep_clone(),
+            )),
         };
-        Ok(Matcher::new(kind, Arc::clone(self), Arc::clone(&self.vocabulary)))
+        Ok(Matcher::new(
+            kind,
+            Arc::clone(self),
+            Arc::clone(&self.vocabulary),
+        ))
     }
 
     /// Schema keywords that are accepted but not enforced, with their place (`/properties/a/format`).

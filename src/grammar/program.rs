@@ -8,7 +8,7 @@ use super::utf8::{SetId, Utf8Table};
 use crate::tokenizer::TokenId;
 
 /// States of one program.
-pub const MAX_STATES: usize = 2_000_000;
+pub const MAX_STATES: usize = 500_000;
 
 /// Index of a state.
 pub type StateId = u32;
@@ -19,7 +19,11 @@ pub enum State {
     /// Reads one character out of the set, then goes on.
     Chars { set: SetId, next: StateId },
     /// Reads one whole token, then goes on.
-    Token { id: TokenId, negated: bool, next: StateId },
+    Token {
+        id: TokenId,
+        negated: bool,
+        next: StateId,
+    },
     /// Matches a rule, then goes on.
     Call { rule: u32, next: StateId },
     /// Goes on in either way.
@@ -56,8 +60,19 @@ impl Program {
         while let Some(rule) = builder.queue.pop() {
             builder.starts[rule] = builder.alternatives(rule, RETURN)?;
         }
-        let Builder { states, starts, utf8, .. } = builder;
-        Some(Self { states, starts, nullable: grammar.nullable.clone(), root: grammar.root, utf8 })
+        let Builder {
+            states,
+            starts,
+            utf8,
+            ..
+        } = builder;
+        Some(Self {
+            states,
+            starts,
+            nullable: grammar.nullable.clone(),
+            root: grammar.root,
+            utf8,
+        })
     }
 }
 
@@ -101,18 +116,19 @@ impl Builder<'_> {
     fn element(&mut self, element: &Element, next: StateId) -> Option<StateId> {
         let Element { atom, min, max } = element;
         let in_place = *min <= 1 && max.is_none_or(|max| max <= 1);
+        let atom = &self.step(atom, in_place);
         let mut at = next;
         let mut required = *min;
         match max {
             Some(max) => {
                 for _ in *min..*max {
-                    let turn = self.atom(atom, at, in_place)?;
+                    let turn = self.turn(atom, at)?;
                     at = self.add(State::Split(turn, next))?;
                 }
             }
             None => {
                 let again = self.add(State::Split(NONE, next))?;
-                let turn = self.atom(atom, again, in_place)?;
+                let turn = self.turn(atom, again)?;
                 self.states[again as usize] = State::Split(turn, next);
                 // One required turn is the loop's own first.
                 at = if *min == 0 { again } else { turn };
@@ -120,26 +136,57 @@ impl Builder<'_> {
             }
         }
         for _ in 0..required {
-            at = self.atom(atom, at, in_place)?;
+            at = self.turn(atom, at)?;
         }
         Some(at)
     }
 
-    fn atom(&mut self, atom: &Atom, next: StateId, in_place: bool) -> Option<StateId> {
+    /// What one turn of `atom` is, found out once for all turns: a set can be large.
+    fn step(&mut self, atom: &Atom, in_place: bool) -> Step {
         match atom {
-            Atom::Chars(set) => {
-                let set = self.utf8.add(set);
-                self.add(State::Chars { set, next })
-            }
-            Atom::Token { id, negated } => self.add(State::Token { id: *id, negated: *negated, next }),
-            Atom::Rule(rule) if self.grammar.rules[*rule].inline && in_place => self.alternatives(*rule, next),
+            Atom::Chars(set) => Step::State(State::Chars {
+                set: self.utf8.add(set),
+                next: NONE,
+            }),
+            Atom::Token { id, negated } => Step::State(State::Token {
+                id: *id,
+                negated: *negated,
+                next: NONE,
+            }),
+            Atom::Rule(rule) if self.grammar.rules[*rule].inline && in_place => Step::Group(*rule),
             Atom::Rule(rule) => {
                 if self.starts[*rule] == NONE {
                     self.starts[*rule] = RETURN;
                     self.queue.push(*rule);
                 }
-                self.add(State::Call { rule: *rule as u32, next })
+                Step::State(State::Call {
+                    rule: *rule as u32,
+                    next: NONE,
+                })
             }
         }
     }
+
+    fn turn(&mut self, step: &Step, goal: StateId) -> Option<StateId> {
+        match *step {
+            Step::Group(rule) => self.alternatives(rule, goal),
+            Step::State(mut state) => {
+                if let State::Chars { next, .. }
+                | State::Token { next, .. }
+                | State::Call { next, .. } = &mut state
+                {
+                    *next = goal;
+                }
+                self.add(state)
+            }
+        }
+    }
+}
+
+/// One turn of an element.
+enum Step {
+    /// A state, still without the place to go on to.
+    State(State),
+    /// A group to be built in place.
+    Group(RuleId),
 }

@@ -48,10 +48,18 @@ impl CharSet {
         Self { ranges }
     }
 
+    /// Whether all of `ranges` is in the set.
+    fn covers(&self, ranges: &[(u32, u32)]) -> bool {
+        let within =
+            |&(low, high): &(u32, u32)| self.ranges.iter().any(|r| r.0 <= low && high <= r.1);
+        ranges.iter().all(within)
+    }
+
     /// Whether `c` is in the set.
-    #[cfg(test)]
     pub fn contains(&self, c: u32) -> bool {
-        self.ranges.iter().any(|&(low, high)| (low..=high).contains(&c))
+        self.ranges
+            .iter()
+            .any(|&(low, high)| (low..=high).contains(&c))
     }
 }
 
@@ -79,7 +87,23 @@ type Edge = (u8, u8, Option<NodeId>);
 struct Compiled {
     ascii: u128,
     leads: Vec<Edge>,
+    /// Which of [`PLAIN`] the set contains whole, a bit each.
+    covers: u8,
 }
+
+/// Characters that most text is made of: all but controls and JSON's specials, letters with the
+/// space, small letters. A grammar's place that takes them all needs no walk over the tokens made of them.
+pub const PLAIN: [&[(u32, u32)]; 3] = [
+    &[
+        (0x20, 0x21),
+        (0x23, 0x5B),
+        (0x5D, 0x7E),
+        (0x80, 0xD7FF),
+        (0xE000, MAX_CHAR),
+    ],
+    &[(0x20, 0x20), (0x41, 0x5A), (0x61, 0x7A)],
+    &[(0x61, 0x7A)],
+];
 
 /// All character sets of one grammar.
 #[derive(Default)]
@@ -88,6 +112,8 @@ pub struct Utf8Table {
     set_ids: HashMap<CharSet, SetId>,
     nodes: Vec<Vec<Edge>>,
     node_ids: HashMap<Vec<Edge>, NodeId>,
+    /// The nodes after which any 1, 2 or 3 continuation bytes do.
+    full: [Option<NodeId>; 3],
 }
 
 impl Utf8Table {
@@ -118,7 +144,16 @@ impl Utf8Table {
             }
         }
         let id = self.sets.len() as SetId;
-        self.sets.push(Compiled { ascii, leads });
+        let covers = PLAIN
+            .iter()
+            .enumerate()
+            .map(|(i, plain)| u8::from(set.covers(plain)) << i)
+            .sum();
+        self.sets.push(Compiled {
+            ascii,
+            leads,
+            covers,
+        });
         self.set_ids.insert(set.clone(), id);
         id
     }
@@ -129,6 +164,18 @@ impl Utf8Table {
         if ranges.is_empty() {
             return None;
         }
+        let whole = ranges == [(base, base + (1 << (6 * tail)) - 1)];
+        if let (true, Some(full)) = (whole, self.full[tail as usize - 1]) {
+            return Some(full);
+        }
+        let node = self.build_node(ranges, base, tail);
+        if whole {
+            self.full[tail as usize - 1] = Some(node);
+        }
+        Some(node)
+    }
+
+    fn build_node(&mut self, ranges: &[(u32, u32)], base: u32, tail: u32) -> NodeId {
         let width = 1u32 << (6 * (tail - 1));
         let mut edges = Vec::new();
         for i in 0..64u32 {
@@ -137,16 +184,40 @@ impl Utf8Table {
             if part.is_empty() {
                 continue;
             }
-            let target = if tail == 1 { None } else { self.node(&part, low, tail - 1) };
+            let target = if tail == 1 {
+                None
+            } else {
+                self.node(&part, low, tail - 1)
+            };
             push_edge(&mut edges, 0x80 | i as u8, target);
         }
         if let Some(&id) = self.node_ids.get(&edges) {
-            return Some(id);
+            return id;
         }
         let id = self.nodes.len() as NodeId;
         self.nodes.push(edges.clone());
         self.node_ids.insert(edges, id);
-        Some(id)
+        id
+    }
+
+    /// Memory taken, roughly: the sets are kept as text and compiled, the nodes as list and key.
+    pub fn bytes(&self) -> usize {
+        let sets: usize = self
+            .set_ids
+            .keys()
+            .map(|set| 8 * set.ranges.len() + 512)
+            .sum();
+        sets + self
+            .nodes
+            .iter()
+            .map(|edges| 2 * size_of::<Edge>() * edges.len())
+            .sum::<usize>()
+    }
+
+    /// Whether `set` contains all of `PLAIN[class]`.
+    #[inline]
+    pub fn covers(&self, set: SetId, class: usize) -> bool {
+        self.sets[set as usize].covers >> class & 1 == 1
     }
 
     /// Follows `byte` from `place` in `set`.
@@ -155,7 +226,11 @@ impl Utf8Table {
         let edges = if place == START {
             let set = &self.sets[set as usize];
             if byte < 0x80 {
-                return if set.ascii >> byte & 1 == 1 { ByteStep::Done } else { ByteStep::Dead };
+                return if set.ascii >> byte & 1 == 1 {
+                    ByteStep::Done
+                } else {
+                    ByteStep::Dead
+                };
             }
             &set.leads
         } else {
@@ -179,7 +254,11 @@ fn push_edge(edges: &mut Vec<Edge>, byte: u8, target: Option<NodeId>) {
 /// The part of sorted `ranges` within `low..=high`.
 fn clip(ranges: &[(u32, u32)], low: u32, high: u32) -> Vec<(u32, u32)> {
     let first = ranges.partition_point(|r| r.1 < low);
-    ranges[first..].iter().take_while(|r| r.0 <= high).map(|r| (r.0.max(low), r.1.min(high))).collect()
+    ranges[first..]
+        .iter()
+        .take_while(|r| r.0 <= high)
+        .map(|r| (r.0.max(low), r.1.min(high)))
+        .collect()
 }
 
 fn without_surrogates(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
@@ -231,7 +310,15 @@ mod tests {
     fn overlong_and_surrogate_bytes_match_nothing() {
         let mut table = Utf8Table::default();
         let any = table.add(&CharSet::new(vec![(0, MAX_CHAR)]));
-        for bytes in [&b"\xC0\x80"[..], b"\xE0\x80\x80", b"\xED\xA0\x80", b"\xF0\x80\x80\x80", b"\xF4\x90\x80\x80", b"\x80", b"\xFF"] {
+        for bytes in [
+            &b"\xC0\x80"[..],
+            b"\xE0\x80\x80",
+            b"\xED\xA0\x80",
+            b"\xF0\x80\x80\x80",
+            b"\xF4\x90\x80\x80",
+            b"\x80",
+            b"\xFF",
+        ] {
             assert!(!matches(&table, any, bytes), "{bytes:x?}");
         }
     }
