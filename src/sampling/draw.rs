@@ -37,6 +37,8 @@ impl Draw {
 /// Softmax in f64 and one draw, in the candidates' order.
 fn plain(c: &mut Candidates, rng: &mut Mt19937) -> usize {
     if c.items.len() == 1 {
+        // Every token costs one draw, so that later ones do not hang on how many were left here.
+        rng.next_f64();
         c.items[0].p = 1.0;
         return 0;
     }
