@@ -54,7 +54,7 @@ class ServerSettings:
     ssl_cert_file: Path | None = None
     #: Seconds without progress after which a connection is closed.
     timeout: int = 3600
-    max_body_bytes: int = 64 * 1024 * 1024
+    max_body_bytes: int = 32 * 1024 * 1024
     #: Whether `/slots` answers.
     slots: bool = True
     #: Whether POST `/props` may change settings.

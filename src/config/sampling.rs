@@ -151,10 +151,188 @@ impl Default for SamplingParams {
     }
 }
 
+/// Caps that bound the memory and the time of one request.
+const MAX_CHOICES: usize = 128;
+const MAX_PROBS: usize = 1024;
+const MAX_STOP_STRINGS: usize = 64;
+const MAX_STOP_BYTES: usize = 4096;
+const MAX_BIASES: usize = 65_536;
+const MAX_BREAKERS: usize = 64;
+const MAX_SAMPLERS: usize = 64;
+/// Beyond any penalty or tau that has an effect, far from overflow.
+const MAX_STRENGTH: f32 = 1e6;
+
 impl SamplingParams {
-    /// Refuses values out of range, naming the field, the value and what is allowed.
+    /// Refuses values out of range, naming the field, the value and what is allowed. Values with a
+    /// defined meaning of "off" (temperature ≤ 0, top_p ≥ 1, top_k ≤ 0, −1 for unlimited) pass.
     pub fn validate(&self) -> Result<()> {
-        let _ = Error::Closed;
-        todo!("sampling ranges")
+        let unlimited = f32::MAX;
+        let floats = [
+            ("temperature", self.temperature, -unlimited, MAX_STRENGTH),
+            ("dynatemp_range", self.dynatemp_range, -unlimited, MAX_STRENGTH),
+            ("dynatemp_exponent", self.dynatemp_exponent, 0.0, 1e3),
+            ("top_p", self.top_p, 0.0, unlimited),
+            ("min_p", self.min_p, 0.0, 1.0),
+            ("top_n_sigma", self.top_n_sigma, -unlimited, unlimited),
+            ("xtc_probability", self.xtc_probability, 0.0, 1.0),
+            ("xtc_threshold", self.xtc_threshold, 0.0, unlimited),
+            ("typical_p", self.typical_p, 0.0, unlimited),
+            ("adaptive_target", self.adaptive_target, -unlimited, 1.0),
+            ("adaptive_decay", self.adaptive_decay, 0.0, 0.99),
+            ("repeat_penalty", self.repeat_penalty, 1e-3, 1e3),
+            ("presence_penalty", self.presence_penalty, -1e3, 1e3),
+            ("frequency_penalty", self.frequency_penalty, -1e3, 1e3),
+            ("dry_multiplier", self.dry_multiplier, 0.0, 1e3),
+            ("dry_base", self.dry_base, 0.0, 1e3),
+            ("mirostat_tau", self.mirostat_tau, 0.0, 1e3),
+            ("mirostat_eta", self.mirostat_eta, 0.0, 1e3),
+        ];
+        for (name, value, least, most) in floats {
+            if !(least..=most).contains(&value) {
+                return Err(out_of_range(name, value, &float_range(least, most)));
+            }
+        }
+        let integers = [
+            ("n_predict", self.n_predict, -1, i64::from(i32::MAX)),
+            ("repeat_last_n", self.repeat_last_n.into(), -1, i32::MAX.into()),
+            ("dry_allowed_length", self.dry_allowed_length.into(), 0, i32::MAX.into()),
+            ("dry_penalty_last_n", self.dry_penalty_last_n.into(), -1, i32::MAX.into()),
+            ("n_keep", self.n_keep, -1, i32::MAX.into()),
+            ("id_slot", self.id_slot, -1, 1023),
+            ("n", self.n as i64, 1, MAX_CHOICES as i64),
+            ("n_probs", i64::try_from(self.n_probs).unwrap_or(i64::MAX), 0, MAX_PROBS as i64),
+            ("min_keep", i64::try_from(self.min_keep).unwrap_or(i64::MAX), 0, i32::MAX.into()),
+        ];
+        for (name, value, least, most) in integers {
+            if !(least..=most).contains(&value) {
+                return Err(out_of_range(name, value, &format!("{least} to {most}")));
+            }
+        }
+        self.validate_lists()
+    }
+
+    fn validate_lists(&self) -> Result<()> {
+        let lengths = [
+            ("stop", self.stop.len(), MAX_STOP_STRINGS),
+            ("logit_bias", self.logit_bias.len(), MAX_BIASES),
+            ("dry_sequence_breakers", self.dry_sequence_breakers.len(), MAX_BREAKERS),
+            ("samplers", self.samplers.len(), MAX_SAMPLERS),
+        ];
+        if let Some((name, len, cap)) = lengths.iter().find(|(_, len, cap)| len > cap) {
+            return Err(Error::invalid(*name, format!("it has {len} entries; allowed: up to {cap}")));
+        }
+        let strings = self.stop.iter().map(|s| ("stop", s));
+        let strings = strings.chain(self.dry_sequence_breakers.iter().map(|s| ("dry_sequence_breakers", s)));
+        for (name, text) in strings {
+            if text.len() > MAX_STOP_BYTES {
+                let message = format!("a string of {} bytes; allowed: up to {MAX_STOP_BYTES}", text.len());
+                return Err(Error::invalid(name, message));
+            }
+        }
+        match self.logit_bias.iter().find(|bias| bias.bias.is_nan() || bias.bias == f32::INFINITY) {
+            Some(bias) => {
+                let message = format!("{} for token {} is not allowed; allowed: numbers below infinity", bias.bias, bias.token);
+                Err(Error::invalid("logit_bias", message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// [`Self::validate`] for what depends on the vocabulary.
+    pub fn validate_for(&self, n_vocab: usize) -> Result<()> {
+        match self.logit_bias.iter().find(|bias| bias.token as usize >= n_vocab) {
+            Some(bias) => Err(out_of_range("logit_bias", bias.token, &format!("token ids 0 to {}", n_vocab - 1))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn float_range(least: f32, most: f32) -> String {
+    match (least == -f32::MAX, most == f32::MAX) {
+        (true, true) => "finite numbers".into(),
+        (true, false) => format!("up to {most}"),
+        (false, true) => format!("{least} and above"),
+        (false, false) => format!("{least} to {most}"),
+    }
+}
+
+fn out_of_range(param: &str, value: impl std::fmt::Display, allowed: &str) -> Error {
+    Error::invalid(param, format!("{value} is out of range; allowed: {allowed}"))
+}
+
+/// (stage, name, other names, letter)
+const SAMPLER_NAMES: [(SamplerKind, &str, &[&str], char); 11] = [
+    (SamplerKind::Penalties, "penalties", &[], 'e'),
+    (SamplerKind::Dry, "dry", &[], 'd'),
+    (SamplerKind::TopNSigma, "top_n_sigma", &["top-n-sigma"], 's'),
+    (SamplerKind::TopK, "top_k", &["top-k"], 'k'),
+    (SamplerKind::TypicalP, "typ_p", &["typical_p", "typical", "typical-p", "typ-p", "typ"], 'y'),
+    (SamplerKind::TopP, "top_p", &["top-p", "nucleus"], 'p'),
+    (SamplerKind::MinP, "min_p", &["min-p"], 'm'),
+    (SamplerKind::Xtc, "xtc", &[], 'x'),
+    (SamplerKind::Temperature, "temperature", &["temp"], 't'),
+    (SamplerKind::Infill, "infill", &[], 'i'),
+    (SamplerKind::AdaptiveP, "adaptive_p", &["adaptive-p"], 'a'),
+];
+
+impl SamplerKind {
+    /// The stage that llama-server calls `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        SAMPLER_NAMES.iter().find(|row| row.1 == name || row.2.contains(&name)).map(|row| row.0)
+    }
+
+    /// The stage of a letter of llama-server's `--sampling-seq`.
+    #[must_use]
+    pub fn from_letter(letter: char) -> Option<Self> {
+        SAMPLER_NAMES.iter().find(|row| row.3 == letter).map(|row| row.0)
+    }
+
+    /// llama-server's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        SAMPLER_NAMES.iter().find(|row| row.0 == self).map_or("", |row| row.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut SamplingParams)) -> String {
+        let mut params = SamplingParams::default();
+        change(&mut params);
+        params.validate().expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn messages_name_field_value_and_range() {
+        assert_eq!(refused(|p| p.min_p = 2.0), "min_p: 2 is out of range; allowed: 0 to 1");
+        assert_eq!(refused(|p| p.top_p = -0.1), "top_p: -0.1 is out of range; allowed: 0 and above");
+        assert_eq!(refused(|p| p.n_predict = -2), "n_predict: -2 is out of range; allowed: -1 to 2147483647");
+        assert!(refused(|p| p.temperature = f32::NAN).starts_with("temperature: NaN"));
+        assert!(refused(|p| p.repeat_penalty = 1e30).starts_with("repeat_penalty: 1"));
+        assert!(refused(|p| p.n = 1_000_000_000).starts_with("n: 1000000000"));
+        assert!(refused(|p| p.stop = vec!["x".into(); 500_000]).starts_with("stop: it has 500000 entries"));
+        assert!(refused(|p| p.stop = vec!["x".repeat(1 << 20)]).contains("1048576 bytes"));
+    }
+
+    #[test]
+    fn values_that_mean_off_are_served() {
+        let off = SamplingParams { temperature: -1.0, top_p: 1.5, top_k: -3, n_predict: -1, ..SamplingParams::default() };
+        assert!(off.validate().is_ok());
+        let bias = LogitBias { token: 512, bias: 1.0 };
+        let params = SamplingParams { logit_bias: vec![bias], ..SamplingParams::default() };
+        assert!(params.validate_for(513).is_ok() && params.validate_for(512).is_err());
+    }
+
+    #[test]
+    fn names_go_both_ways() {
+        for (kind, name, others, letter) in SAMPLER_NAMES {
+            assert_eq!(SamplerKind::from_name(name), Some(kind));
+            assert!(others.iter().all(|other| SamplerKind::from_name(other) == Some(kind)));
+            assert_eq!(SamplerKind::from_letter(letter), Some(kind));
+            assert_eq!(kind.name(), name);
+        }
     }
 }

@@ -1,1 +1,24 @@
-//! (to be written)
+//! The engine: one thread that owns the model and all sequences.
+//!
+//! Each step schedules, runs, samples and publishes. There is no prefill or decode phase: every
+//! sequence has known tokens (prompt and answer so far) and computed tokens, and each step lets
+//! the computed count catch up, a chunk at a time.
+//!
+//! Reading order: [`sequence`] and [`plan`] are plain data, [`scheduler`] decides what a step
+//! computes, [`runner`] turns that into tensors, [`generation`] turns tokens into text (with
+//! [`stop`]), [`output`] is what is published, `step` is the loop, [`handle`] is what other
+//! threads hold.
+
+pub mod generation;
+pub mod handle;
+pub mod output;
+pub mod plan;
+pub mod runner;
+pub mod scheduler;
+pub mod sequence;
+mod step;
+pub mod stop;
+mod wake;
+
+pub use handle::{Engine, Request, SlotState};
+pub use output::{Event, Finish, Output, Progress, StopType, Timings, TokenReport};

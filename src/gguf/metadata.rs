@@ -1,8 +1,11 @@
 //! The key-value part of a GGUF file.
 
-use crate::error::Result;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-/// A metadata value. Arrays are stored flat by element type.
+use crate::error::{Error, Result};
+
+/// A metadata value. Integers and floats are widened; arrays are flat.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Bool(bool),
@@ -20,29 +23,132 @@ pub enum Value {
     Strings(Vec<String>),
 }
 
+impl Value {
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "bool",
+            Self::U64(_) | Self::I64(_) => "integer",
+            Self::F64(_) => "float",
+            Self::String(_) => "string",
+            Self::Bools(_) => "array of bool",
+            Self::U64s(_) | Self::I64s(_) => "array of integers",
+            Self::F64s(_) => "array of floats",
+            Self::Strings(_) => "array of strings",
+        }
+    }
+}
+
 /// Keys and values with the file's path, so that errors can name it.
 #[derive(Debug, Clone, Default)]
 pub struct Metadata {
-    // to be written
+    path: PathBuf,
+    values: HashMap<String, Value>,
 }
 
-#[allow(unused_variables)]
 impl Metadata {
+    /// The metadata of the file at `path`.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Value> { todo!() }
-    /// `Ok(None)` when the key is absent, an error naming file, key and type when it has another type.
-    pub fn bool(&self, key: &str) -> Result<Option<bool>> { todo!() }
-    pub fn u64(&self, key: &str) -> Result<Option<u64>> { todo!() }
-    pub fn usize(&self, key: &str) -> Result<Option<usize>> { todo!() }
-    pub fn f32(&self, key: &str) -> Result<Option<f32>> { todo!() }
-    pub fn str(&self, key: &str) -> Result<Option<&str>> { todo!() }
-    pub fn strings(&self, key: &str) -> Result<Option<&[String]>> { todo!() }
-    pub fn f32s(&self, key: &str) -> Result<Option<Vec<f32>>> { todo!() }
-    /// Integers of any width and sign, as i64.
-    pub fn i64s(&self, key: &str) -> Result<Option<Vec<i64>>> { todo!() }
+    pub fn new(path: &Path, values: HashMap<String, Value>) -> Self {
+        Self { path: path.to_owned(), values }
+    }
+
+    /// The value of `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+
+    /// `Ok(None)` when the key is absent; an error naming file, key and type when it has another.
+    pub fn bool(&self, key: &str) -> Result<Option<bool>> {
+        self.typed(key, "bool", |value| match value {
+            Value::Bool(v) => Some(*v),
+            _ => None,
+        })
+    }
+
+    /// An integer that is not negative, whatever its width.
+    pub fn u64(&self, key: &str) -> Result<Option<u64>> {
+        self.typed(key, "integer that is not negative", |value| match value {
+            Value::U64(v) => Some(*v),
+            Value::I64(v) => u64::try_from(*v).ok(),
+            _ => None,
+        })
+    }
+
+    /// [`Self::u64`] as a size.
+    pub fn usize(&self, key: &str) -> Result<Option<usize>> {
+        match self.u64(key)? {
+            None => Ok(None),
+            Some(v) => usize::try_from(v).map(Some).map_err(|_| self.error(key, format!("{v} is too large"))),
+        }
+    }
+
+    /// A finite float.
+    pub fn f32(&self, key: &str) -> Result<Option<f32>> {
+        self.typed(key, "finite float", |value| match value {
+            Value::F64(v) if (*v as f32).is_finite() => Some(*v as f32),
+            _ => None,
+        })
+    }
+
+    /// A string.
+    pub fn str(&self, key: &str) -> Result<Option<&str>> {
+        self.typed(key, "string", |value| match value {
+            Value::String(v) => Some(v.as_str()),
+            _ => None,
+        })
+    }
+
+    /// An array of strings.
+    pub fn strings(&self, key: &str) -> Result<Option<&[String]>> {
+        self.typed(key, "array of strings", |value| match value {
+            Value::Strings(v) => Some(v.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// An array of floats.
+    pub fn f32s(&self, key: &str) -> Result<Option<Vec<f32>>> {
+        self.typed(key, "array of floats", |value| match value {
+            Value::F64s(v) => Some(v.iter().map(|x| *x as f32).collect()),
+            _ => None,
+        })
+    }
+
+    /// Integers of any width and sign.
+    pub fn i64s(&self, key: &str) -> Result<Option<Vec<i64>>> {
+        self.typed(key, "array of integers", |value| match value {
+            Value::I64s(v) => Some(v.clone()),
+            Value::U64s(v) => v.iter().map(|x| i64::try_from(*x).ok()).collect(),
+            _ => None,
+        })
+    }
+
     /// Absent is an error that names the file and the key.
-    pub fn require<'a, T>(&'a self, key: &str, value: Result<Option<T>>) -> Result<T> { todo!() }
-    /// An [`crate::Error::Gguf`] about `field` of this file.
-    pub fn error(&self, field: impl Into<String>, message: impl Into<String>) -> crate::Error { todo!() }
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> { std::iter::empty() }
+    pub fn require<T>(&self, key: &str, value: Result<Option<T>>) -> Result<T> {
+        value?.ok_or_else(|| self.error(key, "the key is missing"))
+    }
+
+    /// An [`Error::Gguf`] about `field` of this file.
+    pub fn error(&self, field: impl Into<String>, message: impl Into<String>) -> Error {
+        Error::Gguf { path: self.path.clone(), field: field.into(), message: message.into() }
+    }
+
+    /// All keys with their values, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    fn typed<'a, T>(&'a self, key: &str, wanted: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
+        let Some(value) = self.values.get(key) else { return Ok(None) };
+        read(value).map(Some).ok_or_else(|| {
+            let shown = match value {
+                Value::U64(v) => format!("{v}"),
+                Value::I64(v) => format!("{v}"),
+                Value::F64(v) => format!("{v}"),
+                other => other.type_name().to_owned(),
+            };
+            self.error(key, format!("{shown} is not allowed here; expected: {wanted}"))
+        })
+    }
 }

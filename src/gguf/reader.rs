@@ -1,51 +1,237 @@
 //! The file itself: header, tensor directory, data, over a memory map.
+//!
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::Metadata;
-use crate::error::Result;
+use memmap2::Mmap;
 
-/// Tensor element types as GGUF numbers them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GgmlType { F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K }
+use super::bytes::Bytes;
+use super::dequantize::dequantize_row;
+use super::{GgmlType, Metadata, Value};
+use crate::error::{Error, Result};
 
-#[allow(unused_variables)]
-impl GgmlType {
-    /// Elements of one quantization block (1 for plain floats).
-    #[must_use]
-    pub fn block_size(self) -> usize { todo!() }
-    /// Bytes of one block.
-    #[must_use]
-    pub fn block_bytes(self) -> usize { todo!() }
-    /// llama.cpp's name: `Q4_K`, `F16` …
-    #[must_use]
-    pub fn name(self) -> &'static str { todo!() }
+/// Alignment of tensor data where the file does not give one.
+const DEFAULT_ALIGNMENT: u64 = 32;
+
+/// Largest alignment that makes sense: a huge page.
+const MAX_ALIGNMENT: u64 = 1 << 21;
+
+/// Dimensions that a tensor may have, as in ggml.
+const MAX_DIMS: u32 = 4;
+
+/// Fewest bytes of a directory entry: name length and a byte, dimension count, one dimension,
+/// type, offset. Bounds the number of tensors by the size of the file.
+const MIN_TENSOR_BYTES: usize = 8 + 1 + 4 + 8 + 4 + 8;
+
+/// Fewest bytes of a key with its value: key length and a byte, type, one byte.
+const MIN_KEY_BYTES: usize = 8 + 1 + 4 + 1;
+
+/// A tensor of the directory. `dims` are in GGUF's order: `dims[0]` runs fastest.
+#[derive(Debug, Clone)]
+pub struct TensorInfo {
+    pub name: String,
+    pub dims: Vec<usize>,
+    pub ty: GgmlType,
+    /// Where the data starts in the file.
+    pub offset: usize,
+    pub bytes: usize,
 }
 
-/// A tensor of the directory. `dims` are GGUF's order: dims[0] runs fastest (the row length).
-#[derive(Debug, Clone)]
-pub struct TensorInfo { pub name: String, pub dims: Vec<usize>, pub ty: GgmlType, pub offset: usize, pub bytes: usize }
+impl TensorInfo {
+    /// Number of elements.
+    #[must_use]
+    pub fn n_elements(&self) -> usize {
+        self.dims.iter().product()
+    }
+}
 
 /// An open, checked GGUF file. Cheap to clone (the map is shared).
 #[derive(Debug, Clone)]
-pub struct GgufFile {}
+pub struct GgufFile {
+    inner: Arc<Inner>,
+}
 
-#[allow(unused_variables)]
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    map: Mmap,
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+    by_name: HashMap<String, usize>,
+}
+
 impl GgufFile {
     /// Maps and checks `path`: every count, size, offset and type before use.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> { todo!() }
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let io = |source| Error::Io { path: path.clone(), source };
+        let file = File::open(&path).map_err(io)?;
+        if !file.metadata().map_err(io)?.is_file() {
+            return Err(io(std::io::Error::other("it is not a regular file")));
+        }
+        // SAFETY: the map is only read. That nobody truncates the file while it is served is the
+        // contract of every program that maps its model.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let header = Header::parse(&map, &path)?;
+        let by_name = header.tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
+        Ok(Self {
+            inner: Arc::new(Inner { path, map, metadata: header.metadata, tensors: header.tensors, by_name }),
+        })
+    }
+
+    /// Keys and values.
     #[must_use]
-    pub fn metadata(&self) -> &Metadata { todo!() }
+    pub fn metadata(&self) -> &Metadata {
+        &self.inner.metadata
+    }
+
+    /// The tensor directory, in the file's order.
     #[must_use]
-    pub fn tensors(&self) -> &[TensorInfo] { todo!() }
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.inner.tensors
+    }
+
+    /// The tensor called `name`.
     #[must_use]
-    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> { todo!() }
-    /// The bytes of a tensor, row after row.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.inner.by_name.get(name).map(|index| &self.inner.tensors[*index])
+    }
+
+    /// The bytes of a tensor of this file, row after row.
     #[must_use]
-    pub fn data(&self, tensor: &TensorInfo) -> &[u8] { todo!() }
-    /// Decodes a whole tensor to f32, whatever its type (the exact reference of each format).
+    pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
+        &self.inner.map[tensor.offset..tensor.offset + tensor.bytes]
+    }
+
+    /// Decodes a whole tensor to f32, whatever its type.
     #[must_use]
-    pub fn dequantize(&self, tensor: &TensorInfo) -> Vec<f32> { todo!() }
+    pub fn dequantize(&self, tensor: &TensorInfo) -> Vec<f32> {
+        let mut out = vec![0.0; tensor.n_elements()];
+        dequantize_row(tensor.ty, self.data(tensor), &mut out);
+        out
+    }
+
+    /// Where the file is.
     #[must_use]
-    pub fn path(&self) -> &Path { todo!() }
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+}
+
+struct Header {
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+}
+
+impl Header {
+    fn parse(data: &[u8], path: &Path) -> Result<Self> {
+        let mut bytes = Bytes::new(data, path);
+        let magic = bytes.take(4, "magic")?;
+        if magic != b"GGUF" {
+            return Err(bytes.error("magic", format!("{magic:02x?} is not a GGUF file's start (\"GGUF\")")));
+        }
+        let version = bytes.u32("version")?;
+        if !(2..=3).contains(&version) {
+            let hint = if (2..=3).contains(&version.swap_bytes()) { " (a big-endian file?)" } else { "" };
+            return Err(bytes.error("version", format!("{version} is not supported; allowed: 2, 3{hint}")));
+        }
+        let n_tensors = bytes.count(MIN_TENSOR_BYTES, "tensor count")?;
+        let n_keys = bytes.count(MIN_KEY_BYTES, "metadata count")?;
+        let metadata = Metadata::new(path, parse_values(&mut bytes, n_keys)?);
+        let mut tensors = parse_directory(&mut bytes, n_tensors)?;
+        place_tensors(&bytes, &metadata, &mut tensors)?;
+        Ok(Self { metadata, tensors })
+    }
+}
+
+fn parse_values(bytes: &mut Bytes<'_>, n: usize) -> Result<HashMap<String, Value>> {
+    let mut values = HashMap::new();
+    for _ in 0..n {
+        let key = bytes.name("metadata key")?;
+        let ty = bytes.u32(&key)?;
+        let value = bytes.value(ty, &key)?;
+        if values.insert(key.clone(), value).is_some() {
+            return Err(bytes.error(&key, "the key occurs twice"));
+        }
+    }
+    Ok(values)
+}
+
+/// Reads the directory; offsets are still relative to the data section.
+fn parse_directory(bytes: &mut Bytes<'_>, n: usize) -> Result<Vec<TensorInfo>> {
+    let mut names = std::collections::HashSet::new();
+    let mut tensors = Vec::new();
+    for _ in 0..n {
+        let name = bytes.name("tensor name")?;
+        if !names.insert(name.clone()) {
+            return Err(bytes.error(&name, "the tensor occurs twice"));
+        }
+        tensors.push(parse_tensor(bytes, name)?);
+    }
+    Ok(tensors)
+}
+
+fn parse_tensor(bytes: &mut Bytes<'_>, name: String) -> Result<TensorInfo> {
+    let n_dims = bytes.u32(&name)?;
+    if !(1..=MAX_DIMS).contains(&n_dims) {
+        return Err(bytes.error(&name, format!("{n_dims} dimensions; allowed: 1 to {MAX_DIMS}")));
+    }
+    let mut dims = Vec::new();
+    for _ in 0..n_dims {
+        let dim = bytes.u64(&name)?;
+        dims.push(usize::try_from(dim).map_err(|_| bytes.error(&name, format!("dimension {dim} is too large")))?);
+    }
+    let id = bytes.u32(&name)?;
+    let Some(ty) = GgmlType::from_id(id) else {
+        return Err(bytes.error(&name, format!("tensor type {id} is not supported; supported: {}", GgmlType::known())));
+    };
+    let offset = bytes.u64(&name)?;
+    let size = dims.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
+    let size = size.filter(|size| *size > 0).ok_or_else(|| bytes.error(&name, format!("the shape {dims:?} is empty or too large")))?;
+    if dims[0] % ty.block_size() != 0 {
+        let message = format!("rows of {} elements do not divide into {} blocks of {}", dims[0], ty.name(), ty.block_size());
+        return Err(bytes.error(&name, message));
+    }
+    let n_bytes = (size / ty.block_size()).checked_mul(ty.block_bytes());
+    let n_bytes = n_bytes.ok_or_else(|| bytes.error(&name, format!("the shape {dims:?} is too large")))?;
+    let offset = usize::try_from(offset).map_err(|_| bytes.error(&name, format!("offset {offset} is too large")))?;
+    Ok(TensorInfo { name, dims, ty, offset, bytes: n_bytes })
+}
+
+/// Turns offsets into positions in the file: aligned, inside, not overlapping.
+fn place_tensors(bytes: &Bytes<'_>, metadata: &Metadata, tensors: &mut [TensorInfo]) -> Result<()> {
+    let alignment = metadata.u64("general.alignment")?.unwrap_or(DEFAULT_ALIGNMENT);
+    if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
+        let message = format!("{alignment} is not allowed; allowed: a power of two up to {MAX_ALIGNMENT}");
+        return Err(metadata.error("general.alignment", message));
+    }
+    let alignment = alignment as usize;
+    let start = bytes.at.next_multiple_of(alignment);
+    for tensor in tensors.iter_mut() {
+        if tensor.offset % alignment != 0 {
+            let message = format!("offset {} is not a multiple of the alignment {alignment}", tensor.offset);
+            return Err(metadata.error(&tensor.name, message));
+        }
+        let end = start.checked_add(tensor.offset).and_then(|at| at.checked_add(tensor.bytes));
+        if end.is_none_or(|end| end > bytes.data.len()) {
+            let message = format!(
+                "its data (offset {}, {} bytes) ends after the file, which has {} bytes",
+                tensor.offset,
+                tensor.bytes,
+                bytes.data.len()
+            );
+            return Err(metadata.error(&tensor.name, message));
+        }
+        tensor.offset += start;
+    }
+    let mut order: Vec<&TensorInfo> = tensors.iter().collect();
+    order.sort_by_key(|tensor| tensor.offset);
+    match order.windows(2).find(|pair| pair[0].offset + pair[0].bytes > pair[1].offset) {
+        Some(pair) => Err(metadata.error(&pair[1].name, format!("its data overlaps that of {}", pair[0].name))),
+        None => Ok(()),
+    }
 }

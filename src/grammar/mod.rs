@@ -1,12 +1,53 @@
 //! What a request may say: GBNF (own automaton) and JSON schema (llguidance), both as one token
 //! mask per step.
+//!
+//! - [`GrammarSpec`] is a grammar's source, [`GrammarCompiler::compile`] turns it into a
+//!   [`CompiledGrammar`] (cached), and [`CompiledGrammar::matcher`] starts one sequence.
+//! - Each step: [`Matcher::mask`] (or [`Matcher::allows`] for one token), then
+//!   [`Matcher::accept`] with what was sampled.
+//!
+//! GBNF goes from text to rules ([`gbnf`], [`check`]), to a machine ([`program`], [`utf8`]), to a
+//! running reader ([`automaton`]). Schemas are checked ([`schema_check`], [`schema_finite`], [`schema_open`]) and
+//! compiled ([`schema`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
+//! the place.
 
-use std::sync::Arc;
+mod automaton;
+mod cache;
+mod check;
+mod gbnf;
+mod mask;
+mod matcher;
+mod program;
+mod schema;
+mod schema_check;
+mod schema_finite;
+mod schema_open;
+#[cfg(test)]
+mod tests;
+mod utf8;
 
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use llguidance::ParserFactory;
+pub use matcher::Matcher;
 pub use toktrie::SimpleVob as TokenMask;
 
-use crate::error::Result;
+use self::automaton::Automaton;
+use self::cache::Cache;
+use self::mask::Vocabulary;
+use self::matcher::{Kind, MaskCache};
+use self::program::Program;
+use crate::error::{Error, Result};
 use crate::tokenizer::{TokenId, Tokenizer};
+
+/// Compiled grammars kept, and their bytes together.
+const CACHE_ENTRIES: usize = 64;
+const CACHE_BYTES: usize = 64 << 20;
+/// What a compiled schema takes, roughly, for each byte of its text and on top.
+const SCHEMA_BYTES: (usize, usize) = (64, 1 << 17);
+/// Masks kept for one GBNF grammar, and their bytes together.
+const MASK_ENTRIES: usize = 256;
+const MASK_BYTES: usize = 4 << 20;
 
 /// The source of a grammar.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,42 +60,175 @@ pub enum GrammarSpec {
     JsonObject,
 }
 
+impl GrammarSpec {
+    fn source_bytes(&self) -> usize {
+        match self {
+            Self::Gbnf(text) => text.len(),
+            Self::JsonSchema { schema, .. } => schema.len(),
+            Self::JsonObject => 0,
+        }
+    }
+}
+
 /// Compiles grammars for one vocabulary and keeps the latest ones (bounded). Thread-safe.
 #[derive(Clone)]
-pub struct GrammarCompiler {}
+pub struct GrammarCompiler {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    vocabulary: Arc<Vocabulary>,
+    /// llguidance's side of the vocabulary, built when the first schema comes.
+    factory: OnceLock<Arc<ParserFactory>>,
+    compiled: Cache<GrammarSpec, Arc<CompiledGrammar>>,
+}
+
+impl GrammarCompiler {
+    /// A compiler for the vocabulary of `tokenizer`.
+    #[must_use]
+    pub fn new(tokenizer: &Arc<Tokenizer>) -> Self {
+        Self::with_vocabulary(Vocabulary::from_tokenizer(tokenizer))
+    }
+
+    /// A compiler for a bare vocabulary: the bytes of all tokens in order; `special` and `eog`
+    /// tokens never match text, their bytes are their names.
+    #[must_use]
+    pub fn from_vocab(tokens: Vec<Vec<u8>>, special: &[TokenId], eog: &[TokenId]) -> Self {
+        Self::with_vocabulary(Vocabulary::new(tokens, special, eog))
+    }
+
+    fn with_vocabulary(vocabulary: Vocabulary) -> Self {
+        let compiled = Cache::new(CACHE_ENTRIES, CACHE_BYTES);
+        Self {
+            inner: Arc::new(Inner {
+                vocabulary: Arc::new(vocabulary),
+                factory: OnceLock::new(),
+                compiled,
+            }),
+        }
+    }
+
+    /// `param` names the request's field in errors (`grammar`, `json_schema`, `response_format`).
+    pub fn compile(&self, spec: &GrammarSpec, param: &str) -> Result<Arc<CompiledGrammar>> {
+        if let Some(grammar) = self.inner.compiled.get(spec) {
+            return Ok(grammar);
+        }
+        // No lock is held here: others compile meanwhile, at worst the same grammar.
+        let grammar = Arc::new(self.inner.compile(spec, param)?);
+        let weight = spec.source_bytes() + grammar.source.bytes(spec.source_bytes());
+        self.inner
+            .compiled
+            .put(spec.clone(), Arc::clone(&grammar), weight);
+        Ok(grammar)
+    }
+}
+
+impl Inner {
+    fn compile(&self, spec: &GrammarSpec, param: &str) -> Result<CompiledGrammar> {
+        let schema = match spec {
+            GrammarSpec::Gbnf(text) => return self.compile_gbnf(text, param),
+            GrammarSpec::JsonSchema { schema, strict } => {
+                schema::compile(self.factory()?, schema, *strict, param)?
+            }
+            GrammarSpec::JsonObject => schema::compile_object(self.factory()?, param)?,
+        };
+        Ok(CompiledGrammar::new(
+            Source::Schema(Box::new(Mutex::new(schema.prototype))),
+            schema.ignored,
+            &self.vocabulary,
+        ))
+    }
+
+    fn compile_gbnf(&self, text: &str, param: &str) -> Result<CompiledGrammar> {
+        let grammar = gbnf::parse(text, param, self.vocabulary.as_ref())?;
+        let program = Program::new(&grammar).ok_or_else(|| {
+            Error::invalid(
+                param,
+                format!(
+                    "the grammar needs too many states; allowed: {}",
+                    program::MAX_STATES
+                ),
+            )
+        })?;
+        let automaton = Automaton::new(Arc::new(program));
+        match automaton.overrun() {
+            Some(reason) => Err(Error::invalid(
+                param,
+                format!("the grammar cannot be started: {reason}"),
+            )),
+            None => Ok(CompiledGrammar::new(
+                Source::Gbnf(Box::new(automaton)),
+                Vec::new(),
+                &self.vocabulary,
+            )),
+        }
+    }
+
+    fn factory(&self) -> Result<&Arc<ParserFactory>> {
+        if let Some(factory) = self.factory.get() {
+            return Ok(factory);
+        }
+        let factory = Arc::new(schema::factory(&self.vocabulary)?);
+        Ok(self.factory.get_or_init(|| factory))
+    }
+}
 
 /// A compiled grammar, shared by its matchers.
-pub struct CompiledGrammar {}
+pub struct CompiledGrammar {
+    source: Source,
+    ignored: Vec<String>,
+    vocabulary: Arc<Vocabulary>,
+    masks: MaskCache,
+}
 
-#[allow(unused_variables)]
-impl GrammarCompiler {
-    #[must_use]
-    pub fn new(tokenizer: &Arc<Tokenizer>) -> Self { todo!() }
-    /// `param` names the request's field in errors (`grammar`, `json_schema`, `response_format`).
-    pub fn compile(&self, spec: &GrammarSpec, param: &str) -> Result<Arc<CompiledGrammar>> { todo!() }
+/// A reader at the start of the text, to be cloned.
+enum Source {
+    Gbnf(Box<Automaton>),
+    Schema(Box<Mutex<llguidance::Matcher>>),
+}
+
+impl Source {
+    /// Memory taken, roughly.
+    fn bytes(&self, text: usize) -> usize {
+        match self {
+            Self::Gbnf(automaton) => automaton.program_bytes(),
+            Self::Schema(_) => text * SCHEMA_BYTES.0 + SCHEMA_BYTES.1,
+        }
+    }
 }
 
 impl CompiledGrammar {
+    fn new(source: Source, ignored: Vec<String>, vocabulary: &Arc<Vocabulary>) -> Self {
+        Self {
+            source,
+            ignored,
+            vocabulary: Arc::clone(vocabulary),
+            masks: Cache::new(MASK_ENTRIES, MASK_BYTES),
+        }
+    }
+
     /// A fresh matcher at the start.
-    pub fn matcher(self: &Arc<Self>) -> Result<Matcher> { todo!() }
+    pub fn matcher(self: &Arc<Self>) -> Result<Matcher> {
+        let kind = match &self.source {
+            Source::Gbnf(automaton) => Kind::Gbnf(automaton.clone()),
+            // A deep copy: what one request makes of the lexer's states is not the others' limit.
+            Source::Schema(prototype) => Kind::Schema(Box::new(
+                prototype
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .deep_clone(),
+            )),
+        };
+        Ok(Matcher::new(
+            kind,
+            Arc::clone(self),
+            Arc::clone(&self.vocabulary),
+        ))
+    }
+
     /// Schema keywords that are accepted but not enforced, with their place (`/properties/a/format`).
     #[must_use]
-    pub fn ignored_keywords(&self) -> &[String] { todo!() }
-}
-
-/// One sequence's position in a grammar. EOG tokens are allowed only where the grammar may end.
-pub struct Matcher {}
-
-#[allow(unused_variables)]
-impl Matcher {
-    /// Whether `token` may come next.
-    pub fn allows(&mut self, token: TokenId) -> bool { todo!() }
-    /// All tokens that may come next.
-    pub fn mask(&mut self) -> Result<&TokenMask> { todo!() }
-    /// Advances over `token`; an error if it is not allowed.
-    pub fn accept(&mut self, token: TokenId) -> Result<()> { todo!() }
-    /// Whether the text so far is complete (EOG allowed).
-    pub fn is_accepting(&mut self) -> bool { todo!() }
-    /// Whether nothing but EOG can follow.
-    pub fn is_finished(&mut self) -> bool { todo!() }
+    pub fn ignored_keywords(&self) -> &[String] {
+        &self.ignored
+    }
 }

@@ -1,1 +1,23 @@
-//! (to be written)
+//! Arithmetic on slices: packed matrix products, attention over KV blocks, and the pool of
+//! threads that runs them. Nothing here knows tensors, layers or models.
+//!
+//! Every output row is reduced in one fixed order, whatever the batch, the thread count or the
+//! instruction set: products are added group by group, without fused multiply-add, so the scalar
+//! twin of a kernel gives the same bits as its vector versions.
+
+pub mod activations;
+pub mod attention;
+pub mod dispatch;
+mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod gemm_avx512;
+mod gemm_scalar;
+pub mod math;
+pub mod packed;
+pub mod pool;
+
+pub use activations::Activations;
+pub use dispatch::Simd;
+pub use gemm::gemm;
+pub use packed::Matrix;
+pub use pool::Pool;

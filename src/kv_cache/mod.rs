@@ -4,8 +4,8 @@
 mod blocks;
 mod store;
 
-pub use blocks::BlockPool;
-pub use store::KvStore;
+pub use blocks::{BlockId, BlockPool, Chain, Prefix};
+pub use store::{Blocks, KvStore, LayerCache, Plane};
 
 /// Tokens of one block.
 pub const BLOCK_TOKENS: usize = 32;

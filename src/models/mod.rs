@@ -1,11 +1,21 @@
 //! Model architectures: wiring of `layers/`, one file a family.
 
+mod llama;
+mod settings;
+mod weights;
+
 use candle_core::Tensor;
 
 use crate::config::EngineConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
+use crate::kernels::{Pool, Simd};
 use crate::kv_cache::KvStore;
+use crate::layers::Compute;
+use settings::DecoderSettings;
+
+/// The architectures that can be loaded.
+pub const ARCHITECTURES: [&str; 1] = ["llama"];
 
 /// What the rest of the engine needs to know of a model.
 #[derive(Debug, Clone)]
@@ -52,8 +62,57 @@ pub trait Model: Send {
     fn forward(&self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor>;
 }
 
+impl StepInput {
+    /// The position of each row in its sequence.
+    pub fn positions(&self) -> impl Iterator<Item = usize> {
+        self.sequences.iter().flat_map(|sequence| sequence.n_past..sequence.n_past + sequence.n_tokens)
+    }
+
+    /// The rows of `x` whose logits are wanted.
+    pub fn select_outputs(&self, x: &Tensor) -> Result<Tensor> {
+        let rows: Vec<u32> = self.outputs.iter().map(|row| *row as u32).collect();
+        Ok(x.index_select(&Tensor::new(rows, x.device())?, 0)?)
+    }
+}
+
 /// Loads the model of a file; `progress` gets 0.0 to 1.0 and returns false to stop.
-#[allow(unused_variables)]
 pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32) -> bool) -> Result<Box<dyn Model>> {
-    todo!()
+    let metadata = file.metadata();
+    let arch = metadata.require("general.architecture", metadata.str("general.architecture"))?;
+    let mut progress = |fraction: f32| {
+        if progress(fraction) { Ok(()) } else { Err(Error::Internal("loading was stopped".into())) }
+    };
+    progress(0.0)?;
+    let compute = Compute { pool: Pool::new(config.n_threads), simd: Simd::get() };
+    let model: Box<dyn Model> = match arch {
+        "llama" => {
+            let settings = DecoderSettings::read(file, arch)?;
+            let info = ModelInfo::new(file, arch, &settings);
+            Box::new(llama::Llama::load(file, info, &settings, compute, &mut progress)?)
+        }
+        other => {
+            let known = ARCHITECTURES.join(", ");
+            return Err(Error::Unsupported(format!("the architecture {other:?} is unknown; known: {known}")));
+        }
+    };
+    progress(1.0)?;
+    Ok(model)
+}
+
+impl ModelInfo {
+    fn new(file: &GgufFile, arch: &str, s: &DecoderSettings) -> Self {
+        Self {
+            architecture: arch.to_owned(),
+            n_vocab: s.n_vocab,
+            n_ctx_train: s.n_ctx_train,
+            n_embd: s.n_embd,
+            n_layer: s.n_layer,
+            n_head: s.n_head,
+            n_head_kv: s.n_head_kv,
+            head_dim_k: s.dim_k,
+            head_dim_v: s.dim_v,
+            n_params: file.tensors().iter().map(|tensor| tensor.n_elements() as u64).sum(),
+            size: file.tensors().iter().map(|tensor| tensor.bytes as u64).sum(),
+        }
+    }
 }

@@ -1,1 +1,26 @@
-//! (to be written)
+//! The extension module `rustllm._rustllm`: one file a class, and nothing but conversion. A
+//! method converts, releases the GIL, calls, converts back.
+
+mod engine;
+mod errors;
+mod grammar;
+mod output;
+mod params;
+mod tokenizer;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+#[pyo3(name = "_rustllm")]
+fn native(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add_class::<tokenizer::PyTokenizer>()?;
+    m.add_class::<params::PySamplingParams>()?;
+    m.add_class::<grammar::PyGrammar>()?;
+    m.add_class::<output::PyOutput>()?;
+    m.add_class::<output::PyFinish>()?;
+    m.add_class::<output::PyTimings>()?;
+    m.add_class::<output::PyTokenProb>()?;
+    m.add_class::<engine::PyEngine>()?;
+    errors::register(m)
+}

@@ -1,9 +1,33 @@
 //! From logits to one token: llama.cpp's sampler chain, order, defaults and random generator.
+//!
+//! [`Sampler::sample`] puts all tokens into [`candidates`], lets each stage of the request's chain
+//! change or drop some ([`penalties`], [`dry`], [`truncate`], [`temperature`], [`infill`]) and
+//! lets [`draw`] choose. Each stage that draws has a generator of its own ([`rng`]), seeded with
+//! the request's seed, so the same seed gives the same text.
 
-use crate::config::SamplingParams;
-use crate::error::Result;
+mod candidates;
+mod draw;
+mod dry;
+mod infill;
+mod penalties;
+mod probs;
+mod rng;
+mod temperature;
+#[cfg(test)]
+mod tests;
+mod truncate;
+
+use std::sync::Arc;
+
+use crate::config::{LogitBias, Mirostat, SamplerKind, SamplingParams};
+use crate::error::{Error, Result};
 use crate::grammar::Matcher;
 use crate::tokenizer::{TokenId, Tokenizer};
+use candidates::Candidates;
+use draw::{Adaptive, Draw};
+use dry::Dry;
+use penalties::Penalties;
+use rng::Mt19937;
 
 /// A token with its (log) probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,15 +47,128 @@ pub struct Sampled {
 }
 
 /// The chain of one sequence with its state (history, generators, mirostat's mu).
-pub struct Sampler {}
+pub struct Sampler {
+    params: SamplingParams,
+    tokenizer: Arc<Tokenizer>,
+    biases: Vec<LogitBias>,
+    stages: Vec<SamplerKind>,
+    penalties: Penalties,
+    dry: Option<Dry>,
+    xtc: Mt19937,
+    draw: Draw,
+    candidates: Candidates,
+}
 
-#[allow(unused_variables)]
 impl Sampler {
-    /// `choice` is j of `n`: its seed is `params.seed + j`. A random seed must be resolved before.
-    pub fn new(params: &SamplingParams, choice: usize, tokenizer: &Tokenizer, n_ctx: usize) -> Result<Self> { todo!() }
-    /// Feeds a prompt token into the history (penalties, DRY).
-    pub fn accept_prompt(&mut self, token: TokenId) { todo!() }
-    /// Draws the next token from `logits` (one row, vocabulary long; scratch, may be changed) and
-    /// accepts it into the history and the grammar.
-    pub fn sample(&mut self, logits: &mut [f32], grammar: Option<&mut Matcher>) -> Result<Sampled> { todo!() }
+    /// The chain of choice `choice`, whose seed is `params.seed + choice`; a random seed must be
+    /// resolved before. `n_ctx` is what −1 means for the history of penalties.
+    pub fn new(params: &SamplingParams, choice: usize, tokenizer: &Arc<Tokenizer>, n_ctx: usize) -> Result<Self> {
+        let seed = params.seed.wrapping_add(choice as u32);
+        let rng = || Mt19937::new(seed);
+        let mut biases = params.logit_bias.clone();
+        if params.ignore_eos {
+            let ends = tokenizer.eog_tokens().iter();
+            biases.extend(ends.map(|token| LogitBias { token: *token, bias: f32::NEG_INFINITY }));
+        }
+        let (tau, eta, mu) = (params.mirostat_tau, params.mirostat_eta, 2.0 * params.mirostat_tau);
+        let n_vocab = tokenizer.vocab_size();
+        let adaptive = params.samplers.contains(&SamplerKind::AdaptiveP);
+        let draw = match params.mirostat {
+            Mirostat::V1 => Draw::Mirostat1 { tau, eta, mu, n_vocab, rng: rng() },
+            Mirostat::V2 => Draw::Mirostat2 { tau, eta, mu, rng: rng() },
+            Mirostat::Off if adaptive => {
+                Draw::Adaptive(Adaptive::new(params.adaptive_target, params.adaptive_decay, rng()))
+            }
+            Mirostat::Off => Draw::Plain(rng()),
+        };
+        let last_n = usize::try_from(params.repeat_last_n).unwrap_or(n_ctx);
+        // Mirostat replaces all stages but the temperature.
+        let stages = if params.mirostat == Mirostat::Off { params.samplers.clone() } else { vec![SamplerKind::Temperature] };
+        Ok(Self {
+            penalties: Penalties::new(last_n, params.repeat_penalty, params.frequency_penalty, params.presence_penalty),
+            dry: stages.contains(&SamplerKind::Dry).then(|| Dry::new(params, tokenizer, n_ctx)).flatten(),
+            xtc: rng(),
+            params: params.clone(),
+            tokenizer: Arc::clone(tokenizer),
+            biases,
+            stages,
+            draw,
+            candidates: Candidates::default(),
+        })
+    }
+
+    /// Feeds a token into the history (penalties, DRY).
+    pub fn accept_prompt(&mut self, token: TokenId) {
+        self.penalties.accept(token);
+        if let Some(dry) = &mut self.dry {
+            dry.accept(token);
+        }
+    }
+
+    /// Draws the next token from `logits` (one row, vocabulary long) and accepts it into the
+    /// history and the grammar. With a grammar, a free draw comes first; only if it does not fit
+    /// are the candidates masked and drawn from again.
+    pub fn sample(&mut self, logits: &mut [f32], mut grammar: Option<&mut Matcher>) -> Result<Sampled> {
+        if let Some(at) = logits.iter().position(|logit| logit.is_nan() || *logit == f32::INFINITY) {
+            let message = format!("the model gave {} as the logit of token {at}", logits[at]);
+            return Err(Error::Internal(message));
+        }
+        self.candidates.reset(logits);
+        let mut index = self.run_chain();
+        if let Some(grammar) = grammar.as_deref_mut()
+            && !grammar.allows(self.candidates.items[index].token)
+        {
+            self.candidates.reset(logits);
+            let mask = grammar.mask()?;
+            let forbidden = self.candidates.items.iter_mut().filter(|item| !mask.is_allowed(item.token));
+            forbidden.for_each(|item| item.logit = f32::NEG_INFINITY);
+            index = self.run_chain();
+            let token = self.candidates.items[index].token;
+            if !mask.is_allowed(token) {
+                return Err(Error::Internal("the grammar allows no token here".into()));
+            }
+        }
+        let token = self.candidates.items[index].token;
+        let (prob, top) = self.probabilities(token, logits);
+        self.accept_prompt(token);
+        if let Some(grammar) = grammar {
+            grammar.accept(token)?;
+        }
+        Ok(Sampled { token, prob, top })
+    }
+
+    fn run_chain(&mut self) -> usize {
+        let (c, p) = (&mut self.candidates, &self.params);
+        for bias in &self.biases {
+            c.items[bias.token as usize].logit += bias.bias;
+        }
+        for stage in &self.stages {
+            match stage {
+                SamplerKind::Penalties => self.penalties.apply(c),
+                SamplerKind::Dry => self.dry.iter().for_each(|dry| dry.apply(c)),
+                SamplerKind::TopNSigma => truncate::top_n_sigma(c, p.top_n_sigma),
+                SamplerKind::TopK => truncate::top_k(c, p.top_k),
+                SamplerKind::TypicalP => truncate::typical(c, p.typical_p, p.min_keep),
+                SamplerKind::TopP => truncate::top_p(c, p.top_p, p.min_keep),
+                SamplerKind::MinP => truncate::min_p(c, p.min_p, p.min_keep),
+                SamplerKind::Xtc => truncate::xtc(c, p.xtc_probability, p.xtc_threshold, p.min_keep, &mut self.xtc),
+                SamplerKind::Temperature if p.mirostat != Mirostat::Off => temperature::temperature(c, p.temperature),
+                SamplerKind::Temperature => {
+                    temperature::dynamic(c, p.temperature, p.dynatemp_range, p.dynatemp_exponent);
+                }
+                SamplerKind::Infill => infill::infill(c, &self.tokenizer),
+                // It draws, and so comes last wherever it is named.
+                SamplerKind::AdaptiveP => {}
+            }
+        }
+        self.draw.draw(c)
+    }
+
+    fn probabilities(&self, token: TokenId, logits: &[f32]) -> (Option<TokenProb>, Vec<TokenProb>) {
+        match self.params.n_probs {
+            0 => (None, Vec::new()),
+            n if self.params.post_sampling_probs => probs::after(&self.candidates, token, n),
+            n => probs::before(logits, token, n),
+        }
+    }
 }

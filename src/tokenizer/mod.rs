@@ -1,71 +1,247 @@
 //! Text to token ids and back, exact to the model's own vocabulary.
+//!
+//! [`Tokenizer`] first cuts special tokens out of the text, then gives what lies between them to
+//! the vocabulary's algorithm: [`spm`], [`bpe`] (after [`pretokenize`]) or [`wpm`].
+//! [`StreamDecoder`] turns the bytes of a stream of tokens into whole characters.
 
+mod bpe;
+mod pretokenize;
+mod special;
+mod spm;
 mod stream;
+#[cfg(test)]
+mod tests;
+mod vocab;
+mod wpm;
 
 pub use stream::StreamDecoder;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gguf::Metadata;
+use bpe::Bpe;
+use pretokenize::PreTokenizer;
+use special::{Fragment, SpecialFinder};
+use spm::{SPACE, Spm};
+use vocab::Vocab;
 
 /// A token id, an index into the vocabulary.
 pub type TokenId = u32;
 
 /// What a token is for, as GGUF's `tokenizer.ggml.token_type` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind { Normal, Unknown, Control, UserDefined, Unused, Byte }
+pub enum TokenKind {
+    Normal,
+    Unknown,
+    Control,
+    UserDefined,
+    Unused,
+    Byte,
+}
 
-/// A vocabulary with its algorithm (SPM, byte-level BPE, WPM, UGM). Cheap to share by `Arc`.
 #[derive(Debug)]
-pub struct Tokenizer {}
+enum Algorithm {
+    Spm(Spm),
+    Bpe(Bpe),
+    Wpm,
+}
 
-#[allow(unused_variables)]
+/// A vocabulary with its algorithm. Immutable; share it by `Arc`.
+#[derive(Debug)]
+pub struct Tokenizer {
+    vocab: Vocab,
+    algorithm: Algorithm,
+    special: SpecialFinder,
+    /// The bytes that each token stands for.
+    bytes: Vec<Vec<u8>>,
+    adds_bos: bool,
+    adds_eos: bool,
+    /// SPM puts a space before a text that does not follow other text.
+    adds_space: bool,
+}
+
 impl Tokenizer {
     /// Builds the tokenizer that the file's metadata describes.
-    pub fn from_gguf(metadata: &Metadata) -> Result<Self> { todo!() }
-    /// Ids of `text`. `add_special` adds BOS/EOS where the model asks for them; `parse_special`
-    /// turns control tokens' texts into their ids instead of plain text. Linear time.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
+        let m = metadata;
+        let model = m.require("tokenizer.ggml.model", m.str("tokenizer.ggml.model"))?;
+        let name = match model {
+            "llama" => "spm",
+            "gpt2" => "bpe",
+            "bert" => "wpm",
+            other => {
+                let message = format!("the tokenizer {other:?} is unknown; known: llama, gpt2, bert");
+                return Err(Error::Unsupported(message));
+            }
+        };
+        let vocab = Vocab::read(m, name)?;
+        let (algorithm, bos_default) = match name {
+            "spm" => (Algorithm::Spm(Spm::new(&vocab)), true),
+            "wpm" => (Algorithm::Wpm, true),
+            _ => {
+                let pre = pre_tokenizer(m)?;
+                let adds_bos = pre.adds_bos();
+                (Algorithm::Bpe(Bpe::read(m, &vocab, pre)?), adds_bos)
+            }
+        };
+        let flag = |name: &str, default: bool| m.bool(&format!("tokenizer.ggml.{name}")).map(|v| v.unwrap_or(default));
+        Ok(Self {
+            special: SpecialFinder::new(&vocab, m)?,
+            adds_bos: flag("add_bos_token", bos_default)?,
+            adds_eos: flag("add_eos_token", name == "wpm")?,
+            adds_space: flag("add_space_prefix", name == "spm")?,
+            bytes: (0..vocab.len()).map(|id| spell(&vocab, &algorithm, id as TokenId)).collect(),
+            vocab,
+            algorithm,
+        })
+    }
+
+    /// Ids of `text`. `add_special` adds BOS and EOS where the model asks for them;
+    /// `parse_special` turns the texts of control tokens into their ids. O(n log n).
     #[must_use]
-    pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<TokenId> { todo!() }
+    pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<TokenId> {
+        let special = &self.vocab.special;
+        let is_wpm = matches!(self.algorithm, Algorithm::Wpm);
+        let mut out = Vec::new();
+        if add_special && self.adds_bos {
+            out.extend(special.bos);
+        }
+        let mut after_text = false;
+        for fragment in self.special.split(text, parse_special) {
+            match fragment {
+                Fragment::Token(id) => {
+                    out.push(id);
+                    after_text = false;
+                }
+                Fragment::Text(text) => {
+                    self.encode_text(text, !after_text, &mut out);
+                    after_text = true;
+                }
+            }
+        }
+        if add_special && self.adds_eos {
+            out.extend(if is_wpm { special.sep } else { special.eos });
+        }
+        out
+    }
+
+    fn encode_text(&self, text: &str, first: bool, out: &mut Vec<TokenId>) {
+        match &self.algorithm {
+            Algorithm::Spm(spm) => {
+                let prefix = if first && self.adds_space { SPACE } else { "" };
+                spm.encode(&self.vocab, &format!("{prefix}{}", text.replace(' ', SPACE)), out);
+            }
+            Algorithm::Bpe(bpe) => bpe.encode(&self.vocab, text, out),
+            Algorithm::Wpm => wpm::encode(&self.vocab, text, out),
+        }
+    }
+
     /// The bytes that `id` stands for in running text. Control tokens give their text when
     /// `special`, nothing otherwise. Unknown ids give nothing.
     #[must_use]
-    pub fn token_bytes(&self, id: TokenId, special: bool) -> &[u8] { todo!() }
-    /// Bytes of a whole sequence, with the leading space that SPM adds taken away again when
-    /// `remove_space`.
+    pub fn token_bytes(&self, id: TokenId, special: bool) -> &[u8] {
+        if !special && self.vocab.is_control(id) {
+            return &[];
+        }
+        self.bytes.get(id as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Bytes of a whole sequence.
     #[must_use]
-    pub fn decode_bytes(&self, ids: &[TokenId], special: bool) -> Vec<u8> { todo!() }
+    pub fn decode_bytes(&self, ids: &[TokenId], special: bool) -> Vec<u8> {
+        ids.iter().flat_map(|id| self.token_bytes(*id, special)).copied().collect()
+    }
+
+    /// Number of tokens.
     #[must_use]
-    pub fn vocab_size(&self) -> usize { todo!() }
+    pub fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// What `id` is for.
     #[must_use]
-    pub fn kind(&self, id: TokenId) -> TokenKind { todo!() }
-    /// The token's raw text in the vocabulary (as the GGUF stores it).
+    pub fn kind(&self, id: TokenId) -> TokenKind {
+        self.vocab.kind(id)
+    }
+
+    /// The token's text as the file stores it; empty for unknown ids.
     #[must_use]
-    pub fn raw_text(&self, id: TokenId) -> &str { todo!() }
+    pub fn raw_text(&self, id: TokenId) -> &str {
+        self.vocab.texts.get(id as usize).map_or("", String::as_str)
+    }
+
+    /// The token that begins a text.
     #[must_use]
-    pub fn bos(&self) -> Option<TokenId> { todo!() }
+    pub fn bos(&self) -> Option<TokenId> {
+        self.vocab.special.bos
+    }
+
+    /// The token that ends a text.
     #[must_use]
-    pub fn eos(&self) -> Option<TokenId> { todo!() }
+    pub fn eos(&self) -> Option<TokenId> {
+        self.vocab.special.eos
+    }
+
+    /// The token that ends a turn.
     #[must_use]
-    pub fn eot(&self) -> Option<TokenId> { todo!() }
+    pub fn eot(&self) -> Option<TokenId> {
+        self.vocab.special.eot
+    }
+
+    /// Whether `encode` puts BOS first.
     #[must_use]
-    pub fn unk(&self) -> Option<TokenId> { todo!() }
+    pub fn adds_bos(&self) -> bool {
+        self.adds_bos
+    }
+
+    /// Whether `encode` puts EOS last.
     #[must_use]
-    pub fn pad(&self) -> Option<TokenId> { todo!() }
+    pub fn adds_eos(&self) -> bool {
+        self.adds_eos
+    }
+
+    /// Whether `id` ends a generation.
     #[must_use]
-    pub fn sep(&self) -> Option<TokenId> { todo!() }
+    pub fn is_eog(&self, id: TokenId) -> bool {
+        self.vocab.eog.binary_search(&id).is_ok()
+    }
+
+    /// All tokens that end a generation, ascending.
     #[must_use]
-    pub fn adds_bos(&self) -> bool { todo!() }
+    pub fn eog_tokens(&self) -> &[TokenId] {
+        &self.vocab.eog
+    }
+
+    /// `spm`, `bpe` or `wpm`.
     #[must_use]
-    pub fn adds_eos(&self) -> bool { todo!() }
-    /// Whether `id` ends a generation (EOS, EOT and their kin, as llama.cpp collects them).
-    #[must_use]
-    pub fn is_eog(&self, id: TokenId) -> bool { todo!() }
-    #[must_use]
-    pub fn eog_tokens(&self) -> &[TokenId] { todo!() }
-    /// The line-break token, where there is one.
-    #[must_use]
-    pub fn newline(&self) -> Option<TokenId> { todo!() }
-    /// `spm`, `bpe`, `wpm` or `ugm`.
-    #[must_use]
-    pub fn algorithm(&self) -> &'static str { todo!() }
+    pub fn algorithm(&self) -> &'static str {
+        match self.algorithm {
+            Algorithm::Spm(_) => "spm",
+            Algorithm::Bpe(_) => "bpe",
+            Algorithm::Wpm => "wpm",
+        }
+    }
+}
+
+fn pre_tokenizer(m: &Metadata) -> Result<PreTokenizer> {
+    let name = m.str("tokenizer.ggml.pre")?.unwrap_or("default");
+    PreTokenizer::from_name(name).ok_or_else(|| {
+        Error::Unsupported(format!("the pre-tokenizer {name:?} is unknown; known: {}", PreTokenizer::known()))
+    })
+}
+
+/// The bytes of a token's text.
+fn spell(vocab: &Vocab, algorithm: &Algorithm, id: TokenId) -> Vec<u8> {
+    let text = vocab.texts[id as usize].as_str();
+    let plain = matches!(vocab.kind(id), TokenKind::Normal | TokenKind::Unused);
+    match (algorithm, vocab.kind(id)) {
+        (Algorithm::Spm(_), TokenKind::Byte) => {
+            let hex = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+            hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).map_or_else(|| text.into(), |byte| vec![byte])
+        }
+        (Algorithm::Spm(_) | Algorithm::Wpm, TokenKind::Normal | TokenKind::Unused | TokenKind::UserDefined) => {
+            text.replace(SPACE, " ").into_bytes()
+        }
+        (Algorithm::Bpe(_), _) if plain => bpe::chars_to_bytes(text),
+        _ => text.into(),
+    }
 }

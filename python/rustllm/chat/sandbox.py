@@ -1,0 +1,135 @@
+"""A jinja2 environment for templates that come from model files: no attribute tricks, and limits
+on time and memory that jinja2's own sandbox does not have."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from jinja2 import TemplateError as JinjaError
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+
+#: Loop turns, branches and macro calls of one rendering. Real templates need a few thousand for a
+#: long chat.
+MAX_TICKS = 500_000
+
+#: Characters that one expression may build, and a whole prompt may have.
+MAX_CHARS = 8_000_000
+
+
+class Budget(threading.local):
+    """What is left of the ticks of the rendering that runs on this thread."""
+
+    ticks = 0
+
+
+class _TickingCodeGenerator(CodeGenerator):
+    """Compiled templates count each block that they enter."""
+
+    def blockvisit(self, nodes: Any, frame: Frame) -> None:
+        self.writeline("environment.tick()")
+        super().blockvisit(nodes, frame)
+
+
+class _GenerationTag(Extension):
+    """`{% generation %}` marks the assistant's text for training; here it is transparent."""
+
+    tags = {"generation"}  # noqa: RUF012 (jinja2 declares it so)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Renders within `MAX_TICKS` and `MAX_CHARS`."""
+
+    code_generator_class = _TickingCodeGenerator
+    intercepted_binops = frozenset(["*", "%", "**", "+"])
+
+    def __init__(self) -> None:
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols])
+        self.budget = Budget()
+        self.policies["json.dumps_function"] = None
+        self.filters["tojson"] = _tojson
+        self.globals["raise_exception"] = _raise_exception
+        for name in ("center", "indent", "replace", "wordwrap"):
+            self.filters[name] = _limited(self.filters[name])
+
+    def tick(self) -> None:
+        """Called by compiled templates at the start of each block."""
+        self.budget.ticks -= 1
+        if self.budget.ticks < 0:
+            raise SecurityError(f"the template takes more than {MAX_TICKS} steps")
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**":
+            raise SecurityError("powers are not allowed in a template")
+        if operator == "*":
+            for text, count in ((left, right), (right, left)):
+                if isinstance(text, (str, list, tuple)) and isinstance(count, int):
+                    _check_length(len(text) * max(count, 0))
+        if operator == "%" and isinstance(left, str):
+            raise SecurityError("% formatting is not allowed in a template")
+        if operator == "+" and isinstance(left, (str, list)) and isinstance(right, (str, list)):
+            _check_length(len(left) + len(right))
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
+        name = getattr(obj, "__name__", "")
+        owner = getattr(obj, "__self__", None)
+        if isinstance(owner, str):
+            if name in ("format", "format_map", "ljust", "rjust", "center", "zfill", "expandtabs"):
+                raise SecurityError(f"str.{name} is not allowed in a template")
+            if name == "replace" and len(args) >= 2 and len(str(args[1])) > len(str(args[0])):
+                _check_length(len(owner) + (owner.count(str(args[0])) * len(str(args[1]))))
+        self.tick()
+        return super().call(context, obj, *args, **kwargs)
+
+
+def _check_length(length: int) -> None:
+    if length > MAX_CHARS:
+        raise SecurityError(f"the template builds a value of {length} elements; allowed: {MAX_CHARS}")
+
+
+def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(value: Any, *args: Any, **kwargs: Any) -> Any:
+        size = len(str(value)) if not isinstance(value, (int, float)) else 0
+        numbers = [a for a in (*args, *kwargs.values()) if isinstance(a, int)]
+        longest = max([0, *(len(a) for a in (*args, *kwargs.values()) if isinstance(a, str))])
+        _check_length(size * max(1, longest) if longest > 64 else size + sum(abs(n) for n in numbers))
+        return function(value, *args, **kwargs)
+
+    # jinja2 marks filters that want the environment or the context by attributes.
+    wrapper.__dict__.update(getattr(function, "__dict__", {}))
+    return wrapper
+
+
+def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    """As Hugging Face renders it: no HTML escapes, characters as they are."""
+    separators = options.get("separators")
+    sort_keys = bool(options.get("sort_keys", False))
+    indent = min(indent, 16) if isinstance(indent, int) else None
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=tuple(separators) if separators else None,
+        sort_keys=sort_keys,
+    )
+
+
+def _raise_exception(message: object) -> None:
+    raise JinjaError(str(message)[:1000])
+
+
+def strftime_at(now: datetime) -> Callable[[str], str]:
+    """`strftime_now` of templates, at a given moment."""
+    return lambda layout: now.strftime(str(layout)[:256])

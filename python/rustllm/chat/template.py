@@ -1,0 +1,178 @@
+"""Chat templates: from messages to the text of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import jinja2
+
+from rustllm.chat.builtin import BUILTIN, detect_builtin, render_builtin
+from rustllm.chat.messages import Message
+from rustllm.chat.sandbox import MAX_CHARS, MAX_TICKS, Sandbox, strftime_at
+
+#: Keyword arguments that a request may pass to a template. Anything else could shadow what the
+#: template relies on.
+ALLOWED_KWARGS = frozenset(
+    {"enable_thinking", "thinking", "reasoning_effort", "custom_instructions", "documents", "date_string", "xml_tools"}
+)
+
+
+class TemplateError(ValueError):
+    """A template could not be rendered."""
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A chat template with the special tokens that it may name.
+
+    `source` is jinja text, or the name of a built-in template. Without `jinja`, a source that is
+    not a name is only recognised, as llama-server does: its format decides which built-in one is
+    used.
+    """
+
+    source: str
+    bos: str = ""
+    eos: str = ""
+    jinja: bool = True
+    _compiled: jinja2.Template | None = field(default=None, compare=False, repr=False)
+    _builtin: str | None = field(default=None, compare=False, repr=False)
+    _takes_system: bool = field(default=True, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        builtin = self.source if self.source in BUILTIN else None
+        if builtin is None and not self.jinja:
+            builtin = detect_builtin(self.source) or "chatml"
+        object.__setattr__(self, "_builtin", builtin)
+        if builtin is None:
+            try:
+                object.__setattr__(self, "_compiled", Sandbox().from_string(self.source))
+            except (jinja2.TemplateError, RecursionError) as error:
+                raise TemplateError(f"the chat template cannot be parsed: {_describe(error)}") from error
+            object.__setattr__(self, "_takes_system", self._renders_system())
+
+    def _renders_system(self) -> bool:
+        """Whether the template takes system messages; some raise an exception on them."""
+        user = {"role": "user", "content": "test"}
+        try:
+            self._render_jinja([{"role": "system", "content": "test"}, user], True, None, {}, None)
+        except TemplateError as refusal:
+            try:
+                self._render_jinja([user], True, None, {}, None)
+            except TemplateError:
+                return True  # it is broken in general; `check` says how
+            return "ystem" not in str(refusal)
+        return True
+
+    def check(self) -> None:
+        """Renders a short chat, so that a broken template is found when the model is loaded."""
+        self.render([{"role": "user", "content": "test"}])
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        now: datetime | None = None,
+    ) -> str:
+        """The text of the prompt. Raises TemplateError with the template's own message."""
+        if self._builtin is not None:
+            return render_builtin(self._builtin, messages, add_generation_prompt)
+        if not self._takes_system:
+            messages = merge_system(messages)
+        text = self._render_jinja(messages, add_generation_prompt, tools, dict(kwargs or {}), now)
+        # The tokenizer adds BOS itself.
+        return text.removeprefix(self.bos) if self.bos else text
+
+    def _render_jinja(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] | None,
+        kwargs: dict[str, Any],
+        now: datetime | None,
+    ) -> str:
+        assert self._compiled is not None
+        environment = self._compiled.environment
+        assert isinstance(environment, Sandbox)
+        environment.budget.ticks = MAX_TICKS
+        variables: dict[str, Any] = {"enable_thinking": True, **kwargs}
+        variables.update(
+            messages=list(messages),
+            add_generation_prompt=add_generation_prompt,
+            bos_token=self.bos,
+            eos_token=self.eos,
+            strftime_now=strftime_at(now or datetime.now()),
+        )
+        if tools:
+            variables["tools"] = list(tools)
+        parts: list[str] = []
+        size = 0
+        try:
+            for part in self._compiled.generate(variables):
+                size += len(part)
+                if size > MAX_CHARS:
+                    raise TemplateError(f"the chat template makes more than {MAX_CHARS} characters")
+                parts.append(part)
+        except TemplateError:
+            raise
+        except RecursionError as error:
+            raise TemplateError("the chat template nests too deeply") from error
+        except Exception as error:  # a template is foreign code: whatever it raises is its fault
+            raise TemplateError(f"the chat template cannot be rendered: {_describe(error)}") from error
+        return "".join(parts)
+
+
+def render_prompt(
+    template: ChatTemplate,
+    messages: Sequence[Message],
+    *,
+    add_generation_prompt: bool = True,
+    continue_final: bool = False,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> str:
+    """A prompt whose last assistant message, if it comes last, is left open to be continued.
+
+    Raises TemplateError, also where both `add_generation_prompt` and `continue_final` were asked for.
+    """
+    if not (messages and messages[-1].get("role") == "assistant" and (add_generation_prompt or continue_final)):
+        return template.render(messages, add_generation_prompt=add_generation_prompt, tools=tools, kwargs=kwargs)
+    if len(messages) > 1 and messages[-2].get("role") == "assistant":
+        raise TemplateError("the last two messages are both the assistant's; the last one alone can be continued")
+    opened = template.render(messages[:-1], add_generation_prompt=True, tools=tools, kwargs=kwargs)
+    return opened + str(messages[-1].get("content") or "")
+
+
+def merge_system(messages: Sequence[Message]) -> list[Message]:
+    """System messages put in front of the user message that follows, as plain text."""
+    merged: list[Message] = []
+    pending = ""
+    for message in messages:
+        if message["role"] in ("system", "developer"):
+            pending += f"{message['content']}\n"
+        elif pending and message["role"] == "user":
+            merged.append({**message, "content": pending + str(message["content"])})
+            pending = ""
+        else:
+            merged.append(message)
+    if pending:
+        merged.append({"role": "user", "content": pending.removesuffix("\n")})
+    return merged
+
+
+def check_kwargs(kwargs: Mapping[str, Any], allowed: frozenset[str] = ALLOWED_KWARGS) -> None:
+    """Raises TemplateError for names that a request may not pass."""
+    for name in kwargs:
+        if name not in allowed:
+            raise TemplateError(f"the keyword {str(name)[:60]!r} is not allowed; allowed: {', '.join(sorted(allowed))}")
+
+
+def _describe(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    line = getattr(error, "lineno", None)
+    return f"{text[:300]} (line {line})" if line else text[:300]

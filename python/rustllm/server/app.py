@@ -1,0 +1,170 @@
+"""The FastAPI app, and the process that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from rustllm._rustllm import Engine, ModelError, __version__
+from rustllm.chat.template import ChatTemplate, TemplateError
+from rustllm.config import ServerSettings
+from rustllm.engine import AsyncEngine
+from rustllm.server import errors
+from rustllm.server.middleware import ApiKeys, RequestLog
+from rustllm.server.native.completion.router import router as completion
+from rustllm.server.native.health.router import router as health
+from rustllm.server.native.props.router import router as props
+from rustllm.server.native.tokenize.router import router as tokenize
+from rustllm.server.openai.chat.router import router as chat
+from rustllm.server.openai.completions.router import router as completions
+from rustllm.server.openai.models.router import router as models
+from rustllm.server.state import Model, ServerState
+
+log = logging.getLogger("rustllm.server")
+
+#: Seconds that a drain waits for running requests.
+DRAIN_SECONDS = 30.0
+
+LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+
+
+def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAPI:
+    """The app. With an engine it serves at once; without one it loads the model when it starts."""
+    state = ServerState(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(state, engine))
+        try:
+            yield
+        finally:
+            loading.cancel()
+            await _shut_down(state)
+
+    app = FastAPI(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
+    app.state.server = state
+    errors.install(app)
+    for router in (health, chat, completions, models, completion, tokenize, props):
+        app.include_router(router, prefix=settings.api_prefix)
+    if settings.api_keys:
+        app.add_middleware(ApiKeys, keys=settings.api_keys)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.cors_origins),
+        allow_origin_regex=None if "*" in settings.cors_origins else LOCAL_ORIGINS,
+        allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
+        allow_headers=["*"],
+    )
+    app.add_middleware(RequestLog)
+    return app
+
+
+async def _load(state: ServerState, engine: Engine | None) -> None:
+    try:
+        native = engine or await asyncio.get_running_loop().run_in_executor(None, load_engine, state.settings)
+        template = make_template(state.settings, native)
+        wrapped = AsyncEngine(native)
+        wrapped.start()
+        name = state.settings.alias or Path(state.settings.model_path).name
+        state.model = Model(wrapped, template, str(state.settings.model_path), name)
+        announce(state.settings, native)
+    except (ModelError, OSError, ValueError, RuntimeError) as error:
+        state.failure = str(error)
+        log.error("cannot load the model: %s", error)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def load_engine(settings: ServerSettings) -> Engine:
+    """Loads the model that the settings name."""
+
+    def progress(fraction: float) -> bool:
+        if sys.stderr.isatty():
+            print(f"\rloading {settings.model_path}: {fraction:4.0%}", end="", file=sys.stderr, flush=True)
+        return True
+
+    engine = Engine.load(
+        settings.model_path,
+        n_ctx=settings.n_ctx,
+        n_parallel=settings.n_parallel,
+        n_batch=settings.n_batch,
+        n_threads=settings.n_threads,
+        cache_type_k=settings.cache_type_k,
+        cache_type_v=settings.cache_type_v,
+        max_queue=settings.max_queue,
+        progress=progress,
+    )
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return engine
+
+
+def make_template(settings: ServerSettings, engine: Engine) -> ChatTemplate:
+    """The operator's template, else the model's own, else ChatML. Raises TemplateError."""
+    tokenizer = engine.tokenizer
+
+    def text(token: int | None) -> str:
+        return "" if token is None else tokenizer.raw_text(token)
+
+    own = engine.metadata.get("tokenizer.chat_template")
+    source = settings.chat_template or (own if isinstance(own, str) and own else "chatml")
+    try:
+        template = ChatTemplate(source, text(tokenizer.bos), text(tokenizer.eos), jinja=settings.jinja)
+        template.check()
+        return template
+    except TemplateError as error:
+        if settings.chat_template:
+            raise
+        log.warning("the model's chat template is not usable, ChatML is used instead: %s", error)
+        return ChatTemplate("chatml", text(tokenizer.bos), text(tokenizer.eos))
+
+
+def announce(settings: ServerSettings, engine: Engine) -> None:
+    """Says where the server is and how to try it."""
+    address = f"http://{settings.host}:{settings.port}{settings.api_prefix}"
+    body = '{"messages": [{"role": "user", "content": "Once upon a time"}], "max_tokens": 32}'
+    print(
+        f"rustllm {__version__} serves {settings.alias or Path(settings.model_path).name} at {address} "
+        f"({engine.n_slots} slots of {engine.n_ctx} tokens)\n"
+        f"try: curl {address}/v1/chat/completions -d '{body}'",
+        flush=True,
+    )
+
+
+async def _shut_down(state: ServerState) -> None:
+    state.draining = True
+    if state.model is not None:
+        state.model.engine.stop()
+        await asyncio.get_running_loop().run_in_executor(None, state.model.native.shutdown)
+    state.workers.shutdown(wait=False, cancel_futures=True)
+
+
+def run(settings: ServerSettings) -> int:
+    """Serves until SIGTERM or SIGINT; a second one ends at once. Returns the exit status."""
+    app = create_app(settings)
+    config: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": int(DRAIN_SECONDS),
+        "timeout_keep_alive": 30,
+    }
+    server = uvicorn.Server(uvicorn.Config(app, **config))
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        pass
+    state: ServerState = app.state.server
+    return 1 if state.failure is not None or not server.started else 0

@@ -1,0 +1,75 @@
+"""Reading a JSON body from hostile bytes into a schema."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel
+
+from rustllm.server.errors import ApiError
+from rustllm.server.state import ServerState
+
+#: Nesting of a body. Real requests, JSON schemas among them, stay below half of it.
+MAX_DEPTH = 128
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+async def read_body(request: Request, state: ServerState, schema: type[Schema]) -> Schema:
+    """Reads, parses and checks the body. Raises ApiError 400, 413 or 415, or ValidationError."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind.startswith("multipart/") or kind == "application/x-www-form-urlencoded":
+        raise ApiError(415, f"the content type {kind!r} is not supported; send application/json")
+    data = await _read_bytes(request, state.settings.max_body_bytes)
+
+    def parse() -> Schema:
+        return schema.model_validate(parse_object(data))
+
+    return await state.off_loop(len(data), parse)
+
+
+async def _read_bytes(request: Request, limit: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
+    parts = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"the body is larger than {limit} bytes (--max-body-bytes)")
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A JSON object of bounded depth."""
+    if not data:
+        raise ApiError(400, "the body is empty; send a JSON object")
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise ApiError(400, f"the body is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ApiError(400, f"the body is {_kind(value)}; send a JSON object")
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return value
+    raise ApiError(400, f"the body is nested more than {MAX_DEPTH} levels deep")
+
+
+def _children(value: Any) -> list[Any]:
+    items = value.values() if isinstance(value, dict) else value
+    return [item for item in items if isinstance(item, (dict, list))]
+
+
+def _kind(value: object) -> str:
+    return {"list": "an array", "str": "a string", "NoneType": "null"}.get(type(value).__name__, "a plain value")

@@ -1,0 +1,129 @@
+"""Errors as HTTP answers, in one shape: `{"error": {"message", "type", "code", "param"}}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from rustllm._rustllm import ContextExceededError, EngineClosedError, InvalidRequestError, QueueFullError
+from rustllm.chat.messages import MessageError
+from rustllm.chat.template import TemplateError
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    501: "not_supported_error",
+    503: "unavailable_error",
+}
+
+#: Seconds after which a client that found the queue full may try again.
+RETRY_AFTER = 1
+
+
+class ApiError(Exception):
+    """An answer other than 200. `extra` is added to the error object."""
+
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, kind: str | None = None, **extra: Any
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.kind = kind or TYPES.get(status, "server_error")
+        self.extra = extra
+
+    def body(self) -> dict[str, Any]:
+        """The error object with its envelope."""
+        error = {"message": str(self), "type": self.kind, "code": self.status, "param": self.param, **self.extra}
+        return {"error": error}
+
+    def response(self) -> Response:
+        """The whole answer."""
+        headers = {}
+        if self.status == 429:
+            headers["Retry-After"] = str(RETRY_AFTER)
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return Response(dumps(self.body()), self.status, headers, "application/json")
+
+
+def dumps(value: object) -> bytes:
+    """JSON bytes; characters that UTF-8 cannot hold are replaced."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(_replace_surrogates(value))
+
+
+def _replace_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_replace_surrogates(k): _replace_surrogates(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_replace_surrogates(item) for item in value]
+    return value
+
+
+def from_exception(error: Exception) -> ApiError:
+    """What an exception means to the client."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, ContextExceededError):
+        return ApiError(
+            400,
+            str(error),
+            param=error.param,
+            kind="exceed_context_size_error",
+            n_prompt_tokens=error.n_prompt,
+            n_ctx=error.n_ctx,
+        )
+    if isinstance(error, (InvalidRequestError, MessageError)):
+        return ApiError(400, str(error), param=error.param)
+    if isinstance(error, TemplateError):
+        return ApiError(400, str(error), param="messages")
+    if isinstance(error, ValidationError):
+        return _from_validation(error)
+    if isinstance(error, QueueFullError):
+        return ApiError(429, str(error))
+    if isinstance(error, EngineClosedError):
+        return ApiError(503, str(error))
+    if isinstance(error, HTTPException):
+        return ApiError(error.status_code, str(error.detail))
+    return ApiError(500, f"internal error: {type(error).__name__}")
+
+
+def _from_validation(error: ValidationError) -> ApiError:
+    first = error.errors(include_url=False)[0]
+    place = ""
+    for part in first["loc"]:
+        # Names of union members are pydantic's, not the client's.
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif part.isidentifier() and part not in ("str", "int", "float", "bool", "list", "dict"):
+            place += f".{part}" if place else part
+    shown = repr(first.get("input"))
+    shown = shown if len(shown) <= 60 else shown[:60] + "…"
+    return ApiError(400, f"{place or 'body'}: {first['msg']} (got {shown})", param=place or None)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every exception of a route an answer in the one shape."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return from_exception(error).response()
+
+    kinds = (ApiError, InvalidRequestError, MessageError, TemplateError, ValidationError, QueueFullError)
+    for kind in (*kinds, EngineClosedError, HTTPException, Exception):
+        app.add_exception_handler(kind, handle)

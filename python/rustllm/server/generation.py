@@ -1,0 +1,133 @@
+"""Running one request: what all generation endpoints collect from the engine's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rustllm._rustllm import Finish, Grammar, Output, SamplingParams, Timings, TokenProb
+from rustllm.server.errors import ApiError
+from rustllm.server.state import Model
+
+
+@dataclass
+class Job:
+    """A request that is ready for the engine."""
+
+    prompt: list[int]
+    params: SamplingParams
+    grammar: Grammar | None
+    #: As reported: all settings by name.
+    settings: dict[str, Any]
+    return_tokens: bool = False
+    timings_per_token: bool = False
+    verbose: bool = False
+
+    @property
+    def choices(self) -> int:
+        """How many answers are generated."""
+        return int(self.settings["n"])
+
+
+@dataclass
+class Choice:
+    """One finished or growing answer."""
+
+    index: int
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    probs: list[tuple[TokenProb, list[TokenProb]]] = field(default_factory=list)
+    finish: Finish | None = None
+    timings: Timings | None = None
+
+    def take(self, output: Output) -> None:
+        """Takes an output in."""
+        self.text += output.text
+        if output.kind == "token":
+            self.tokens += output.tokens
+            self.probs += output.probs
+        if output.timings is not None:
+            self.timings = output.timings
+        if output.finish is not None:
+            self.finish = output.finish
+
+
+async def outputs(model: Model, job: Job) -> AsyncIterator[Output]:
+    """The engine's outputs of a job; closing the iterator aborts it. An engine error is raised."""
+    async with model.engine.generate(job.prompt, job.params, job.grammar, job.choices) as stream:
+        async for output in stream:
+            if output.kind == "error":
+                raise ApiError(500, output.error or "the engine failed")
+            yield output
+
+
+async def collect(model: Model, job: Job) -> list[Choice]:
+    """All choices of a job, finished."""
+    choices = [Choice(index) for index in range(job.choices)]
+    async for output in outputs(model, job):
+        choices[output.index].take(output)
+    for choice in choices:
+        _drop_stop_word_probs(model, choice)
+    return choices
+
+
+def _drop_stop_word_probs(model: Model, choice: Choice) -> None:
+    """The tokens of a stop string are not part of the answer."""
+    word = choice.finish.stopping_word if choice.finish else ""
+    if word and choice.probs:
+        n = len(model.native.tokenizer.encode(word, add_special=False, parse_special=False))
+        del choice.probs[max(0, len(choice.probs) - n) :]
+
+
+def timings_json(timings: Timings) -> dict[str, Any]:
+    """llama-server's timings: counts, milliseconds, rates."""
+
+    def rate(n: int, ms: float) -> float:
+        return 1e3 * n / ms if ms > 0 else 0.0
+
+    return {
+        "cache_n": timings.cache_n,
+        "prompt_n": timings.prompt_n,
+        "prompt_ms": timings.prompt_ms,
+        "prompt_per_token_ms": timings.prompt_ms / max(timings.prompt_n, 1),
+        "prompt_per_second": rate(timings.prompt_n, timings.prompt_ms),
+        "predicted_n": timings.predicted_n,
+        "predicted_ms": timings.predicted_ms,
+        "predicted_per_token_ms": timings.predicted_ms / max(timings.predicted_n, 1),
+        "predicted_per_second": rate(timings.predicted_n, timings.predicted_ms),
+    }
+
+
+def progress_json(progress: tuple[int, int, int, float]) -> dict[str, Any]:
+    """llama-server's `prompt_progress`."""
+    total, cache, processed, ms = progress
+    return {"total": total, "cache": cache, "processed": processed, "time_ms": round(ms)}
+
+
+def usage_json(job: Job, choices: list[Choice]) -> dict[str, Any]:
+    """OpenAI's token counts over all choices."""
+    completion = sum(choice.timings.predicted_n for choice in choices if choice.timings)
+    cached = next((choice.timings.cache_n for choice in choices if choice.timings), 0)
+    return {
+        "prompt_tokens": len(job.prompt),
+        "completion_tokens": completion,
+        "total_tokens": len(job.prompt) + completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+
+
+def finish_reason(choice: Choice) -> str:
+    """OpenAI's name for the end of a choice."""
+    return "length" if choice.finish is None or choice.finish.stop_type == "limit" else "stop"
+
+
+def probs_json(probs: list[tuple[TokenProb, list[TokenProb]]], post_sampling: bool) -> list[dict[str, Any]]:
+    """Probabilities in llama-server's shape, which is OpenAI's with token ids."""
+    value, top = ("prob", "top_probs") if post_sampling else ("logprob", "top_logprobs")
+
+    def entry(prob: TokenProb) -> dict[str, Any]:
+        data = prob.bytes
+        return {"id": prob.token, "token": data.decode("utf-8", "replace"), "bytes": list(data), value: prob.value}
+
+    return [{**entry(own), top: [entry(other) for other in best]} for own, best in probs]

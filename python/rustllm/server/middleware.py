@@ -1,0 +1,77 @@
+"""Pure ASGI middleware: request ids and log lines, API keys."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from time import perf_counter
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rustllm.server.errors import ApiError
+from rustllm.server.state import request_id
+
+log = logging.getLogger("rustllm.access")
+
+#: Served without a key, as llama-server does.
+PUBLIC_PATHS = frozenset({"/health", "/v1/health", "/models", "/v1/models"})
+
+
+class RequestLog:
+    """Gives each request an id and writes one line when it has ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        ident = given if given.isascii() and given.isprintable() and 0 < len(given) <= 128 else secrets.token_hex(8)
+        token = request_id.set(ident)
+        started, status = perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = ident
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            fields = {
+                "request_id": ident,
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "ms": round(1e3 * (perf_counter() - started), 1),
+            }
+            level = logging.DEBUG if scope["path"] in PUBLIC_PATHS else logging.INFO
+            log.log(level, "request", extra={"fields": fields})
+            request_id.reset(token)
+
+
+class ApiKeys:
+    """Asks for one of the keys, in `Authorization: Bearer` or `X-Api-Key`."""
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+        self.app = app
+        self.keys = tuple(key.encode() for key in keys)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or scope["method"] == "OPTIONS":
+            return await self.app(scope, receive, send)
+        if self._allows(Headers(scope=scope)):
+            return await self.app(scope, receive, send)
+        await ApiError(401, "Invalid API Key").response()(scope, receive, send)
+
+    def _allows(self, headers: Headers) -> bool:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = bearer if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        # Every key is compared in constant time, whatever the outcome of the others.
+        matches = [hmac.compare_digest(given.encode(), key) for key in self.keys]
+        return any(matches)

@@ -1,0 +1,30 @@
+"""`POST /completion` and `/completions`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from rustllm.server import schema_docs
+from rustllm.server.body import read_body
+from rustllm.server.deps import LoadedModel, State
+from rustllm.server.disconnect import while_connected
+from rustllm.server.errors import dumps
+from rustllm.server.native.completion import service
+from rustllm.server.native.completion.schemas import CompletionRequest
+from rustllm.server.sampling import schema_headers
+from rustllm.server.sse import stream
+
+router = APIRouter(tags=["llama-server"])
+
+
+@router.post("/completion", openapi_extra=schema_docs.body(CompletionRequest), responses=schema_docs.ERRORS)
+@router.post("/completions", openapi_extra=schema_docs.body(CompletionRequest), responses=schema_docs.ERRORS)
+async def completion(request: Request, state: State, model: LoadedModel) -> Response:
+    """Continues a prompt; llama-server's own fields in and out."""
+    fields = await read_body(request, state, CompletionRequest)
+    jobs = [await service.make_job(state, model, prompt, fields) for prompt in service.split_prompts(fields.prompt)]
+    headers = schema_headers(jobs[0].grammar)
+    if fields.stream:
+        return await stream(service.stream_events(model, fields, jobs), done=False, headers=headers)
+    answer = await while_connected(request, service.complete(state, model, fields, jobs))
+    return Response(dumps(answer), media_type="application/json", headers=headers)

@@ -1,0 +1,22 @@
+"""`/completion`: llama-server's own completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from rustllm.server.sampling import SamplingFields
+
+Prompt = str | list[int | str] | list[str | list[int | str]]
+
+
+class CompletionRequest(SamplingFields):
+    """A prompt, as text, tokens or both mixed, or several prompts."""
+
+    prompt: Prompt = Field(description="Text, token ids, or a list that mixes both; or a list of prompts.")
+    response_fields: list[str] | None = None
+
+
+class CompletionChoice(dict[str, Any]):
+    """An answer of llama-server's shape."""

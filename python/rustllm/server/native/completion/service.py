@@ -1,0 +1,175 @@
+"""From a completion request to llama-server's answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from rustllm._rustllm import Output
+from rustllm.server.errors import ApiError
+from rustllm.server.generation import Choice, Job, collect, outputs, probs_json, progress_json, timings_json
+from rustllm.server.native.completion.schemas import CompletionRequest
+from rustllm.server.sampling import SamplingFields, build_params, compile_grammar
+from rustllm.server.state import Model, ServerState
+
+#: Prompts in one body.
+MAX_PROMPTS = 64
+
+
+def split_prompts(prompt: object) -> list[str | list[Any]]:
+    """The prompts of a request: a list of texts or of lists is several, anything else is one."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if not isinstance(prompt, list) or not prompt:
+        raise ApiError(400, "prompt: it is empty; at least one token is needed", param="prompt")
+    mixed = any(isinstance(item, int) for item in prompt)
+    prompts = [prompt] if mixed else list(prompt)
+    if len(prompts) > MAX_PROMPTS:
+        raise ApiError(400, f"prompt: {len(prompts)} prompts; allowed: up to {MAX_PROMPTS}", param="prompt")
+    return prompts
+
+
+def tokenize_prompt(model: Model, prompt: str | list[Any]) -> list[int]:
+    """Token ids of one prompt; only the first text of a mixed one gets BOS."""
+    tokenizer = model.native.tokenizer
+    if isinstance(prompt, str):
+        return tokenizer.encode(prompt, add_special=True, parse_special=True)
+    tokens: list[int] = []
+    for index, item in enumerate(prompt):
+        if isinstance(item, str):
+            tokens += tokenizer.encode(item, add_special=index == 0, parse_special=True)
+        elif isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < tokenizer.vocab_size:
+            allowed = f"0 to {tokenizer.vocab_size - 1}"
+            raise ApiError(400, f"prompt[{index}]: {item!r:.60} is not a token id; allowed: {allowed}", param="prompt")
+        else:
+            tokens.append(item)
+    if not tokens:
+        raise ApiError(400, "prompt: it is empty; at least one token is needed", param="prompt")
+    return tokens
+
+
+async def make_job(
+    state: ServerState,
+    model: Model,
+    prompt: str | list[Any],
+    fields: SamplingFields,
+    response_format: dict[str, Any] | None = None,
+) -> Job:
+    """A job from a prompt and the request's fields."""
+    grammar = await compile_grammar(fields, response_format, state, model)
+    params = build_params(fields, state.settings.sampling_defaults, model.native.tokenizer)
+    size = len(prompt) if isinstance(prompt, str) else sum(len(p) if isinstance(p, str) else 1 for p in prompt)
+    tokens = await state.off_loop(size, lambda: tokenize_prompt(model, prompt))
+    return Job(
+        prompt=tokens,
+        params=params,
+        grammar=grammar,
+        settings=params.as_dict(),
+        return_tokens=bool(fields.return_tokens),
+        timings_per_token=bool(fields.timings_per_token),
+        verbose=state.settings.verbose if fields.verbose is None else fields.verbose,
+    )
+
+
+def generation_settings(job: Job, fields: SamplingFields, stream: bool) -> dict[str, Any]:
+    """All settings, by llama-server's names."""
+    settings = dict(job.settings)
+    settings["typ_p"] = settings["typical_p"]
+    settings["max_tokens"] = settings["n_predict"]
+    settings["logit_bias"] = [
+        {"token": token, "bias": max(bias, -3.4e38)} for token, bias in settings["logit_bias"]
+    ]
+    settings["grammar"] = fields.grammar or ""
+    settings["stream"] = stream
+    settings["timings_per_token"] = job.timings_per_token
+    return settings
+
+
+def final_json(model: Model, job: Job, fields: SamplingFields, choice: Choice, *, stream: bool) -> dict[str, Any]:
+    """The whole answer of one choice."""
+    finish, timings = choice.finish, choice.timings
+    assert finish is not None and timings is not None
+    body: dict[str, Any] = {
+        "index": choice.index,
+        "content": "" if stream else choice.text,
+        "tokens": [] if stream or not job.return_tokens else choice.tokens,
+        "id_slot": finish.id_slot,
+        "stop": True,
+        "model": model.name,
+        "tokens_predicted": timings.predicted_n,
+        "tokens_evaluated": len(job.prompt),
+        "generation_settings": {**generation_settings(job, fields, stream), "seed": finish.seed},
+        "prompt": model.native.tokenizer.decode(job.prompt, special=True),
+        "has_new_line": finish.has_new_line,
+        "truncated": finish.truncated,
+        "stop_type": finish.stop_type,
+        "stopping_word": finish.stopping_word,
+        "tokens_cached": finish.tokens_cached,
+        "timings": timings_json(timings),
+    }
+    if choice.probs and not stream:
+        body["completion_probabilities"] = probs_json(choice.probs, bool(job.settings["post_sampling_probs"]))
+    return body
+
+
+def partial_json(job: Job, output: Output) -> dict[str, Any]:
+    """One event of a stream."""
+    timings = output.timings
+    body: dict[str, Any] = {
+        "index": output.index,
+        "content": output.text,
+        "tokens": output.tokens,
+        "stop": False,
+        "id_slot": -1,
+        "tokens_predicted": timings.predicted_n if timings else 0,
+        "tokens_evaluated": len(job.prompt),
+    }
+    if output.progress is not None:
+        body["prompt_progress"] = progress_json(output.progress)
+    if job.timings_per_token and timings is not None:
+        body["timings"] = timings_json(timings)
+    if output.probs:
+        body["completion_probabilities"] = probs_json(output.probs, bool(job.settings["post_sampling_probs"]))
+    return body
+
+
+async def complete(state: ServerState, model: Model, request: CompletionRequest, jobs: list[Job]) -> Any:
+    """The answer, or the list of answers where there are several prompts or choices."""
+    answers: list[dict[str, Any]] = []
+    for job in jobs:
+        for choice in await collect(model, job):
+            body = final_json(model, job, request, choice, stream=False)
+            body["index"] = len(answers)
+            answers.append(_select(body, request.response_fields))
+    return answers[0] if len(answers) == 1 else answers
+
+
+async def stream_events(model: Model, request: CompletionRequest, jobs: list[Job]) -> AsyncIterator[dict[str, Any]]:
+    """The events of a stream: one for each token, one at the end of each choice."""
+    base = 0
+    for job in jobs:
+        choices = [Choice(base + index) for index in range(job.choices)]
+        async for output in outputs(model, job):
+            choice = choices[output.index]
+            choice.take(output)
+            if output.kind == "done":
+                if output.text:
+                    yield {**partial_json(job, output), "index": choice.index}
+                yield _select(final_json(model, job, request, choice, stream=True), request.response_fields)
+            elif output.text or output.progress is not None or output.probs:
+                yield {**partial_json(job, output), "index": choice.index}
+        base += job.choices
+
+
+def _select(body: dict[str, Any], fields: list[str] | None) -> dict[str, Any]:
+    """Only the fields asked for; `a/b` takes b out of a."""
+    if not fields:
+        return body
+    out: dict[str, Any] = {}
+    for path in fields:
+        value: Any = body
+        for part in path.split("/"):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            out[path.split("/")[-1]] = value
+    return out

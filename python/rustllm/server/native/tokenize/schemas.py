@@ -1,0 +1,39 @@
+"""`/tokenize`, `/detokenize`, `/apply-template`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TokenizeRequest(BaseModel):
+    """A text to cut into tokens."""
+
+    model_config = ConfigDict(strict=True)
+
+    content: str = Field(description="The text.")
+    add_special: bool | None = Field(None, description="Add BOS and EOS where the model asks for them.")
+    parse_special: bool | None = Field(None, description="Read the texts of special tokens as these tokens.")
+    with_pieces: bool | None = Field(None, description="Return each token's text beside its id.")
+
+
+class DetokenizeRequest(BaseModel):
+    """Tokens to turn into text."""
+
+    model_config = ConfigDict(strict=True)
+
+    tokens: list[int] = Field(description="Token ids.")
+
+
+class ApplyTemplateRequest(BaseModel):
+    """Messages to turn into a prompt."""
+
+    model_config = ConfigDict(strict=True)
+
+    messages: Any
+    tools: list[dict[str, Any]] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template: Any = None
+    chat_template_kwargs: dict[str, Any] | None = None

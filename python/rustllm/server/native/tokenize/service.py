@@ -1,0 +1,43 @@
+"""Tokens and their texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rustllm.server.errors import ApiError
+from rustllm.server.native.tokenize.schemas import DetokenizeRequest, TokenizeRequest
+from rustllm.server.state import Model, ServerState
+
+
+async def tokenize(state: ServerState, model: Model, request: TokenizeRequest) -> dict[str, Any]:
+    """The tokens of a text, with their pieces on demand."""
+    tokenizer = model.native.tokenizer
+    add_special = bool(request.add_special)
+    parse_special = request.parse_special is not False
+
+    def work() -> list[int]:
+        return tokenizer.encode(request.content, add_special=add_special, parse_special=parse_special)
+
+    tokens = await state.off_loop(len(request.content), work)
+    if not request.with_pieces:
+        return {"tokens": tokens}
+    return {"tokens": [{"id": token, "piece": _piece(tokenizer.token_bytes(token))} for token in tokens]}
+
+
+def _piece(data: bytes) -> str | list[int]:
+    """A token's text, or its bytes where they are no text of their own."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return list(data)
+
+
+async def detokenize(state: ServerState, model: Model, request: DetokenizeRequest) -> dict[str, Any]:
+    """The text of tokens."""
+    tokenizer = model.native.tokenizer
+    for index, token in enumerate(request.tokens):
+        if not 0 <= token < tokenizer.vocab_size:
+            message = f"tokens[{index}]: {token} is out of range; allowed: 0 to {tokenizer.vocab_size - 1}"
+            raise ApiError(400, message, param=f"tokens[{index}]")
+    content = await state.off_loop(len(request.tokens), lambda: tokenizer.decode(request.tokens, special=True))
+    return {"content": content}

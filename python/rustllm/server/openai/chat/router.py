@@ -1,0 +1,46 @@
+"""`POST /v1/chat/completions`, its alias, and the count of its input tokens."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from rustllm.server import schema_docs
+from rustllm.server.body import read_body
+from rustllm.server.deps import LoadedModel, State
+from rustllm.server.disconnect import while_connected
+from rustllm.server.errors import dumps
+from rustllm.server.native.completion.service import tokenize_prompt
+from rustllm.server.openai.chat import service
+from rustllm.server.openai.chat.prompt import chat_prompt
+from rustllm.server.openai.chat.schemas import ChatRequest
+from rustllm.server.sampling import schema_headers
+from rustllm.server.sse import stream
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post("/v1/chat/completions", openapi_extra=schema_docs.body(ChatRequest), responses=schema_docs.ERRORS)
+@router.post("/chat/completions", openapi_extra=schema_docs.body(ChatRequest), responses=schema_docs.ERRORS)
+async def chat_completions(request: Request, state: State, model: LoadedModel) -> Response:
+    """Answers a chat, whole or as a stream of chunks."""
+    fields = await read_body(request, state, ChatRequest)
+    job = await service.chat_job(state, model, fields)
+    headers = schema_headers(job.grammar)
+    if fields.stream:
+        return await stream(service.stream_chat(model, fields, job), done=True, headers=headers)
+    answer = await while_connected(request, service.chat(model, fields, job))
+    return Response(dumps(answer), media_type="application/json", headers=headers)
+
+
+@router.post(
+    "/v1/chat/completions/input_tokens", openapi_extra=schema_docs.body(ChatRequest), responses=schema_docs.ERRORS
+)
+@router.post("/chat/completions/input_tokens", openapi_extra=schema_docs.body(ChatRequest), responses=schema_docs.ERRORS)
+async def input_tokens(request: Request, state: State, model: LoadedModel) -> Response:
+    """How many tokens the prompt of a chat has."""
+    fields = await read_body(request, state, ChatRequest)
+    prompt = await chat_prompt(state, model, fields)
+    tokens = await state.off_loop(len(prompt), lambda: tokenize_prompt(model, prompt))
+    return Response(
+        dumps({"object": "response.input_tokens", "input_tokens": len(tokens)}), media_type="application/json"
+    )

@@ -1,0 +1,31 @@
+"""`POST /v1/completions`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from rustllm.server import schema_docs
+from rustllm.server.body import read_body
+from rustllm.server.deps import LoadedModel, State
+from rustllm.server.disconnect import while_connected
+from rustllm.server.errors import dumps
+from rustllm.server.openai.completions import service
+from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
+from rustllm.server.sampling import schema_headers
+from rustllm.server.sse import stream
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post(
+    "/v1/completions", openapi_extra=schema_docs.body(OpenAICompletionRequest), responses=schema_docs.ERRORS
+)
+async def completions(request: Request, state: State, model: LoadedModel) -> Response:
+    """Continues prompts, whole or as a stream of chunks."""
+    fields = await read_body(request, state, OpenAICompletionRequest)
+    jobs = await service.completion_jobs(state, model, fields)
+    headers = schema_headers(jobs[0].grammar)
+    if fields.stream:
+        return await stream(service.stream_completion(model, fields, jobs), done=True, headers=headers)
+    answer = await while_connected(request, service.complete(model, fields, jobs))
+    return Response(dumps(answer), media_type="application/json", headers=headers)

@@ -1,0 +1,79 @@
+"""From a completion request to OpenAI's answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from rustllm.server.errors import ApiError
+from rustllm.server.generation import Choice, Job, collect, finish_reason, outputs, probs_json, timings_json, usage_json
+from rustllm.server.native.completion.service import final_json, make_job, split_prompts
+from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
+from rustllm.server.openai.ids import envelope
+from rustllm.server.state import Model, ServerState
+
+
+async def completion_jobs(state: ServerState, model: Model, request: OpenAICompletionRequest) -> list[Job]:
+    """One job for each prompt."""
+    if request.echo:
+        raise ApiError(400, "echo: it is not supported", param="echo")
+    if request.suffix:
+        raise ApiError(400, "suffix: it is not supported", param="suffix")
+    if request.n_probs is None and request.logprobs is not None:
+        request.n_probs = request.logprobs
+    return [await make_job(state, model, prompt, request) for prompt in split_prompts(request.prompt)]
+
+
+async def complete(model: Model, request: OpenAICompletionRequest, jobs: list[Job]) -> dict[str, Any]:
+    """The whole answer."""
+    finished = [(job, await collect(model, job)) for job in jobs]
+    choices = [(job, choice) for job, choices in finished for choice in choices]
+    body = {
+        "choices": [_choice_json(job, index, choice) for index, (job, choice) in enumerate(choices)],
+        **envelope("cmpl-", "text_completion", request.model or model.name),
+        "usage": _total_usage(finished),
+    }
+    first_job, first = choices[0]
+    if first_job.verbose:
+        body["__verbose"] = final_json(model, first_job, request, first, stream=False)
+    if first.timings is not None:
+        body["timings"] = timings_json(first.timings)
+    return body
+
+
+def _choice_json(job: Job, index: int, choice: Choice) -> dict[str, Any]:
+    logprobs = None
+    if choice.probs:
+        logprobs = {"content": probs_json(choice.probs, bool(job.settings["post_sampling_probs"]))}
+    return {"text": choice.text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason(choice)}
+
+
+def _total_usage(finished: list[tuple[Job, list[Choice]]]) -> dict[str, Any]:
+    usages = [usage_json(job, choices) for job, choices in finished]
+    cached = sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in usages)
+    totals = {name: sum(usage[name] for usage in usages) for name in usages[0] if name.endswith("tokens")}
+    return {**totals, "prompt_tokens_details": {"cached_tokens": cached}}
+
+
+async def stream_completion(
+    model: Model, request: OpenAICompletionRequest, jobs: list[Job]
+) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a stream; the last of each choice has its reason, the usage and the timings."""
+    base = envelope("cmpl-", "text_completion", request.model or model.name)
+    first = 0
+    for job in jobs:
+        choices = [Choice(first + index) for index in range(job.choices)]
+        async for output in outputs(model, job):
+            choice = choices[output.index]
+            choice.take(output)
+            entry: dict[str, Any] = {"text": output.text, "index": choice.index, "logprobs": None, "finish_reason": None}
+            if output.probs:
+                content = probs_json(output.probs, bool(job.settings["post_sampling_probs"]))
+                entry["logprobs"] = {"content": content}
+            if output.kind == "done":
+                entry["finish_reason"] = finish_reason(choice)
+                last = {"choices": [entry], **base, "usage": usage_json(job, choices)}
+                yield {**last, "timings": timings_json(choice.timings)} if choice.timings else last
+            elif output.text or output.probs:
+                yield {"choices": [entry], **base}
+        first += job.choices

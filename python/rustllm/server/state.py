@@ -1,0 +1,67 @@
+"""What the routes share: the settings and, once it is loaded, the model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import time
+from typing import TypeVar
+
+from rustllm._rustllm import Engine
+from rustllm.chat.template import ChatTemplate
+from rustllm.config import ServerSettings
+from rustllm.engine import AsyncEngine
+from rustllm.server.errors import ApiError
+
+T = TypeVar("T")
+
+#: Input of more characters than this is tokenized, rendered and parsed off the loop's thread.
+INLINE_CHARS = 4096
+
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
+
+
+@dataclass
+class Model:
+    """A loaded model with what the server knows of it."""
+
+    engine: AsyncEngine
+    template: ChatTemplate
+    path: str
+    name: str
+    created: int = field(default_factory=lambda: int(time()))
+
+    @property
+    def native(self) -> Engine:
+        """The native engine."""
+        return self.engine.engine
+
+
+class ServerState:
+    """The state of one server process."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.model: Model | None = None
+        self.failure: str | None = None
+        self.draining = False
+        self.workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rustllm-text")
+
+    def require_model(self) -> Model:
+        """The model, or 503 while there is none."""
+        if self.draining:
+            raise ApiError(503, "the server is shutting down")
+        if self.model is None:
+            raise ApiError(503, "Loading model")
+        if not self.model.native.is_alive():
+            raise ApiError(503, "the engine has failed")
+        return self.model
+
+    async def off_loop(self, size: int, work: Callable[[], T]) -> T:
+        """Runs `work`, on a worker thread if its input of `size` characters could take long."""
+        if size <= INLINE_CHARS:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work)

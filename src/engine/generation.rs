@@ -1,0 +1,185 @@
+//! The answer of one sequence: drawing tokens, turning them into text, knowing when to end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::output::{Finish, Progress, StopType, Timings, TokenReport};
+use super::sequence::Sequence;
+use super::stop::StopMatcher;
+use crate::config::SamplingParams;
+use crate::error::Result;
+use crate::grammar::{CompiledGrammar, Matcher};
+use crate::sampling::Sampler;
+use crate::tokenizer::{StreamDecoder, Tokenizer};
+
+/// Sampler, grammar and text of one choice.
+pub struct Generation {
+    pub params: Arc<SamplingParams>,
+    sampler: Sampler,
+    matcher: Option<Matcher>,
+    decoder: StreamDecoder,
+    stop: StopMatcher,
+    seed: u32,
+    n_predicted: usize,
+    has_new_line: bool,
+    /// When it got its slot.
+    started: Option<Instant>,
+    /// When its first token was drawn.
+    prompt_done: Option<Instant>,
+    new_line_at: Option<Instant>,
+    n_cached: usize,
+}
+
+/// Why a sequence ends, as far as the text tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    pub kind: StopType,
+    pub word: String,
+    pub truncated: bool,
+}
+
+impl Stop {
+    fn limit(truncated: bool) -> Self {
+        Self { kind: StopType::Limit, word: String::new(), truncated }
+    }
+}
+
+impl Generation {
+    /// The start of choice `choice` over `prompt`. `params.seed` is resolved already.
+    pub fn new(
+        params: &Arc<SamplingParams>,
+        grammar: Option<&Arc<CompiledGrammar>>,
+        choice: usize,
+        prompt: &[u32],
+        tokenizer: &Arc<Tokenizer>,
+        n_ctx: usize,
+    ) -> Result<Self> {
+        let mut sampler = Sampler::new(params, choice, tokenizer, n_ctx)?;
+        prompt.iter().for_each(|token| sampler.accept_prompt(*token));
+        Ok(Self {
+            sampler,
+            matcher: grammar.map(CompiledGrammar::matcher).transpose()?,
+            decoder: StreamDecoder::default(),
+            stop: StopMatcher::new(&params.stop),
+            seed: params.seed.wrapping_add(u32::try_from(choice).unwrap_or(u32::MAX)),
+            params: Arc::clone(params),
+            n_predicted: 0,
+            has_new_line: false,
+            started: None,
+            prompt_done: None,
+            new_line_at: None,
+            n_cached: 0,
+        })
+    }
+
+    /// Notes that the sequence got its slot, with `n_cached` prompt tokens from the cache.
+    pub fn start(&mut self, n_cached: usize) {
+        if self.started.is_none() {
+            self.started = Some(Instant::now());
+            self.n_cached = n_cached;
+        }
+    }
+
+    /// Draws the next token from `logits` and takes it into the text. `n_computed` tokens are in
+    /// the cache, `n_ctx` fit. Returns the report and, if this was the last, why.
+    pub fn next(
+        &mut self,
+        logits: &mut [f32],
+        sequence: &Sequence,
+        tokenizer: &Tokenizer,
+        n_ctx: usize,
+    ) -> Result<(TokenReport, Option<Stop>)> {
+        let sampled = self.sampler.sample(logits, self.matcher.as_mut())?;
+        self.prompt_done.get_or_insert_with(Instant::now);
+        self.n_predicted += 1;
+        let piece = self.decoder.push(tokenizer.token_bytes(sampled.token, false));
+        let scan = self.stop.push(&piece);
+        if piece.contains('\n') {
+            self.has_new_line = true;
+            self.new_line_at.get_or_insert_with(Instant::now);
+        }
+        let word = scan.word.map(|index| self.params.stop[index].clone());
+        let stop = self.judge(word, tokenizer.is_eog(sampled.token), sequence.tokens.len() + 1 >= n_ctx);
+        let report = TokenReport {
+            token: sampled.token,
+            text: scan.text,
+            prob: sampled.prob,
+            top: sampled.top,
+            timings: self.timings(sequence),
+        };
+        Ok((report, stop))
+    }
+
+    /// Whether the answer is complete. Where several reasons hold, llama-server's order decides:
+    /// end token, then full context, then stop string, then limits.
+    fn judge(&self, word: Option<String>, eog: bool, context_full: bool) -> Option<Stop> {
+        if eog {
+            return Some(Stop { kind: StopType::Eos, word: String::new(), truncated: false });
+        }
+        if context_full {
+            return Some(Stop::limit(true));
+        }
+        if let Some(word) = word {
+            return Some(Stop { kind: StopType::Word, word, truncated: false });
+        }
+        let budget_spent = usize::try_from(self.params.n_predict).is_ok_and(|limit| self.n_predicted >= limit);
+        (budget_spent || self.is_out_of_time()).then(|| Stop::limit(false))
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        let limit = u128::try_from(self.params.t_max_predict_ms).unwrap_or(0);
+        let elapsed = self.prompt_done.map_or(0, |at| at.elapsed().as_millis());
+        limit > 0 && self.new_line_at.is_some() && elapsed > limit
+    }
+
+    /// How far the prompt of `sequence` is.
+    #[must_use]
+    pub fn progress(&self, sequence: &Sequence) -> Progress {
+        Progress {
+            total: sequence.n_prompt,
+            cache: self.n_cached,
+            processed: sequence.n_computed.min(sequence.n_prompt),
+            ms: self.started.map_or(0.0, |at| at.elapsed().as_secs_f64() * 1e3),
+        }
+    }
+
+    /// The end, after the last token.
+    pub fn finish(&mut self, stop: Stop, sequence: &Sequence, slot: usize) -> Finish {
+        let mut text = String::new();
+        if stop.kind != StopType::Word {
+            // A character cut off by the end of the answer is shown as U+FFFD.
+            let rest = self.decoder.finish();
+            let scan = self.stop.push(&rest);
+            text = scan.text + &self.stop.finish();
+        }
+        Finish {
+            stop_type: stop.kind,
+            stopping_word: stop.word,
+            text,
+            truncated: stop.truncated,
+            has_new_line: self.has_new_line,
+            tokens_cached: sequence.n_computed,
+            slot,
+            seed: self.seed,
+            timings: self.timings(sequence),
+        }
+    }
+
+    /// The end of a request that asked for no tokens.
+    pub fn finish_empty(&mut self, sequence: &Sequence, slot: usize) -> Finish {
+        self.prompt_done.get_or_insert_with(Instant::now);
+        self.finish(Stop::limit(false), sequence, slot)
+    }
+
+    fn timings(&self, sequence: &Sequence) -> Timings {
+        let started = self.started.unwrap_or_else(Instant::now);
+        let prompt_done = self.prompt_done.unwrap_or_else(Instant::now);
+        Timings {
+            cache_n: self.n_cached,
+            prompt_n: sequence.n_prompt - self.n_cached,
+            prompt_ms: (prompt_done - started).as_secs_f64() * 1e3,
+            predicted_n: self.n_predicted,
+            predicted_ms: prompt_done.elapsed().as_secs_f64() * 1e3,
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! What other threads hold of the engine: submit, abort, drain.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_queue::SegQueue;
+
+use super::output::Output;
+use super::runner::Runner;
+use super::scheduler::Scheduler;
+use super::step::EngineLoop;
+use super::wake::Wake;
+use crate::config::{EngineConfig, SamplingParams};
+use crate::error::{Error, Result};
+use crate::gguf::GgufFile;
+use crate::grammar::{CompiledGrammar, GrammarCompiler};
+use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
+use crate::models::{self, ModelInfo};
+use crate::tokenizer::Tokenizer;
+
+/// Slots when their number is not given; they share the whole context.
+const AUTO_SLOTS: usize = 4;
+
+/// Memory for blocks that are kept only because they may be reused, beyond what the slots need.
+const REUSE_BYTES: usize = 1 << 30;
+
+/// A request as the engine takes it.
+pub struct Request {
+    pub prompt: Vec<u32>,
+    pub params: SamplingParams,
+    pub grammar: Option<Arc<CompiledGrammar>>,
+}
+
+/// What a slot is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlotState {
+    pub id: usize,
+    /// The request that it runs, if any.
+    pub request: Option<u64>,
+    pub n_prompt: usize,
+    pub n_decoded: usize,
+}
+
+/// Between the engine thread and everyone else.
+pub(super) struct Shared {
+    pub outputs: SegQueue<Output>,
+    pub wake: Wake,
+    /// Sequences submitted and not ended.
+    pub in_flight: AtomicUsize,
+    pub alive: AtomicBool,
+    pub slots: Mutex<Vec<SlotState>>,
+}
+
+/// What the engine thread is told.
+pub(super) enum Command {
+    Submit { id: u64, request: Box<Request> },
+    Abort(u64),
+    /// Log probabilities of tokens[first..], or (with `first` at the end) the last logits.
+    Score { tokens: Vec<u32>, first: usize, reply: Sender<Result<Vec<f32>>> },
+    Logits { tokens: Vec<u32>, reply: Sender<Result<Vec<f32>>> },
+    Shutdown,
+}
+
+/// A loaded model with its running thread. All methods may be called from any thread.
+pub struct Engine {
+    shared: Arc<Shared>,
+    commands: Sender<Command>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    next_id: AtomicU64,
+    tokenizer: Arc<Tokenizer>,
+    grammars: GrammarCompiler,
+    file: GgufFile,
+    info: ModelInfo,
+    n_ctx: usize,
+    n_slots: usize,
+    max_in_flight: usize,
+}
+
+impl Engine {
+    /// Loads the model of `config` and starts the engine's thread. `progress` gets 0.0 to 1.0.
+    pub fn load(config: &EngineConfig, progress: &mut dyn FnMut(f32) -> bool) -> Result<Self> {
+        config.validate()?;
+        let file = GgufFile::open(&config.model)?;
+        let tokenizer = Arc::new(Tokenizer::from_gguf(file.metadata())?);
+        let model = models::load(&file, config, progress)?;
+        let info = model.info().clone();
+        if info.n_vocab < tokenizer.vocab_size() {
+            let message = format!("the model has {} rows, the vocabulary {} tokens", info.n_vocab, tokenizer.vocab_size());
+            return Err(file.metadata().error("token_embd.weight", message));
+        }
+        let store = KvStore::new(&info, config.cache_type_k, config.cache_type_v)?;
+        let (n_slots, n_ctx, total) = context_layout(config, info.n_ctx_train);
+        let pool = BlockPool::new(pool_capacity(n_slots, total, store.block_bytes()), config.prefix_cache);
+        let shared = Arc::new(Shared {
+            outputs: SegQueue::new(),
+            wake: Wake::new()?,
+            in_flight: AtomicUsize::new(0),
+            alive: AtomicBool::new(true),
+            slots: Mutex::new((0..n_slots).map(|id| SlotState { id, ..SlotState::default() }).collect()),
+        });
+        let (commands, receiver) = channel();
+        let engine_loop = EngineLoop::new(
+            Arc::clone(&shared),
+            Scheduler::new(n_slots, config.n_batch, pool),
+            Runner { model, store },
+            Arc::clone(&tokenizer),
+            (n_slots, n_ctx, config.n_batch),
+        );
+        Ok(Self {
+            thread: Mutex::new(Some(spawn(engine_loop, receiver, Arc::clone(&shared))?)),
+            shared,
+            commands,
+            next_id: AtomicU64::new(1),
+            grammars: GrammarCompiler::new(&tokenizer),
+            tokenizer,
+            file,
+            info,
+            n_ctx,
+            n_slots,
+            max_in_flight: config.max_queue.saturating_add(n_slots),
+        })
+    }
+
+    /// Queues a request and returns its id; its outputs arrive through [`Self::drain`].
+    pub fn submit(&self, mut request: Request) -> Result<u64> {
+        request.params.validate()?;
+        request.params.validate_for(self.info.n_vocab)?;
+        self.check_prompt(&request.prompt)?;
+        if request.params.id_slot >= self.n_slots as i64 {
+            let message = format!("{} is out of range; allowed: -1 (any) to {}", request.params.id_slot, self.n_slots - 1);
+            return Err(Error::invalid("id_slot", message));
+        }
+        if request.params.seed == u32::MAX {
+            request.params.seed = random_seed();
+        }
+        self.admit(request.params.n)?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        self.send(Command::Submit { id, request: Box::new(request) })?;
+        Ok(id)
+    }
+
+    /// Frees the sequences of a request within one step. Unknown ids are ignored.
+    pub fn abort(&self, request: u64) {
+        // A closed engine has freed everything already.
+        let _ = self.send(Command::Abort(request));
+    }
+
+    /// All waiting outputs, in order. Never blocks.
+    #[must_use]
+    pub fn drain(&self) -> Vec<Output> {
+        self.shared.wake.clear();
+        std::iter::from_fn(|| self.shared.outputs.pop()).collect()
+    }
+
+    /// A descriptor that is readable while outputs are waiting.
+    #[must_use]
+    pub fn fileno(&self) -> i32 {
+        self.shared.wake.fileno()
+    }
+
+    /// Log probabilities of `tokens[first..]`, each given all before it, in an independent sequence.
+    pub fn score(&self, tokens: Vec<u32>, first: usize) -> Result<Vec<f32>> {
+        self.check_tokens("tokens", &tokens)?;
+        if first == 0 || first > tokens.len() {
+            return Err(Error::invalid("first", format!("{first} is out of range; allowed: 1 to {}", tokens.len())));
+        }
+        self.ask(|reply| Command::Score { tokens, first, reply })
+    }
+
+    /// The logits after the last of `tokens`.
+    pub fn logits(&self, tokens: Vec<u32>) -> Result<Vec<f32>> {
+        self.check_tokens("tokens", &tokens)?;
+        self.ask(|reply| Command::Logits { tokens, reply })
+    }
+
+    /// Each slot's state after the latest step.
+    #[must_use]
+    pub fn slots(&self) -> Vec<SlotState> {
+        self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sequences that wait for a slot.
+    #[must_use]
+    pub fn queue_length(&self) -> usize {
+        let running = self.slots().iter().filter(|slot| slot.request.is_some()).count();
+        self.shared.in_flight.load(Ordering::Relaxed).saturating_sub(running)
+    }
+
+    /// False once the engine's thread has ended.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.shared.alive.load(Ordering::Acquire)
+    }
+
+    /// Ends the thread; what runs ends with an error. May be called more than once.
+    pub fn shutdown(&self) {
+        let _ = self.commands.send(Command::Shutdown);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The thread catches its own panics; there is nothing left to report here.
+            let _ = thread.join();
+        }
+    }
+
+    /// The model's tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// Compiles grammars for this model's vocabulary.
+    #[must_use]
+    pub fn grammars(&self) -> &GrammarCompiler {
+        &self.grammars
+    }
+
+    /// The model file.
+    #[must_use]
+    pub fn file(&self) -> &GgufFile {
+        &self.file
+    }
+
+    /// Shapes and sizes of the model.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Context tokens of one slot.
+    #[must_use]
+    pub fn n_ctx(&self) -> usize {
+        self.n_ctx
+    }
+
+    /// Number of slots.
+    #[must_use]
+    pub fn n_slots(&self) -> usize {
+        self.n_slots
+    }
+
+    fn check_prompt(&self, prompt: &[u32]) -> Result<()> {
+        match self.check_tokens("prompt", prompt) {
+            // One token of the context is for the answer.
+            Ok(()) if prompt.len() >= self.n_ctx => {
+                Err(Error::ContextExceeded { n_prompt: prompt.len(), n_ctx: self.n_ctx })
+            }
+            result => result,
+        }
+    }
+
+    fn check_tokens(&self, param: &str, tokens: &[u32]) -> Result<()> {
+        if tokens.is_empty() {
+            return Err(Error::invalid(param, "it is empty; at least one token is needed"));
+        }
+        if tokens.len() > self.n_ctx {
+            return Err(Error::ContextExceeded { n_prompt: tokens.len(), n_ctx: self.n_ctx });
+        }
+        match tokens.iter().find(|token| **token as usize >= self.info.n_vocab) {
+            Some(token) => Err(Error::invalid(
+                param,
+                format!("token id {token} is out of range; allowed: 0 to {}", self.info.n_vocab - 1),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts `n` more sequences in, unless the queue is full.
+    fn admit(&self, n: usize) -> Result<()> {
+        let cap = self.max_in_flight;
+        let counted = self.shared.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            // A request of many choices is taken whole once there is any room.
+            (now < cap).then_some(now + n)
+        });
+        match counted {
+            Ok(_) => Ok(()),
+            Err(now) => Err(Error::QueueFull { waiting: now.saturating_sub(self.n_slots), cap: cap - self.n_slots }),
+        }
+    }
+
+    fn ask(&self, command: impl FnOnce(Sender<Result<Vec<f32>>>) -> Command) -> Result<Vec<f32>> {
+        let (reply, answer) = channel();
+        self.send(command(reply))?;
+        answer.recv().map_err(|_| Error::Closed)?
+    }
+
+    fn send(&self, command: Command) -> Result<()> {
+        if !self.is_alive() {
+            return Err(Error::Closed);
+        }
+        self.commands.send(command).map_err(|_| Error::Closed)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+fn spawn(mut engine_loop: EngineLoop, receiver: Receiver<Command>, shared: Arc<Shared>) -> Result<JoinHandle<()>> {
+    let body = move || {
+        // Requests are guarded one by one inside; a panic that gets here is a fault of the loop
+        // itself, after which nobody may wait for an answer.
+        let outcome = catch_unwind(AssertUnwindSafe(|| engine_loop.run(&receiver)));
+        shared.alive.store(false, Ordering::Release);
+        let reason = if outcome.is_ok() { "the engine is shut down" } else { "the engine failed" };
+        engine_loop.fail_all(reason);
+        // Commands that were sent meanwhile would wait for ever.
+        for command in receiver.try_iter() {
+            engine_loop.refuse(command);
+        }
+        shared.wake.set();
+    };
+    std::thread::Builder::new()
+        .name("rustllm-engine".into())
+        .spawn(body)
+        .map_err(|error| Error::Internal(format!("cannot start the engine thread: {error}")))
+}
+
+/// Slots, context tokens of each, and context tokens in all.
+fn context_layout(config: &EngineConfig, n_ctx_train: usize) -> (usize, usize, usize) {
+    let total = if config.n_ctx == 0 { n_ctx_train } else { config.n_ctx };
+    match config.n_parallel {
+        None => (AUTO_SLOTS, total, total),
+        Some(n) => (n, (total / n).max(1), total),
+    }
+}
+
+/// Blocks for the context of all slots, and more that only serve reuse while they are cheap.
+fn pool_capacity(n_slots: usize, total: usize, block_bytes: usize) -> usize {
+    let running = total.div_ceil(BLOCK_TOKENS) + 2 * n_slots;
+    running + REUSE_BYTES.checked_div(block_bytes).unwrap_or(0).min(3 * running)
+}
+
+/// A seed from the system's entropy, never the value that asks for one.
+fn random_seed() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    (RandomState::new().hash_one(0u8) >> 32) as u32 % u32::MAX
+}

@@ -1,0 +1,117 @@
+//! Turns a plan into tensors: copies, one forward pass, logits by row.
+
+use candle_core::Tensor;
+
+use super::plan::StepPlan;
+use super::scheduler::Scheduler;
+use crate::error::{Error, Result};
+use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
+use crate::models::{Model, SequenceRows, StepInput};
+
+/// Rows of logits held at once when every position is wanted, to bound memory.
+const SCORE_ROWS: usize = 64;
+
+/// The model with its cache memory.
+pub struct Runner {
+    pub model: Box<dyn Model>,
+    pub store: KvStore,
+}
+
+/// Logits of the sampled rows, in the order of the plan's chunks that sample.
+pub struct Logits {
+    values: Vec<f32>,
+    n_vocab: usize,
+}
+
+impl Logits {
+    /// One row after the other, for scratch use.
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.values.chunks_exact_mut(self.n_vocab)
+    }
+}
+
+impl Runner {
+    /// Runs `plan`, whose chunks are taken from the scheduler's sequences.
+    pub fn run(&mut self, plan: &StepPlan, scheduler: &Scheduler) -> Result<Logits> {
+        self.store.reserve(scheduler.pool().len())?;
+        for copy in &plan.copies {
+            self.store.copy_prefix(copy.from, copy.to, copy.n_tokens);
+        }
+        let mut input = StepInput::default();
+        for chunk in &plan.chunks {
+            let sequence = scheduler.sequence(chunk.slot).expect("the plan lists running sequences");
+            let known = sequence.n_computed;
+            let row = input.tokens.len();
+            input.tokens.extend_from_slice(&sequence.tokens[known..known + chunk.n_tokens]);
+            input.sequences.push(SequenceRows { row, n_tokens: chunk.n_tokens, n_past: known, blocks: sequence.blocks.clone() });
+            if chunk.samples {
+                input.outputs.push(row + chunk.n_tokens - 1);
+            }
+        }
+        if input.tokens.is_empty() {
+            return Ok(Logits { values: Vec::new(), n_vocab: 1 });
+        }
+        let logits = self.model.forward(&input, &mut self.store)?;
+        self.rows(&logits, input.outputs.len())
+    }
+
+    fn rows(&self, logits: &Tensor, n: usize) -> Result<Logits> {
+        let n_vocab = self.model.info().n_vocab;
+        let values = if n == 0 { Vec::new() } else { logits.flatten_all()?.to_vec1::<f32>()? };
+        if values.len() != n * n_vocab {
+            return Err(Error::Internal(format!("{} logits for {n} rows of {n_vocab}", values.len())));
+        }
+        Ok(Logits { values, n_vocab })
+    }
+
+    /// Computes `tokens` as an independent sequence and hands the logits of each row from `first`
+    /// on to `visit`, with the row's index.
+    pub fn run_alone(
+        &mut self,
+        tokens: &[u32],
+        first: usize,
+        n_batch: usize,
+        pool: &mut BlockPool,
+        mut visit: impl FnMut(usize, &mut [f32]),
+    ) -> Result<()> {
+        let n_blocks = tokens.len().div_ceil(BLOCK_TOKENS);
+        if n_blocks > pool.available() {
+            return Err(Error::Internal(format!("{} tokens do not fit into the cache beside what runs now", tokens.len())));
+        }
+        let blocks: Vec<u32> = (0..n_blocks).filter_map(|_| pool.allocate()).collect();
+        let result = self.run_chunks(tokens, first, n_batch, &blocks, pool.len(), &mut visit);
+        // Nothing was recorded as computed, so the blocks become free, not cached.
+        blocks.into_iter().for_each(|block| pool.release(block));
+        result
+    }
+
+    fn run_chunks(
+        &mut self,
+        tokens: &[u32],
+        first: usize,
+        n_batch: usize,
+        blocks: &[u32],
+        n_blocks: usize,
+        visit: &mut impl FnMut(usize, &mut [f32]),
+    ) -> Result<()> {
+        self.store.reserve(n_blocks)?;
+        let mut at = 0;
+        while at < tokens.len() {
+            let longest = if at >= first { n_batch.min(SCORE_ROWS) } else { n_batch.min(first - at) };
+            let end = (at + longest).min(tokens.len());
+            let outputs: Vec<usize> = (at..end).filter(|row| *row >= first).map(|row| row - at).collect();
+            let n = outputs.len();
+            let input = StepInput {
+                tokens: tokens[at..end].to_vec(),
+                sequences: vec![SequenceRows { row: 0, n_tokens: end - at, n_past: at, blocks: blocks.to_vec() }],
+                outputs,
+            };
+            let logits = self.model.forward(&input, &mut self.store)?;
+            for (row, values) in self.rows(&logits, n)?.rows_mut().enumerate() {
+                visit(end - n + row, values);
+            }
+            at = end;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! One choice of one request, as the scheduler sees it: token counts and blocks.
+
+use crate::kv_cache::{BLOCK_TOKENS, BlockId, BlockPool, Chain};
+use crate::tokenizer::TokenId;
+
+/// Names a sequence for its lifetime: the request and its choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SequenceId {
+    pub request: u64,
+    pub choice: usize,
+}
+
+/// Known tokens, how many of them are computed, and the blocks that hold those.
+#[derive(Debug)]
+pub struct Sequence {
+    pub id: SequenceId,
+    /// Prompt, then answer.
+    pub tokens: Vec<TokenId>,
+    pub n_prompt: usize,
+    /// Tokens whose keys and values are in the cache.
+    pub n_computed: usize,
+    /// Prompt tokens that came from the cache when the sequence first ran.
+    pub n_cached: usize,
+    pub blocks: Vec<BlockId>,
+    /// The slot asked for, if any.
+    pub wanted_slot: Option<usize>,
+    /// Whether the prompt may come from the cache.
+    pub reuse: bool,
+    /// Whether it ran before and was preempted.
+    pub preempted: bool,
+}
+
+impl Sequence {
+    /// A sequence that has computed nothing yet.
+    #[must_use]
+    pub fn new(id: SequenceId, prompt: Vec<TokenId>) -> Self {
+        Self {
+            id,
+            n_prompt: prompt.len(),
+            tokens: prompt,
+            n_computed: 0,
+            n_cached: 0,
+            blocks: Vec::new(),
+            wanted_slot: None,
+            reuse: true,
+            preempted: false,
+        }
+    }
+
+    /// Tokens that are known but not computed; 1 while decoding.
+    #[must_use]
+    pub fn n_pending(&self) -> usize {
+        self.tokens.len() - self.n_computed
+    }
+
+    /// Whether the prompt is computed, so that each step yields a token.
+    #[must_use]
+    pub fn is_decoding(&self) -> bool {
+        self.n_pending() == 1 && self.tokens.len() > self.n_prompt
+    }
+
+    /// Tokens generated so far.
+    #[must_use]
+    pub fn n_generated(&self) -> usize {
+        self.tokens.len() - self.n_prompt
+    }
+
+    /// Takes what the cache holds of the known tokens. Returns the copy to make, if the last part
+    /// is reused from within a block: (from, to, tokens). The source stays referenced.
+    pub fn attach_prefix(&mut self, pool: &mut BlockPool) -> Option<(BlockId, BlockId, usize)> {
+        debug_assert!(self.blocks.is_empty() && self.n_computed == 0);
+        // The last known token is always computed: its logits are what the next one is drawn from.
+        let prefix = pool.match_prefix(&self.tokens, self.tokens.len() - 1);
+        self.blocks = prefix.blocks;
+        self.n_computed = self.blocks.len() * BLOCK_TOKENS;
+        let (source, n) = prefix.copy?;
+        let Some(target) = pool.allocate() else {
+            pool.release(source);
+            return None;
+        };
+        self.blocks.push(target);
+        let parent = self.chain_before(self.blocks.len() - 1, pool);
+        pool.extend(target, parent, &self.tokens[self.n_computed..self.n_computed + n]);
+        self.n_computed += n;
+        Some((source, target, n))
+    }
+
+    /// Makes room for `n` more tokens. False, with what was allocated kept, when the pool is empty.
+    pub fn grow(&mut self, n: usize, pool: &mut BlockPool) -> bool {
+        let wanted = (self.n_computed + n).div_ceil(BLOCK_TOKENS);
+        while self.blocks.len() < wanted {
+            let Some(block) = pool.allocate() else { return false };
+            self.blocks.push(block);
+        }
+        true
+    }
+
+    /// Records that the next `n` known tokens are computed.
+    pub fn commit(&mut self, n: usize, pool: &mut BlockPool) {
+        let end = self.n_computed + n;
+        while self.n_computed < end {
+            let index = self.n_computed / BLOCK_TOKENS;
+            let upto = end.min((index + 1) * BLOCK_TOKENS);
+            let parent = self.chain_before(index, pool);
+            pool.extend(self.blocks[index], parent, &self.tokens[self.n_computed..upto]);
+            self.n_computed = upto;
+        }
+    }
+
+    /// Gives all blocks back; everything is to be computed again.
+    pub fn release(&mut self, pool: &mut BlockPool) {
+        self.blocks.drain(..).rev().for_each(|block| pool.release(block));
+        self.n_computed = 0;
+    }
+
+    fn chain_before(&self, index: usize, pool: &BlockPool) -> Chain {
+        match index.checked_sub(1) {
+            None => Chain::ROOT,
+            Some(before) => pool.chain(self.blocks[before]).expect("blocks are filled in order"),
+        }
+    }
+}

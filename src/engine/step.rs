@@ -1,0 +1,269 @@
+//! The loop of the engine thread: receive, schedule, run, sample, publish.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, PoisonError};
+
+use super::generation::Generation;
+use super::handle::{Command, Request, Shared, SlotState};
+use super::output::{Event, Output};
+use super::plan::{Chunk, StepPlan};
+use super::runner::{Logits, Runner};
+use super::scheduler::Scheduler;
+use super::sequence::{Sequence, SequenceId};
+use crate::error::{Error, Result};
+use crate::tokenizer::Tokenizer;
+
+/// Everything that the engine thread owns.
+pub(super) struct EngineLoop {
+    shared: Arc<Shared>,
+    scheduler: Scheduler,
+    runner: Runner,
+    tokenizer: Arc<Tokenizer>,
+    generations: HashMap<SequenceId, Generation>,
+    n_slots: usize,
+    n_ctx: usize,
+    n_batch: usize,
+}
+
+impl EngineLoop {
+    /// `limits` are slots, context tokens of a slot and tokens of a step.
+    pub fn new(
+        shared: Arc<Shared>,
+        scheduler: Scheduler,
+        runner: Runner,
+        tokenizer: Arc<Tokenizer>,
+        (n_slots, n_ctx, n_batch): (usize, usize, usize),
+    ) -> Self {
+        Self { shared, scheduler, runner, tokenizer, generations: HashMap::new(), n_slots, n_ctx, n_batch }
+    }
+
+    /// Runs until it is told to shut down or every handle is gone.
+    pub fn run(&mut self, commands: &Receiver<Command>) {
+        while self.receive(commands) {
+            let plan = self.scheduler.schedule();
+            self.start_admitted(&plan);
+            match guarded(|| self.runner.run(&plan, &self.scheduler)) {
+                Ok(logits) => {
+                    self.scheduler.commit(&plan);
+                    self.report_progress(&plan);
+                    self.sample(&plan, logits);
+                }
+                Err(error) => self.fail_step(&plan, &error),
+            }
+            self.publish_slots();
+        }
+    }
+
+    /// Takes waiting commands; sleeps while there is nothing to do. False at the end.
+    fn receive(&mut self, commands: &Receiver<Command>) -> bool {
+        loop {
+            let command = if self.scheduler.is_idle() {
+                commands.recv().map_err(|_| TryRecvError::Disconnected)
+            } else {
+                commands.try_recv()
+            };
+            match command {
+                Ok(Command::Shutdown) | Err(TryRecvError::Disconnected) => return false,
+                Ok(command) => self.handle(command),
+                Err(TryRecvError::Empty) => return true,
+            }
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Submit { id, request } => self.submit(id, *request),
+            Command::Abort(request) => {
+                for id in self.scheduler.abort(request) {
+                    self.forget(id);
+                }
+                self.publish_slots();
+            }
+            // A caller that has gone away needs no answer.
+            Command::Score { tokens, first, reply } => drop(reply.send(self.score(&tokens, first))),
+            Command::Logits { tokens, reply } => drop(reply.send(self.logits(&tokens))),
+            Command::Shutdown => {}
+        }
+    }
+
+    fn submit(&mut self, request_id: u64, request: Request) {
+        let Request { prompt, params, grammar } = request;
+        let params = Arc::new(params);
+        for choice in 0..params.n {
+            let id = SequenceId { request: request_id, choice };
+            let made = guarded(|| {
+                Generation::new(&params, grammar.as_ref(), choice, &prompt, &self.tokenizer, self.n_ctx)
+            });
+            match made {
+                Ok(generation) => {
+                    self.generations.insert(id, generation);
+                    let mut sequence = Sequence::new(id, prompt.clone());
+                    sequence.reuse = params.cache_prompt || choice > 0;
+                    sequence.wanted_slot = usize::try_from(params.id_slot).ok().filter(|_| choice == 0);
+                    self.scheduler.submit(sequence);
+                }
+                Err(error) => self.end_with_error(id, &error.to_string()),
+            }
+        }
+    }
+
+    fn start_admitted(&mut self, plan: &StepPlan) {
+        for (slot, id) in &plan.admitted {
+            let Some(sequence) = self.scheduler.sequence(*slot) else { continue };
+            let Some(generation) = self.generations.get_mut(id) else { continue };
+            generation.start(sequence.n_cached);
+            if generation.params.return_progress && !sequence.preempted {
+                let event = Event::Progress(generation.progress(sequence));
+                publish(&self.shared, *id, event);
+            }
+        }
+    }
+
+    fn report_progress(&self, plan: &StepPlan) {
+        for chunk in &plan.chunks {
+            let Some(sequence) = self.scheduler.sequence(chunk.slot) else { continue };
+            let Some(generation) = self.generations.get(&sequence.id) else { continue };
+            if generation.params.return_progress && sequence.n_generated() == 0 {
+                publish(&self.shared, sequence.id, Event::Progress(generation.progress(sequence)));
+            }
+        }
+    }
+
+    fn sample(&mut self, plan: &StepPlan, mut logits: Logits) {
+        let sampled = plan.chunks.iter().filter(|chunk| chunk.samples);
+        for (chunk, row) in sampled.zip(logits.rows_mut()) {
+            self.sample_one(*chunk, row);
+        }
+    }
+
+    /// Draws and publishes the next token of one sequence; ends it where it ends.
+    fn sample_one(&mut self, chunk: Chunk, row: &mut [f32]) {
+        let slot = chunk.slot;
+        let Some(sequence) = self.scheduler.sequence(slot) else { return };
+        let id = sequence.id;
+        let Some(generation) = self.generations.get_mut(&id) else { return };
+        if generation.params.n_predict == 0 {
+            // Asked only to fill the cache with the prompt.
+            let finish = generation.finish_empty(sequence, slot);
+            return self.end(slot, id, Event::Done(Box::new(finish)));
+        }
+        match guarded(|| generation.next(row, sequence, &self.tokenizer, self.n_ctx)) {
+            Ok((report, stop)) => {
+                let token = report.token;
+                publish(&self.shared, id, Event::Token(Box::new(report)));
+                match stop {
+                    None => self.scheduler.append(slot, token),
+                    Some(stop) => {
+                        let finish = generation.finish(stop, sequence, slot);
+                        self.end(slot, id, Event::Done(Box::new(finish)));
+                    }
+                }
+            }
+            Err(error) => self.end(slot, id, Event::Error(error.to_string())),
+        }
+    }
+
+    /// A step that failed ends the sequences in it, and only those.
+    fn fail_step(&mut self, plan: &StepPlan, error: &Error) {
+        for chunk in &plan.chunks {
+            if let Some(sequence) = self.scheduler.sequence(chunk.slot) {
+                self.end(chunk.slot, sequence.id, Event::Error(error.to_string()));
+            }
+        }
+    }
+
+    fn end(&mut self, slot: usize, id: SequenceId, event: Event) {
+        self.scheduler.finish(slot);
+        publish(&self.shared, id, event);
+        self.forget(id);
+    }
+
+    fn end_with_error(&mut self, id: SequenceId, message: &str) {
+        publish(&self.shared, id, Event::Error(message.to_owned()));
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: SequenceId) {
+        self.generations.remove(&id);
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn score(&mut self, tokens: &[u32], first: usize) -> Result<Vec<f32>> {
+        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.n_batch);
+        guarded(|| {
+            let mut scores = Vec::with_capacity(tokens.len() - first);
+            // Row i predicts token i + 1; the last row predicts nothing that is known.
+            runner.run_alone(tokens, first - 1, n_batch, pool, |row, logits| {
+                scores.extend(tokens.get(row + 1).map(|token| log_probability(logits, *token)));
+            })?;
+            Ok(scores)
+        })
+    }
+
+    fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.n_batch);
+        guarded(|| {
+            let mut last = Vec::new();
+            runner.run_alone(tokens, tokens.len() - 1, n_batch, pool, |_, logits| last = logits.to_vec())?;
+            Ok(last)
+        })
+    }
+
+    fn publish_slots(&self) {
+        let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, state) in slots.iter_mut().enumerate().take(self.n_slots) {
+            *state = match self.scheduler.sequence(id) {
+                None => SlotState { id, ..SlotState::default() },
+                Some(sequence) => SlotState {
+                    id,
+                    request: Some(sequence.id.request),
+                    n_prompt: sequence.n_prompt,
+                    n_decoded: sequence.n_generated(),
+                },
+            };
+        }
+    }
+
+    /// Ends everything that waits or runs.
+    pub fn fail_all(&mut self, reason: &str) {
+        let ids: Vec<SequenceId> = self.generations.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.end_with_error(id, reason));
+    }
+
+    /// Answers a command that came too late.
+    pub fn refuse(&mut self, command: Command) {
+        match command {
+            Command::Submit { id, request } => {
+                for choice in 0..request.params.n {
+                    self.end_with_error(SequenceId { request: id, choice }, &Error::Closed.to_string());
+                }
+            }
+            Command::Score { reply, .. } | Command::Logits { reply, .. } => drop(reply.send(Err(Error::Closed))),
+            Command::Abort(_) | Command::Shutdown => {}
+        }
+    }
+}
+
+fn publish(shared: &Shared, id: SequenceId, event: Event) {
+    shared.outputs.push(Output { request: id.request, choice: id.choice, event });
+    shared.wake.set();
+}
+
+/// Runs `work`; a panic in it becomes an error of the one request or step that it served.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(Error::Internal(text.unwrap_or("a panic without a message").to_owned()))
+    })
+}
+
+/// Natural logarithm of the softmax of `logits` at `token`, summed in f64.
+fn log_probability(logits: &[f32], token: u32) -> f32 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|x| f64::from(x - max).exp()).sum();
+    (f64::from(logits[token as usize] - max) - sum.ln()) as f32
+}

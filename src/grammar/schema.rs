@@ -1,0 +1,166 @@
+//! JSON schemas, by llguidance.
+//!
+//! [`compile`] parses the text, has [`super::schema_check`] refuse what is wrong or too much and
+//! list what cannot be enforced, and hands the rest to llguidance with limits on every step.
+
+use std::sync::Arc;
+use std::thread;
+
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::{JsonCompileOptions, ParserFactory};
+use serde_json::{Value, json};
+use toktrie::InferenceCapabilities;
+
+use super::mask::Vocabulary;
+use super::schema_check::{self, Report};
+use crate::error::{Error, Result};
+
+/// Bytes of schema text.
+pub const MAX_TEXT: usize = 1 << 18;
+/// llguidance recurses over schemas, references and properties; [`schema_check`] caps the depth,
+/// and this stack is several times what the deepest one needs.
+const COMPILE_STACK: usize = 256 << 20;
+/// Between two parts of a JSON text: nothing, a space, or a line break with a short indent, as
+/// llama.cpp has it. Unbounded white space would let a model stall in it.
+const WHITESPACE: &str = r"\x20|\x0A[\x20\x09]{0,20}";
+
+/// A schema ready to be matched.
+pub struct Compiled {
+    /// A matcher at the start, to be cloned.
+    pub prototype: llguidance::Matcher,
+    /// Keywords that are not enforced, as JSON pointers.
+    pub ignored: Vec<String>,
+}
+
+/// llguidance for one vocabulary. Building it takes tens of milliseconds, so it is done once.
+pub fn factory(vocabulary: &Vocabulary) -> Result<ParserFactory> {
+    let slices = [
+        r#"[^"\\\x00-\x1F\x7F]{1,10}"#,
+        r#"[^"\\\x00-\x1F\x7F]{1,30}"#,
+        r#"[^"\\\x00-\x1F\x7F]+"#,
+    ]
+    .map(String::from);
+    let mut factory =
+        ParserFactory::new(vocabulary.env(), InferenceCapabilities::default(), &slices).map_err(
+            |e| Error::Internal(format!("the vocabulary cannot be used for schemas: {e}")),
+        )?;
+    factory.quiet();
+    *factory.limits_mut() = limits();
+    Ok(factory)
+}
+
+/// Bounds on llguidance's work: a second for a schema, tens of milliseconds for a mask.
+fn limits() -> ParserLimits {
+    ParserLimits {
+        max_items_in_row: 2000,
+        initial_lexer_fuel: 1_000_000,
+        step_lexer_fuel: 200_000,
+        step_max_items: 50_000,
+        max_lexer_states: 50_000,
+        max_grammar_size: 200_000,
+        precompute_large_lexemes: false,
+        verbose_errors: false,
+    }
+}
+
+/// Compiles any JSON object.
+pub fn compile_object(factory: &Arc<ParserFactory>, param: &str) -> Result<Compiled> {
+    build(factory, json!({"type": "object"}), Vec::new(), param)
+}
+
+/// Compiles `text`. `strict` refuses keywords that cannot be enforced.
+pub fn compile(
+    factory: &Arc<ParserFactory>,
+    text: &str,
+    strict: bool,
+    param: &str,
+) -> Result<Compiled> {
+    if text.len() > MAX_TEXT {
+        return Err(Error::invalid(
+            param,
+            format!("the schema has {} bytes; allowed: {MAX_TEXT}", text.len()),
+        ));
+    }
+    let mut schema: Value = serde_json::from_str(text)
+        .map_err(|e| Error::invalid(param, format!("the schema is not JSON: {e}")))?;
+    let Report { ignored, closable } =
+        schema_check::check(&schema).map_err(|fault| Error::invalid(param, fault.to_string()))?;
+    if let (true, Some(first)) = (strict, ignored.first()) {
+        return Err(Error::invalid(
+            param,
+            format!("the keyword at {first} cannot be enforced, which strict asks for"),
+        ));
+    }
+    for pointer in &closable {
+        if let Some(Value::Object(object)) = schema.pointer_mut(pointer) {
+            object.insert("additionalProperties".into(), Value::Bool(false));
+        }
+    }
+    build(factory, schema, ignored, param)
+}
+
+/// Runs llguidance on a stack of its own size; a panic there is an error here.
+fn build(
+    factory: &Arc<ParserFactory>,
+    schema: Value,
+    ignored: Vec<String>,
+    param: &str,
+) -> Result<Compiled> {
+    let factory = Arc::clone(factory);
+    let work = move || prototype(&factory, schema);
+    let thread = thread::Builder::new()
+        .name("schema".into())
+        .stack_size(COMPILE_STACK)
+        .spawn(work);
+    let thread = thread.map_err(|e| Error::Internal(format!("no thread for a schema: {e}")))?;
+    let built = thread
+        .join()
+        .unwrap_or_else(|_| Err("the schema cannot be compiled".into()));
+    let prototype = built.map_err(|message| Error::invalid(param, message))?;
+    Ok(Compiled { prototype, ignored })
+}
+
+fn prototype(
+    factory: &ParserFactory,
+    schema: Value,
+) -> std::result::Result<llguidance::Matcher, String> {
+    // `x-guidance` in a schema would set llguidance's options; ours replace it.
+    let mut schema = match schema {
+        Value::Bool(true) => json!({}),
+        other => other,
+    };
+    if schema.is_object() {
+        options().apply_to(&mut schema);
+    }
+    let parser = factory
+        .create_parser(TopLevelGrammar::from_json_schema(schema))
+        .map_err(|e| first_line(&e.to_string()))?;
+    let mut matcher = llguidance::Matcher::new(Ok(parser));
+    let mask = matcher
+        .compute_mask()
+        .map_err(|e| first_line(&e.to_string()))?;
+    if mask.is_zero() {
+        return Err("nothing satisfies the schema".into());
+    }
+    Ok(matcher)
+}
+
+fn options() -> JsonCompileOptions {
+    JsonCompileOptions {
+        whitespace_pattern: Some(WHITESPACE.into()),
+        coerce_one_of: true,
+        lenient: true,
+        ..JsonCompileOptions::default()
+    }
+}
+
+/// llguidance's errors may bring its state along; the first line is the message.
+fn first_line(message: &str) -> String {
+    message
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(500)
+        .collect()
+}

@@ -1,0 +1,120 @@
+//! The automaton beside a slow, obvious matcher.
+
+use super::*;
+
+/// The slow way: all places where `rule` can end in `text` when it starts at `at`.
+fn ends(grammar: &gbnf::Grammar, rule: usize, text: &[u32], at: usize) -> Vec<usize> {
+    let mut all = Vec::new();
+    for sequence in &grammar.rules[rule].alternatives {
+        let mut here = vec![at];
+        for element in sequence {
+            here = repeated(grammar, element, text, here);
+        }
+        all.extend(here);
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn repeated(
+    grammar: &gbnf::Grammar,
+    element: &gbnf::Element,
+    text: &[u32],
+    from: Vec<usize>,
+) -> Vec<usize> {
+    let once = |at: usize| match &element.atom {
+        gbnf::Atom::Chars(set) => text
+            .get(at)
+            .filter(|&&c| set.contains(c))
+            .map(|_| at + 1)
+            .into_iter()
+            .collect(),
+        gbnf::Atom::Token { .. } => Vec::new(),
+        gbnf::Atom::Rule(rule) => ends(grammar, *rule, text, at),
+    };
+    let mut current: std::collections::BTreeSet<usize> = from.into_iter().collect();
+    let mut all: std::collections::BTreeSet<usize> = if element.min == 0 {
+        current.clone()
+    } else {
+        Default::default()
+    };
+    // More turns than characters add nothing: a turn that reads nothing changes nothing.
+    let most = element
+        .max
+        .unwrap_or(u32::MAX)
+        .min(element.min + text.len() as u32 + 1);
+    for turn in 1..=most {
+        current = current.iter().flat_map(|&at| once(at)).collect();
+        if turn >= element.min {
+            all.extend(&current);
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// Random expressions over a, b, é and the rules x and y.
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("\"a\"".to_owned()),
+        Just("\"b\"".to_owned()),
+        Just("\"ab\"".to_owned()),
+        Just("\"\"".to_owned()),
+        Just("[^a]".to_owned()),
+        Just("[ab]".to_owned()),
+        Just("\"é\"".to_owned()),
+        Just("x".to_owned()),
+        Just("y".to_owned()),
+        Just(".".to_owned()),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        let suffix = prop::sample::select(vec![
+            "*", "+", "?", "{2}", "{1,}", "{0,2}", "{1,3}", "{2,3}",
+        ]);
+        prop_oneof![
+            (inner.clone(), suffix).prop_map(|(e, s)| format!("({e}){s}")),
+            prop::collection::vec(inner.clone(), 2..4).prop_map(|list| list.join(" ")),
+            prop::collection::vec(inner, 2..4).prop_map(|list| format!("({})", list.join(" | "))),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn the_automaton_agrees_with_the_slow_matcher(
+        root in expression(), x in expression(), y in expression(),
+        probes in prop::collection::vec("[abé]{0,6}", 12),
+    ) {
+        let toy = toy();
+        let source = format!("root ::= {root}\nx ::= {x}\ny ::= \"b\" {y} | \"a\"");
+        let parsed = gbnf::parse(&source, "grammar", toy.compiler.inner.vocabulary.as_ref());
+        prop_assume!(parsed.is_ok());
+        let grammar = parsed.unwrap();
+        for probe in &probes {
+            let text: Vec<u32> = probe.chars().map(u32::from).collect();
+            let expected = ends(&grammar, grammar.root, &text, 0).contains(&text.len());
+            let accepted = toy.accepts(&gbnf(&source), probe);
+            prop_assert_eq!(accepted, expected, "{}\n{:?}", source, probe);
+        }
+    }
+
+    #[test]
+    fn walks_through_grammars_end_where_the_slow_matcher_ends(
+        root in expression(), choices in prop::collection::vec(any::<usize>(), 400),
+    ) {
+        let toy = toy();
+        let source = format!("root ::= {root}\nx ::= \"a\" x? | \"é\"\ny ::= \"b\" root? \"a\"");
+        let spec = gbnf(&source);
+        // A walk that never may end, or that cannot begin, shows nothing.
+        prop_assume!(toy.compiler.compile(&spec, "grammar").is_ok());
+        let walked = toy.walk(&spec, |step, n| if step > 12 { n - 1 } else { choices[step] % n });
+        if let Some(text) = walked {
+            let text = String::from_utf8(text).expect("grammars match whole characters");
+            let grammar = gbnf::parse(&source, "grammar", toy.compiler.inner.vocabulary.as_ref()).unwrap();
+            let chars: Vec<u32> = text.chars().map(u32::from).collect();
+            prop_assert!(ends(&grammar, grammar.root, &chars, 0).contains(&chars.len()), "{}\n{:?}", source, text);
+        }
+    }
+}

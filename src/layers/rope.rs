@@ -1,0 +1,129 @@
+//! Rotary position embedding (Su et al. 2021) with the scalings that GGUF files name.
+
+use std::f32::consts::PI;
+
+/// Which elements of a head form a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopeKind {
+    /// Neighbours: (0, 1), (2, 3) …
+    Normal,
+    /// Halves: (0, n/2), (1, n/2 + 1) …
+    Neox,
+}
+
+/// How positions beyond the training context are treated.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RopeScaling {
+    None,
+    /// All frequencies divided by the factor.
+    Linear(f32),
+    /// Each frequency divided by its own factor (Llama 3; `rope_freqs.weight`).
+    Factors(Vec<f32>),
+    /// YaRN (Peng et al. 2023).
+    Yarn { factor: f32, original_context: usize, beta_fast: f32, beta_slow: f32, attention_factor: f32 },
+}
+
+/// Frequencies of a model.
+#[derive(Debug, Clone)]
+pub struct Rope {
+    pub kind: RopeKind,
+    frequencies: Vec<f32>,
+    magnitude: f32,
+}
+
+/// Cosines and sines of the rows of a step: `[row][pair]`.
+#[derive(Debug)]
+pub struct RopeTable<'a> {
+    rope: &'a Rope,
+    cos_sin: Vec<(f32, f32)>,
+}
+
+impl Rope {
+    /// Rotates the first `n_dims` elements of a head with base frequency `base`.
+    #[must_use]
+    pub fn new(kind: RopeKind, n_dims: usize, base: f32, scaling: &RopeScaling) -> Self {
+        let plain = |i: usize| base.powf(-2.0 * i as f32 / n_dims as f32);
+        let mut magnitude = 1.0;
+        let frequency = |i: usize| match scaling {
+            RopeScaling::None => plain(i),
+            RopeScaling::Linear(factor) => plain(i) / factor,
+            RopeScaling::Factors(factors) => plain(i) / factors.get(i).copied().unwrap_or(1.0),
+            RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => {
+                // The pair whose wavelength makes `turns` turns over the original context.
+                let pair = |turns: f32| {
+                    n_dims as f32 * (*original_context as f32 / (turns * 2.0 * PI)).ln() / (2.0 * base.ln())
+                };
+                let low = pair(*beta_fast).floor().max(0.0);
+                let high = pair(*beta_slow).ceil().min(n_dims as f32 - 1.0);
+                let ramp = ((i as f32 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
+                plain(i) / factor * ramp + plain(i) * (1.0 - ramp)
+            }
+        };
+        let frequencies = (0..n_dims / 2).map(frequency).collect();
+        if let RopeScaling::Yarn { factor, attention_factor, .. } = scaling {
+            magnitude = attention_factor * (1.0 + 0.1 * factor.ln());
+        }
+        Self { kind, frequencies, magnitude }
+    }
+
+    /// The table for rows at `positions`.
+    #[must_use]
+    pub fn table(&self, positions: impl Iterator<Item = usize>) -> RopeTable<'_> {
+        let angles = positions.flat_map(|position| {
+            self.frequencies.iter().map(move |frequency| {
+                let (sin, cos) = (position as f32 * frequency).sin_cos();
+                (cos * self.magnitude, sin * self.magnitude)
+            })
+        });
+        RopeTable { rope: self, cos_sin: angles.collect() }
+    }
+}
+
+impl RopeTable<'_> {
+    /// Rotates one head of row `row` in place.
+    pub fn rotate(&self, row: usize, head: &mut [f32]) {
+        let n = self.rope.frequencies.len();
+        let table = &self.cos_sin[row * n..(row + 1) * n];
+        for (i, (cos, sin)) in table.iter().enumerate() {
+            let (a, b) = match self.rope.kind {
+                RopeKind::Normal => (2 * i, 2 * i + 1),
+                RopeKind::Neox => (i, i + n),
+            };
+            let (x, y) = (head[a], head[b]);
+            head[a] = x * cos - y * sin;
+            head[b] = x * sin + y * cos;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_depend_on_distance_only() {
+        for kind in [RopeKind::Normal, RopeKind::Neox] {
+            let rope = Rope::new(kind, 8, 10_000.0, &RopeScaling::None);
+            let table = rope.table([3, 10, 103, 110].into_iter());
+            let rotated = |row: usize, seed: f32| {
+                let mut head: Vec<f32> = (0..8).map(|i| (i as f32 + seed).sin()).collect();
+                table.rotate(row, &mut head);
+                head
+            };
+            let dot = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+            let near = dot(rotated(0, 1.0), rotated(1, 2.0));
+            let far = dot(rotated(2, 1.0), rotated(3, 2.0));
+            assert!((near - far).abs() < 1e-4, "{kind:?}: {near} {far}");
+        }
+    }
+
+    #[test]
+    fn yarn_keeps_fast_pairs_and_stretches_slow_ones() {
+        let scaling =
+            RopeScaling::Yarn { factor: 4.0, original_context: 2048, beta_fast: 32.0, beta_slow: 1.0, attention_factor: 1.0 };
+        let (yarn, plain) = (Rope::new(RopeKind::Neox, 64, 1e4, &scaling), Rope::new(RopeKind::Neox, 64, 1e4, &RopeScaling::None));
+        assert_eq!(yarn.frequencies[0], plain.frequencies[0]);
+        assert_eq!(yarn.frequencies[31], plain.frequencies[31] / 4.0);
+        assert!((yarn.magnitude - 1.138_629_4).abs() < 1e-6);
+    }
+}

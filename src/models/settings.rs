@@ -1,0 +1,123 @@
+//! Hyperparameters that most decoder families share, read and checked once.
+
+use crate::error::Result;
+use crate::gguf::{GgufFile, Metadata};
+use crate::layers::RopeScaling;
+
+/// Sizes and constants of a decoder.
+#[derive(Debug, Clone)]
+pub struct DecoderSettings {
+    pub n_ctx_train: usize,
+    pub n_embd: usize,
+    pub n_layer: usize,
+    pub n_ff: usize,
+    pub n_head: usize,
+    pub n_head_kv: usize,
+    pub dim_k: usize,
+    pub dim_v: usize,
+    pub n_rot: usize,
+    pub rms_eps: f32,
+    pub rope_base: f32,
+    pub rope_scaling: RopeScaling,
+    pub n_vocab: usize,
+}
+
+/// Caps far above any real model, so that products of sizes stay far below overflow.
+const MAX_WIDTH: usize = 1 << 24;
+const MAX_LAYERS: usize = 4096;
+const MAX_CONTEXT: usize = 1 << 31;
+
+impl DecoderSettings {
+    /// Reads the keys under `arch.`.
+    pub fn read(file: &GgufFile, arch: &str) -> Result<Self> {
+        let m = file.metadata();
+        let key = |name: &str| format!("{arch}.{name}");
+        let size = |name: &str, max: usize| bounded(m, &key(name), max);
+        let n_embd = size("embedding_length", MAX_WIDTH)?;
+        let n_head = size("attention.head_count", MAX_WIDTH)?;
+        let optional = |name: &str, default: usize| match m.get(&key(name)) {
+            None => Ok(default),
+            Some(_) => bounded(m, &key(name), MAX_WIDTH),
+        };
+        let n_head_kv = optional("attention.head_count_kv", n_head)?;
+        if n_head % n_head_kv != 0 {
+            let message = format!("{n_head_kv} key-value heads do not divide {n_head} heads");
+            return Err(m.error(key("attention.head_count_kv"), message));
+        }
+        if m.get(&key("attention.key_length")).is_none() && n_embd % n_head != 0 {
+            return Err(m.error(key("attention.head_count"), format!("{n_head} heads do not divide the width {n_embd}")));
+        }
+        let dim_k = optional("attention.key_length", n_embd / n_head)?;
+        let n_rot = optional("rope.dimension_count", dim_k)?;
+        if n_rot % 2 != 0 || n_rot > dim_k {
+            return Err(m.error(key("rope.dimension_count"), format!("{n_rot} is not allowed; allowed: even, up to {dim_k}")));
+        }
+        let rms_eps = m.require(&key("attention.layer_norm_rms_epsilon"), m.f32(&key("attention.layer_norm_rms_epsilon")))?;
+        let rope_base = m.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0);
+        if !(rope_base > 1.0) || !(rms_eps >= 0.0) {
+            return Err(m.error(key("rope.freq_base"), format!("{rope_base} (with epsilon {rms_eps}) is not allowed")));
+        }
+        Ok(Self {
+            n_ctx_train: size("context_length", MAX_CONTEXT)?,
+            n_embd,
+            n_layer: size("block_count", MAX_LAYERS)?,
+            n_ff: size("feed_forward_length", MAX_WIDTH)?,
+            n_head,
+            n_head_kv,
+            dim_k,
+            dim_v: optional("attention.value_length", n_embd / n_head)?,
+            n_rot,
+            rms_eps,
+            rope_base,
+            rope_scaling: rope_scaling(file, arch, n_rot)?,
+            n_vocab: vocabulary_rows(file, n_embd)?,
+        })
+    }
+}
+
+/// A size from 1 to `max`.
+fn bounded(m: &Metadata, key: &str, max: usize) -> Result<usize> {
+    let value = m.require(key, m.usize(key))?;
+    if (1..=max).contains(&value) { Ok(value) } else { Err(m.error(key, format!("{value} is out of range; allowed: 1 to {max}"))) }
+}
+
+/// Rows of the embedding table, which decide the size of the vocabulary.
+fn vocabulary_rows(file: &GgufFile, n_embd: usize) -> Result<usize> {
+    let m = file.metadata();
+    let name = "token_embd.weight";
+    match file.tensor(name).map(|tensor| tensor.dims.as_slice()) {
+        Some([width, rows]) if *width == n_embd => Ok(*rows),
+        Some(dims) => Err(m.error(name, format!("its shape is {dims:?}; expected [{n_embd}, vocabulary]"))),
+        None => Err(m.error(name, "the tensor is missing")),
+    }
+}
+
+fn rope_scaling(file: &GgufFile, arch: &str, n_rot: usize) -> Result<RopeScaling> {
+    let m = file.metadata();
+    let key = |name: &str| format!("{arch}.rope.scaling.{name}");
+    if let Some(tensor) = file.tensor("rope_freqs.weight") {
+        if tensor.n_elements() != n_rot / 2 {
+            let message = format!("it has {} factors; expected {}", tensor.n_elements(), n_rot / 2);
+            return Err(m.error("rope_freqs.weight", message));
+        }
+        return Ok(RopeScaling::Factors(file.dequantize(tensor)));
+    }
+    // Old files have a key of their own for the linear factor.
+    let old = m.f32(&format!("{arch}.rope.scale_linear"))?;
+    let factor = m.f32(&key("factor"))?.or(old).unwrap_or(1.0);
+    if !(factor > 0.0) {
+        return Err(m.error(key("factor"), format!("{factor} is not allowed; allowed: above 0")));
+    }
+    match m.str(&key("type"))?.unwrap_or(if factor == 1.0 { "none" } else { "linear" }) {
+        "none" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear(factor)),
+        "yarn" => Ok(RopeScaling::Yarn {
+            factor,
+            original_context: bounded(m, &key("original_context_length"), MAX_CONTEXT)?,
+            beta_fast: m.f32(&key("yarn_beta_fast"))?.unwrap_or(32.0),
+            beta_slow: m.f32(&key("yarn_beta_slow"))?.unwrap_or(1.0),
+            attention_factor: m.f32(&key("attn_factor"))?.unwrap_or(1.0),
+        }),
+        other => Err(m.error(key("type"), format!("{other:?} is not supported; supported: none, linear, yarn"))),
+    }
+}

@@ -1,0 +1,43 @@
+//! Tensors of a file with the shapes that a model expects of them.
+
+use crate::error::Result;
+use crate::gguf::{GgufFile, TensorInfo};
+use crate::kernels::{Matrix, Pool};
+use crate::layers::{Linear, RmsNorm};
+
+/// Looks tensors up by name, checks them and packs them.
+pub struct Weights<'a> {
+    pub file: &'a GgufFile,
+    pub pool: &'a Pool,
+}
+
+impl<'a> Weights<'a> {
+    /// The tensor `name` of shape `dims` (GGUF's order); absent or other is an error that says so.
+    pub fn tensor(&self, name: &str, dims: &[usize]) -> Result<&'a TensorInfo> {
+        let metadata = self.file.metadata();
+        let tensor = self.file.tensor(name).ok_or_else(|| metadata.error(name, "the tensor is missing"))?;
+        if tensor.dims != dims {
+            let message = format!("its shape is {:?}; the model's settings ask for {dims:?}", tensor.dims);
+            return Err(metadata.error(name, message));
+        }
+        Ok(tensor)
+    }
+
+    /// A vector of `n` floats.
+    pub fn vector(&self, name: &str, n: usize) -> Result<Vec<f32>> {
+        Ok(self.file.dequantize(self.tensor(name, &[n])?))
+    }
+
+    /// A linear layer `name.weight` from `k` to `n`, with `name.bias` where the file has one.
+    pub fn linear(&self, name: &str, k: usize, n: usize) -> Result<Linear> {
+        let tensor = self.tensor(&format!("{name}.weight"), &[k, n])?;
+        let bias = format!("{name}.bias");
+        let bias = self.file.tensor(&bias).map(|_| self.vector(&bias, n)).transpose()?;
+        Ok(Linear { matrix: Matrix::pack(tensor.ty, n, k, self.file.data(tensor), self.pool), bias })
+    }
+
+    /// A normalization over `n` columns.
+    pub fn rms_norm(&self, name: &str, n: usize, eps: f32) -> Result<RmsNorm> {
+        Ok(RmsNorm { weight: self.vector(&format!("{name}.weight"), n)?, eps })
+    }
+}

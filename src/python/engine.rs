@@ -1,0 +1,224 @@
+//! `rustllm._rustllm.Engine`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::grammar::PyGrammar;
+use super::output::PyOutput;
+use super::params::PySamplingParams;
+use super::tokenizer::PyTokenizer;
+use crate::config::{CacheType, EngineConfig};
+use crate::engine::{Engine, Request};
+use crate::gguf::Value;
+use crate::grammar::GrammarSpec;
+
+/// Longer arrays of the metadata (vocabularies) are left out of `Engine.metadata`.
+const METADATA_ARRAY_CAP: usize = 64;
+
+/// One model with its engine thread. All methods are thread-safe.
+#[pyclass(name = "Engine", module = "rustllm._rustllm", frozen)]
+pub struct PyEngine(Engine);
+
+#[pymethods]
+impl PyEngine {
+    /// Loads a model and starts its thread.
+    #[staticmethod]
+    #[pyo3(signature = (model, *, n_ctx = 0, n_parallel = None, n_batch = 2048, n_threads = 0, cache_type_k = "f16",
+        cache_type_v = "f16", max_queue = 512, prefix_cache = true, progress = None))]
+    #[allow(clippy::too_many_arguments)] // Python keywords; they become one struct at once.
+    fn load(
+        py: Python<'_>,
+        model: PathBuf,
+        n_ctx: usize,
+        n_parallel: Option<usize>,
+        n_batch: usize,
+        n_threads: usize,
+        cache_type_k: &str,
+        cache_type_v: &str,
+        max_queue: usize,
+        prefix_cache: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let config = EngineConfig {
+            model,
+            n_ctx,
+            n_parallel,
+            n_batch,
+            n_threads,
+            cache_type_k: CacheType::from_name("cache_type_k", cache_type_k)?,
+            cache_type_v: CacheType::from_name("cache_type_v", cache_type_v)?,
+            max_queue,
+            prefix_cache,
+        };
+        let mut failure = None;
+        let mut report = |fraction: f32| match &progress {
+            None => true,
+            Some(callback) => Python::attach(|py| {
+                let answer = callback.call1(py, (fraction,)).and_then(|go_on| go_on.is_truthy(py));
+                answer.unwrap_or_else(|error| {
+                    failure = Some(error);
+                    false
+                })
+            }),
+        };
+        let loaded = py.detach(|| Engine::load(&config, &mut report));
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Self(loaded?)),
+        }
+    }
+
+    #[getter]
+    fn tokenizer(&self) -> PyTokenizer {
+        PyTokenizer(Arc::clone(self.0.tokenizer()))
+    }
+
+    /// Shapes and sizes of the model.
+    #[getter]
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let info = self.0.info();
+        let dict = PyDict::new(py);
+        dict.set_item("architecture", &info.architecture)?;
+        dict.set_item("n_vocab", info.n_vocab)?;
+        dict.set_item("n_ctx_train", info.n_ctx_train)?;
+        dict.set_item("n_embd", info.n_embd)?;
+        dict.set_item("n_layer", info.n_layer)?;
+        dict.set_item("n_head", info.n_head)?;
+        dict.set_item("n_head_kv", info.n_head_kv)?;
+        dict.set_item("n_params", info.n_params)?;
+        dict.set_item("size", info.size)?;
+        Ok(dict)
+    }
+
+    /// The file's metadata, without long arrays.
+    #[getter]
+    fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        for (key, value) in self.0.file().metadata().iter() {
+            if let Some(value) = metadata_value(py, value)? {
+                dict.set_item(key, value)?;
+            }
+        }
+        Ok(dict)
+    }
+
+    #[getter]
+    fn n_ctx(&self) -> usize {
+        self.0.n_ctx()
+    }
+
+    #[getter]
+    fn n_slots(&self) -> usize {
+        self.0.n_slots()
+    }
+
+    /// Compiles a grammar for this model's vocabulary.
+    #[pyo3(signature = (kind, source, *, param, strict = false))]
+    fn compile_grammar(&self, py: Python<'_>, kind: &str, source: String, param: &str, strict: bool) -> PyResult<PyGrammar> {
+        let spec = match kind {
+            "gbnf" => GrammarSpec::Gbnf(source),
+            "json_schema" => GrammarSpec::JsonSchema { schema: source, strict },
+            "json_object" => GrammarSpec::JsonObject,
+            other => {
+                let message = format!("kind: {other:?} is not a grammar; allowed: gbnf, json_schema, json_object");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        Ok(PyGrammar(py.detach(|| self.0.grammars().compile(&spec, param))?))
+    }
+
+    /// Queues a request and returns its id.
+    #[pyo3(signature = (prompt, params, grammar = None))]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        prompt: Vec<u32>,
+        params: &PySamplingParams,
+        grammar: Option<&PyGrammar>,
+    ) -> PyResult<u64> {
+        let request = Request { prompt, params: params.0.clone(), grammar: grammar.map(|g| Arc::clone(&g.0)) };
+        Ok(py.detach(|| self.0.submit(request))?)
+    }
+
+    /// Frees the request's sequences within one step.
+    fn abort(&self, request_id: u64) {
+        self.0.abort(request_id);
+    }
+
+    /// Readable while outputs are waiting.
+    fn fileno(&self) -> i32 {
+        self.0.fileno()
+    }
+
+    /// All waiting outputs, in order.
+    fn drain(&self) -> Vec<PyOutput> {
+        self.0.drain().into_iter().map(|output| PyOutput::new(output, self.0.tokenizer())).collect()
+    }
+
+    /// One dict per slot.
+    fn slots<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let describe = |slot: crate::engine::SlotState| {
+            let dict = PyDict::new(py);
+            dict.set_item("id", slot.id)?;
+            dict.set_item("n_ctx", self.0.n_ctx())?;
+            dict.set_item("is_processing", slot.request.is_some())?;
+            dict.set_item("request_id", slot.request)?;
+            dict.set_item("n_prompt", slot.n_prompt)?;
+            dict.set_item("n_decoded", slot.n_decoded)?;
+            Ok(dict)
+        };
+        self.0.slots().into_iter().map(describe).collect()
+    }
+
+    /// Sequences waiting for a slot.
+    fn queue_length(&self) -> usize {
+        self.0.queue_length()
+    }
+
+    /// False once the engine thread has ended.
+    fn is_alive(&self) -> bool {
+        self.0.is_alive()
+    }
+
+    /// Log probabilities of tokens[first:], each given all before it.
+    fn score(&self, py: Python<'_>, tokens: Vec<u32>, first: usize) -> PyResult<Vec<f32>> {
+        Ok(py.detach(|| self.0.score(tokens, first))?)
+    }
+
+    /// Logits after the last of `tokens`.
+    fn logits(&self, py: Python<'_>, tokens: Vec<u32>) -> PyResult<Vec<f32>> {
+        Ok(py.detach(|| self.0.logits(tokens))?)
+    }
+
+    /// Stops the thread. Idempotent.
+    fn shutdown(&self, py: Python<'_>) {
+        py.detach(|| self.0.shutdown());
+    }
+}
+
+/// A metadata value as a Python object; `None` where it is a long array.
+fn metadata_value<'py>(py: Python<'py>, value: &Value) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn array<'py, T: Clone + IntoPyObjectExt<'py>>(py: Python<'py>, items: &[T]) -> PyResult<Option<Bound<'py, PyAny>>>
+    where
+        Vec<T>: IntoPyObjectExt<'py>,
+    {
+        (items.len() <= METADATA_ARRAY_CAP).then(|| items.to_vec().into_bound_py_any(py)).transpose()
+    }
+    match value {
+        Value::Bool(v) => v.into_bound_py_any(py).map(Some),
+        Value::U64(v) => v.into_bound_py_any(py).map(Some),
+        Value::I64(v) => v.into_bound_py_any(py).map(Some),
+        Value::F64(v) => v.into_bound_py_any(py).map(Some),
+        Value::String(v) => v.into_bound_py_any(py).map(Some),
+        Value::Bools(v) => array(py, v),
+        Value::U64s(v) => array(py, v),
+        Value::I64s(v) => array(py, v),
+        Value::F64s(v) => array(py, v),
+        Value::Strings(v) => array(py, v),
+    }
+}

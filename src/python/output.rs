@@ -1,0 +1,208 @@
+//! `rustllm._rustllm.Output` and its parts.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use crate::engine::{Event, Finish, Output, Timings};
+use crate::sampling::TokenProb;
+use crate::tokenizer::Tokenizer;
+
+/// One event of one choice of a request.
+#[pyclass(name = "Output", module = "rustllm._rustllm", frozen)]
+pub struct PyOutput {
+    output: Output,
+    tokenizer: Arc<Tokenizer>,
+}
+
+impl PyOutput {
+    /// Wraps an event; the tokenizer spells out the tokens of its probabilities.
+    pub fn new(output: Output, tokenizer: &Arc<Tokenizer>) -> Self {
+        Self { output, tokenizer: Arc::clone(tokenizer) }
+    }
+
+    fn prob(&self, prob: TokenProb) -> PyTokenProb {
+        PyTokenProb { token: prob.token, bytes: self.tokenizer.token_bytes(prob.token, true).to_vec(), value: prob.value }
+    }
+}
+
+#[pymethods]
+impl PyOutput {
+    #[getter]
+    fn request_id(&self) -> u64 {
+        self.output.request
+    }
+
+    #[getter]
+    fn index(&self) -> usize {
+        self.output.choice
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        match self.output.event {
+            Event::Progress(_) => "progress",
+            Event::Token(_) => "token",
+            Event::Done(_) => "done",
+            Event::Error(_) => "error",
+        }
+    }
+
+    #[getter]
+    fn text(&self) -> &str {
+        match &self.output.event {
+            Event::Token(report) => &report.text,
+            Event::Done(finish) => &finish.text,
+            Event::Progress(_) | Event::Error(_) => "",
+        }
+    }
+
+    #[getter]
+    fn tokens(&self) -> Vec<u32> {
+        match &self.output.event {
+            Event::Token(report) => vec![report.token],
+            _ => Vec::new(),
+        }
+    }
+
+    #[getter]
+    fn probs(&self) -> Vec<(PyTokenProb, Vec<PyTokenProb>)> {
+        match &self.output.event {
+            Event::Token(report) => report
+                .prob
+                .map(|prob| (self.prob(prob), report.top.iter().map(|top| self.prob(*top)).collect()))
+                .into_iter()
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[getter]
+    fn progress(&self) -> Option<(usize, usize, usize, f64)> {
+        match self.output.event {
+            Event::Progress(p) => Some((p.total, p.cache, p.processed, p.ms)),
+            _ => None,
+        }
+    }
+
+    #[getter]
+    fn finish(&self) -> Option<PyFinish> {
+        match &self.output.event {
+            Event::Done(finish) => Some(PyFinish((**finish).clone())),
+            _ => None,
+        }
+    }
+
+    #[getter]
+    fn timings(&self) -> Option<PyTimings> {
+        match &self.output.event {
+            Event::Token(report) => Some(PyTimings(report.timings)),
+            Event::Done(finish) => Some(PyTimings(finish.timings)),
+            _ => None,
+        }
+    }
+
+    #[getter]
+    fn error(&self) -> Option<&str> {
+        match &self.output.event {
+            Event::Error(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.output)
+    }
+}
+
+/// A token with its probability.
+#[pyclass(name = "TokenProb", module = "rustllm._rustllm", frozen)]
+pub struct PyTokenProb {
+    #[pyo3(get)]
+    token: u32,
+    bytes: Vec<u8>,
+    #[pyo3(get)]
+    value: f32,
+}
+
+#[pymethods]
+impl PyTokenProb {
+    #[getter]
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Why and where a choice ended.
+#[pyclass(name = "Finish", module = "rustllm._rustllm", frozen)]
+pub struct PyFinish(Finish);
+
+#[pymethods]
+impl PyFinish {
+    #[getter]
+    fn stop_type(&self) -> &'static str {
+        self.0.stop_type.name()
+    }
+
+    #[getter]
+    fn stopping_word(&self) -> &str {
+        &self.0.stopping_word
+    }
+
+    #[getter]
+    fn truncated(&self) -> bool {
+        self.0.truncated
+    }
+
+    #[getter]
+    fn has_new_line(&self) -> bool {
+        self.0.has_new_line
+    }
+
+    #[getter]
+    fn tokens_cached(&self) -> usize {
+        self.0.tokens_cached
+    }
+
+    #[getter]
+    fn id_slot(&self) -> usize {
+        self.0.slot
+    }
+
+    #[getter]
+    fn seed(&self) -> u32 {
+        self.0.seed
+    }
+}
+
+/// Counts and durations (milliseconds).
+#[pyclass(name = "Timings", module = "rustllm._rustllm", frozen)]
+pub struct PyTimings(Timings);
+
+#[pymethods]
+impl PyTimings {
+    #[getter]
+    fn cache_n(&self) -> usize {
+        self.0.cache_n
+    }
+
+    #[getter]
+    fn prompt_n(&self) -> usize {
+        self.0.prompt_n
+    }
+
+    #[getter]
+    fn prompt_ms(&self) -> f64 {
+        self.0.prompt_ms
+    }
+
+    #[getter]
+    fn predicted_n(&self) -> usize {
+        self.0.predicted_n
+    }
+
+    #[getter]
+    fn predicted_ms(&self) -> f64 {
+        self.0.predicted_ms
+    }
+}

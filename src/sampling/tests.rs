@@ -1,0 +1,107 @@
+//! Stages of the chain against their definitions.
+
+use proptest::prelude::*;
+
+use super::candidates::Candidates;
+use super::rng::Mt19937;
+use super::{temperature, truncate};
+
+fn candidates(logits: &[f32]) -> Candidates {
+    let mut c = Candidates::default();
+    c.reset(logits);
+    c
+}
+
+fn tokens(c: &Candidates) -> Vec<u32> {
+    let mut tokens: Vec<u32> = c.items.iter().map(|item| item.token).collect();
+    tokens.sort_unstable();
+    tokens
+}
+
+/// Tokens by falling logit, with their exact probabilities.
+fn ranked(logits: &[f32]) -> Vec<(u32, f64)> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
+    let mut all: Vec<(u32, f64)> =
+        logits.iter().enumerate().map(|(i, l)| (i as u32, f64::from(l - max).exp() / sum)).collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    all
+}
+
+fn distinct_logits() -> impl Strategy<Value = Vec<f32>> {
+    prop::collection::btree_set(-200i32..200, 2..60)
+        .prop_map(|set| set.into_iter().map(|x| x as f32 * 0.05).collect::<Vec<_>>())
+        .prop_shuffle()
+}
+
+proptest! {
+    #[test]
+    fn top_k_keeps_the_k_best(logits in distinct_logits(), k in 1usize..70) {
+        let mut c = candidates(&logits);
+        truncate::top_k(&mut c, k as i32);
+        let mut want: Vec<u32> = ranked(&logits).iter().take(k).map(|(token, _)| *token).collect();
+        want.sort_unstable();
+        prop_assert_eq!(tokens(&c), want);
+    }
+
+    #[test]
+    fn top_p_keeps_the_shortest_start_that_reaches_p(logits in distinct_logits(), p in 0.01f32..0.99) {
+        let mut c = candidates(&logits);
+        truncate::top_p(&mut c, p, 0);
+        let sum = |n: usize| ranked(&logits).iter().take(n).map(|(_, p)| p).sum::<f64>();
+        let n = c.items.len();
+        prop_assert!(sum(n) >= f64::from(p) - 1e-4);
+        prop_assert!(sum(n - 1) < f64::from(p) + 1e-4);
+    }
+
+    #[test]
+    fn min_p_compares_with_the_best_sorted_or_not(logits in distinct_logits(), p in 0.01f32..0.9) {
+        let best = ranked(&logits)[0].1;
+        let (mut a, mut b) = (candidates(&logits), candidates(&logits));
+        b.sort();
+        truncate::min_p(&mut a, p, 0);
+        truncate::min_p(&mut b, p, 0);
+        prop_assert_eq!(tokens(&a), tokens(&b));
+        for (token, probability) in ranked(&logits) {
+            if (probability / best - f64::from(p)).abs() > 1e-4 {
+                prop_assert_eq!(tokens(&a).contains(&token), probability / best > f64::from(p));
+            }
+        }
+    }
+
+    #[test]
+    fn every_stage_leaves_a_candidate(logits in distinct_logits(), x in 0.0f32..1.0, keep in 0usize..5) {
+        let stages: [fn(&mut Candidates, f32, usize); 5] = [
+            |c, x, _| truncate::top_n_sigma(c, x),
+            truncate::top_p,
+            truncate::typical,
+            truncate::min_p,
+            |c, x, keep| truncate::xtc(c, 1.0, x / 2.0, keep, &mut Mt19937::new(7)),
+        ];
+        for stage in stages {
+            let mut c = candidates(&logits);
+            stage(&mut c, x, keep);
+            prop_assert!(!c.items.is_empty());
+            prop_assert!(c.items.len() >= keep.min(logits.len()));
+        }
+    }
+
+    #[test]
+    fn temperature_zero_is_greedy(logits in distinct_logits()) {
+        let mut c = candidates(&logits);
+        temperature::temperature(&mut c, 0.0);
+        let possible: Vec<u32> =
+            c.items.iter().filter(|i| i.logit > f32::NEG_INFINITY).map(|i| i.token).collect();
+        prop_assert_eq!(possible, vec![ranked(&logits)[0].0]);
+    }
+
+    #[test]
+    fn xtc_drops_all_but_the_last_above_the_threshold(logits in distinct_logits(), threshold in 0.02f32..0.5) {
+        let mut c = candidates(&logits);
+        truncate::xtc(&mut c, 1.0, threshold, 0, &mut Mt19937::new(3));
+        let ranked = ranked(&logits);
+        prop_assume!(ranked.iter().all(|(_, p)| (p - f64::from(threshold)).abs() > 1e-4));
+        let above = ranked.iter().filter(|(_, p)| *p >= f64::from(threshold)).count();
+        prop_assert_eq!(c.items.len(), logits.len() - above.saturating_sub(1));
+    }
+}

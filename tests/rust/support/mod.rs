@@ -1,0 +1,85 @@
+//! Models and sequences for the integration tests.
+
+use std::path::{Path, PathBuf};
+
+use rustllm::config::{CacheType, EngineConfig};
+use rustllm::gguf::GgufFile;
+use rustllm::kv_cache::{BLOCK_TOKENS, KvStore};
+use rustllm::models::{self, Model, SequenceRows, StepInput};
+
+/// The model that comes with the package.
+pub fn stories() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("python/rustllm/models/stories260K.gguf")
+}
+
+/// SmolLM2, where `make models` has put it.
+pub fn smollm2() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    path.exists().then_some(path)
+}
+
+/// A model with its cache, driven step by step.
+pub struct Bench {
+    pub model: Box<dyn Model>,
+    pub store: KvStore,
+    next_block: u32,
+}
+
+/// A sequence of a [`Bench`].
+pub struct Seq {
+    pub tokens: Vec<u32>,
+    pub n_past: usize,
+    pub blocks: Vec<u32>,
+}
+
+impl Bench {
+    pub fn open(path: &Path, cache: CacheType) -> Self {
+        let config = EngineConfig { model: path.to_owned(), ..EngineConfig::default() };
+        let file = GgufFile::open(path).expect("the model opens");
+        let model = models::load(&file, &config, &mut |_| true).expect("the model loads");
+        let store = KvStore::new(model.info(), cache, cache).expect("the cache fits");
+        Self { model, store, next_block: 0 }
+    }
+
+    pub fn sequence(&mut self, tokens: &[u32]) -> Seq {
+        // Blocks in descending order, so that nothing depends on their being adjacent.
+        let n = tokens.len().div_ceil(BLOCK_TOKENS) as u32;
+        let blocks = (self.next_block..self.next_block + n).rev().collect();
+        self.next_block += n;
+        self.store.reserve(self.next_block as usize).expect("the cache grows");
+        Seq { tokens: tokens.to_vec(), n_past: 0, blocks }
+    }
+
+    /// Runs the next `n` tokens of each sequence in one step; the last row's logits of each.
+    pub fn step(&mut self, parts: &mut [(&mut Seq, usize)]) -> Vec<Vec<f32>> {
+        let mut step = StepInput::default();
+        for (seq, n) in parts.iter() {
+            let row = step.tokens.len();
+            step.tokens.extend_from_slice(&seq.tokens[seq.n_past..seq.n_past + n]);
+            step.sequences.push(SequenceRows { row, n_tokens: *n, n_past: seq.n_past, blocks: seq.blocks.clone() });
+            step.outputs.push(row + n - 1);
+        }
+        let logits = self.model.forward(&step, &mut self.store).expect("the step runs");
+        parts.iter_mut().for_each(|(seq, n)| seq.n_past += *n);
+        logits.to_vec2().expect("logits are rows of f32")
+    }
+
+    /// The logits after all of `tokens`, computed alone in chunks of `chunk`.
+    pub fn logits(&mut self, tokens: &[u32], chunk: usize) -> Vec<f32> {
+        let mut seq = self.sequence(tokens);
+        let mut last = Vec::new();
+        while seq.n_past < tokens.len() {
+            let n = chunk.min(tokens.len() - seq.n_past);
+            last = self.step(&mut [(&mut seq, n)]).remove(0);
+        }
+        last
+    }
+}
+
+/// Equality to the bit, with the first difference in the message.
+pub fn assert_same_bits(got: &[f32], want: &[f32], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    if let Some(i) = (0..got.len()).find(|i| got[*i].to_bits() != want[*i].to_bits()) {
+        panic!("{what}: logit {i} is {} instead of {}", got[i], want[i]);
+    }
+}
