@@ -26,6 +26,11 @@ class ModelError(RuntimeError):
 class EngineClosedError(RuntimeError):
     """The engine is shut down."""
 
+def read_gguf(path: str | PathLike[str]) -> dict[str, Any]:
+    """What a model file holds, whether or not the engine can run it: `metadata` (without arrays of more
+    than 64 elements), `n_tensors`, `n_params`, `size` in bytes, and `types`, the number of tensors of
+    each. Raises ModelError, or OSError."""
+
 @final
 class Tokenizer:
     """A vocabulary with its algorithm. Thread-safe; encode and decode release the GIL."""

@@ -27,6 +27,15 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
 FLAGS: tuple[AnyFlag, ...] = (*(flag for group in GROUPS.values() for flag in group), *IGNORED, *REFUSED)
 
 
+#: Settings that say the same in two ways: one on the command line hides the others' variables.
+EXCLUSIVE = (
+    frozenset({"model", "hf_repo"}),
+    frozenset({"chat_template", "chat_template_file"}),
+    frozenset({"log_format", "log_jsonl"}),
+    frozenset({"verbose", "verbosity", "log_disable"}),
+)
+
+
 class UsageError(ValueError):
     """The command line or the environment asks for something that is not allowed."""
 
@@ -75,7 +84,7 @@ class _CommandLine:
     def _take(self, flag: AnyFlag, name: str, inline: str | None) -> None:
         self.given.add(flag)
         if isinstance(flag, Flag):
-            _store(self.out, flag, name, self._value(flag, name, inline))
+            _store(self.out, flag, self._value(flag, name, inline))
             return
         values = self._skip(flag, name, inline)
         if isinstance(flag, Ignored):
@@ -133,8 +142,15 @@ def _split(argument: str) -> tuple[str, str | None]:
 def _unknown(argument: str, name: str, index: Mapping[str, AnyFlag]) -> str:
     if not argument.startswith("-"):
         return f"{argument!r} is not a flag; name a model file with -m"
-    near = difflib.get_close_matches(name, index, n=1, cutoff=0.5)
-    return f"unknown flag {name!r}" + (f"; did you mean {near[0]}?" if near else "; see --help")
+    near = difflib.get_close_matches(name, index, n=5, cutoff=0.5)
+    if not near:
+        return f"unknown flag {name!r}; see --help"
+
+    def likeness(other: str) -> tuple[float, bool]:
+        # Of two equally near names, the one that does something is meant.
+        return difflib.SequenceMatcher(None, other, name).ratio(), isinstance(index[other], Flag)
+
+    return f"unknown flag {name!r}; did you mean {max(near, key=likeness)}?"
 
 
 def _read(flag: Flag, name: str, text: str) -> Any:
@@ -145,7 +161,7 @@ def _read(flag: Flag, name: str, text: str) -> Any:
         raise UsageError(f"{name}: {shown!r} is not allowed; allowed: {flag.kind.allowed}") from None
 
 
-def _store(out: Arguments, flag: Flag, name: str, value: Any) -> None:
+def _store(out: Arguments, flag: Flag, value: Any) -> None:
     if not flag.repeats:
         out.values[flag.target] = value
     elif isinstance(flag.kind, Words):
@@ -159,15 +175,10 @@ def _read_environment(flag: AnyFlag, environ: Mapping[str, str], line: _CommandL
     counts as unset, as compose files leave them."""
     if flag.env is None or flag in line.given:
         return
-    text = environ.get(flag.env, "")
     if isinstance(flag, Flag):
-        # llama-server still takes LLAMA_ARG_NO_X, with any value, for switches that have a --no-x.
-        negative = flag.env.replace("LLAMA_ARG_", "LLAMA_ARG_NO_", 1)
-        if flag.off_names and negative != flag.env and negative in environ:
-            _store(out, flag, negative, False)
-        elif text:
-            _store(out, flag, flag.env, _read(flag, flag.env, text))
+        _read_variables(flag, environ, line, out)
         return
+    text = environ.get(flag.env, "")
     if not text or (flag.values == 0 and text.lower() in FALSY):
         return
     if isinstance(flag, Ignored):
@@ -176,3 +187,16 @@ def _read_environment(flag: AnyFlag, environ: Mapping[str, str], line: _CommandL
         if flag.values == 0 and text.lower() not in TRUTHY:
             raise UsageError(f"{flag.env}: {text!r} is not allowed; allowed: {Switch().allowed}")
         raise UsageError(f"{flag.env} is refused: {flag.why}")
+
+
+def _read_variables(flag: Flag, environ: Mapping[str, str], line: _CommandLine, out: Arguments) -> None:
+    rivals = next((group - {flag.target} for group in EXCLUSIVE if flag.target in group), frozenset())
+    if rivals & line.out.values.keys():
+        return
+    for variable in flag.envs:
+        # llama-server still takes LLAMA_ARG_NO_X, with any value, for switches that have a --no-x.
+        negative = variable.replace("LLAMA_ARG_", "LLAMA_ARG_NO_", 1)
+        if flag.off_names and negative != variable and negative in environ:
+            return _store(out, flag, False)
+        if text := environ.get(variable, ""):
+            return _store(out, flag, _read(flag, variable, text))

@@ -84,7 +84,7 @@ CHAT = (
         "A file with the template.", "FILE",
     ),
     _flag(
-        "--chat-template-kwargs", "template_kwargs", JsonObject(), "LLAMA_ARG_CHAT_TEMPLATE_KWARGS",
+        "--chat-template-kwargs", "template_kwargs", JsonObject(), "LLAMA_ARG_CHAT_TEMPLATE_KWARGS, LLAMA_CHAT_TEMPLATE_KWARGS",
         "Values for the template, as a JSON object.", "JSON", default="none",
     ),
     _flag(
@@ -160,11 +160,11 @@ LOGGING = (
         "Log everything, and add a __verbose part to answers.",
     ),
     _flag(
-        "-lv, --verbosity, --log-verbosity", "verbosity", Integer(0), "LLAMA_ARG_LOG_VERBOSITY",
+        "-lv, --verbosity, --log-verbosity", "verbosity", Integer(0), "LLAMA_ARG_LOG_VERBOSITY, LLAMA_LOG_VERBOSITY",
         "0 logs nothing, 1 errors, 2 warnings, 3 a line per request, 4 and above details.", "N",
     ),
     _flag("--log-disable", "log_disable", Switch(), None, "Log nothing."),
-    _flag("--log-file", "log_file", Text(), "LLAMA_ARG_LOG_FILE", "Append the log to this file as well.", "FILE"),
+    _flag("--log-file", "log_file", Text(), "LLAMA_ARG_LOG_FILE, LLAMA_LOG_FILE", "Append the log to this file as well.", "FILE"),
     _flag(
         "--log-format", "log_format", Choice(("text", "json")), "RUSTLLM_LOG_FORMAT",
         "Lines of key=value pairs, or JSON objects.", "text|json",

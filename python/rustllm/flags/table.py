@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from rustllm.flags.kinds import Kind
 
 
+def spellings(text: str) -> tuple[str, ...]:
+    """The names in "-m, --model"."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 @dataclass(frozen=True)
 class Flag:
     """A flag that means something here."""
@@ -17,6 +22,7 @@ class Flag:
     target: str
     kind: Kind
     help: str
+    #: The environment variable, or several between commas.
     env: str | None = None
     #: What stands for the value in the help text; empty for switches.
     metavar: str = ""
@@ -26,6 +32,11 @@ class Flag:
     repeats: bool = False
     #: The default, where it cannot be read from `ServerSettings`.
     default: str = ""
+
+    @property
+    def envs(self) -> tuple[str, ...]:
+        """The environment variables that stand for it, the usual one first."""
+        return spellings(self.env or "")
 
 
 @dataclass(frozen=True)
@@ -52,8 +63,3 @@ class Refused:
 
 
 AnyFlag = Flag | Ignored | Refused
-
-
-def spellings(text: str) -> tuple[str, ...]:
-    """The names in "-m, --model"."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
