@@ -70,8 +70,8 @@ fn mirostat_k(c: &Candidates, mu: f32, n_vocab: usize) -> usize {
     let s = sum_tb / sum_tt;
     let epsilon = s - 1.0;
     let k = ((epsilon * mu.exp2()) / (1.0 - (n_vocab as f32).powf(-epsilon))).powf(1.0 / s);
-    // Casting saturates; NaN gives 0.
-    (k as usize).max(1)
+    // A k beyond a 32-bit integer keeps one candidate, as in llama.cpp, where it overflows.
+    if k < i32::MAX as f32 { (k as usize).max(1) } else { 1 }
 }
 
 fn surprise_step(c: &mut Candidates, tau: f32, eta: f32, mu: &mut f32, rng: &mut Mt19937) -> usize {
