@@ -118,16 +118,12 @@ def _fetch(settings: ServerSettings) -> ServerSettings:
         return settings
     from rustllm import hub
 
-    path = hub.download(
-        settings.hf_repo, file=settings.hf_file, token=settings.hf_token, offline=settings.offline
-    )
+    path = hub.download(settings.hf_repo, file=settings.hf_file, token=settings.hf_token, offline=settings.offline)
     return dataclasses.replace(settings, model=path, alias=settings.alias or settings.hf_repo)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rustllm", description="Language models from GGUF files.", allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(prog="rustllm", description="Language models from GGUF files.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"rustllm {_version()}")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -147,9 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]
-) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.add_argument("-m", "--model", type=Path, default=EMBEDDED_MODEL, metavar="FILE", help="the GGUF file")
     parser.add_argument("--json", action="store_true", help="print JSON")

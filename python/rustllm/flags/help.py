@@ -34,8 +34,9 @@ def help_text(program: str, defaults: Mapping[str, Any]) -> str:
         ("Refused, since answers would differ", [flag.names[-1] for flag in REFUSED]),
     ):
         lines += ["", f"{title}:"]
-        lines += textwrap.wrap(" ".join(sorted(names)), width - 2, initial_indent="  ", subsequent_indent="  ",
-                               break_on_hyphens=False)
+        lines += textwrap.wrap(
+            " ".join(sorted(names)), width - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+        )
     return "\n".join(lines)
 
 

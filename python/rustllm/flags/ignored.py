@@ -82,7 +82,9 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("--ui-config-file, --webui-config-file", "LLAMA_ARG_UI_CONFIG_FILE", 1, WEBUI),
     (
         "--ui-mcp-proxy, --webui-mcp-proxy, --no-ui-mcp-proxy, --no-webui-mcp-proxy",
-        "LLAMA_ARG_UI_MCP_PROXY", 0, WEBUI,
+        "LLAMA_ARG_UI_MCP_PROXY",
+        0,
+        WEBUI,
     ),
     ("--log-colors", "LLAMA_ARG_LOG_COLORS", "?", LAYOUT),
     ("--log-prefix, --no-log-prefix", "LLAMA_ARG_LOG_PREFIX", 0, LAYOUT),
@@ -119,7 +121,9 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("--spec-draft-cpu-moe, -cmoed, --cpu-moe-draft", "LLAMA_ARG_SPEC_DRAFT_CPU_MOE", 0, DRAFT),
     (
         "--spec-draft-n-cpu-moe, --spec-draft-ncmoe, -ncmoed, --n-cpu-moe-draft",
-        "LLAMA_ARG_SPEC_DRAFT_N_CPU_MOE", 1, DRAFT,
+        "LLAMA_ARG_SPEC_DRAFT_N_CPU_MOE",
+        1,
+        DRAFT,
     ),
 )
 

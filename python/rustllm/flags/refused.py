@@ -57,8 +57,11 @@ _ROWS: tuple[tuple[str, str | None, int, str, tuple[str, ...]], ...] = (
     ("--completion-bash", None, 0, "there is no completion script yet", ()),
     ("--kv-unified-per-slot", "LLAMA_ARG_KV_UNIFIED_PER_SLOT", 1, "-c and -np set the context of a slot", ()),
     (
-        "--context-shift", "LLAMA_ARG_CONTEXT_SHIFT", 0,
-        "an answer ends when its context is full; shifting is not supported yet", (),
+        "--context-shift",
+        "LLAMA_ARG_CONTEXT_SHIFT",
+        0,
+        "an answer ends when its context is full; shifting is not supported yet",
+        (),
     ),
     ("--cache-reuse", "LLAMA_ARG_CACHE_REUSE", 1, "moving cached text to other places would change answers", ("0",)),
     ("-sp, --special", None, 0, "special tokens are never part of an answer's text", ()),
@@ -68,7 +71,10 @@ _ROWS: tuple[tuple[str, str | None, int, str, tuple[str, ...]], ...] = (
         "--embd-gemma-default, --fim-qwen-1.5b-default, --fim-qwen-3b-default, --fim-qwen-7b-default, "
         "--fim-qwen-7b-spec, --fim-qwen-14b-spec, --fim-qwen-30b-default, --gpt-oss-20b-default, "
         "--gpt-oss-120b-default, --vision-gemma-4b-default, --vision-gemma-12b-default",
-        None, 0, PRESET, (),
+        None,
+        0,
+        PRESET,
+        (),
     ),
 )
 
