@@ -1,0 +1,5 @@
+"""`python -m rustllm` is the command `rustllm`."""
+
+from rustllm.cli import main
+
+main()
