@@ -47,9 +47,7 @@ def _fetch(settings: ServerSettings) -> ServerSettings:
 
     from rustllm import hub
 
-    path = hub.download(
-        settings.hf_repo, file=settings.hf_file, token=settings.hf_token, offline=settings.offline
-    )
+    path = hub.download(settings.hf_repo, file=settings.hf_file, token=settings.hf_token, offline=settings.offline)
     return replace(settings, model=path, alias=settings.alias or settings.hf_repo)
 
 
@@ -117,7 +115,9 @@ def _perplexity(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(result.as_dict()))
     else:
-        print(f"perplexity {result.value:.4f} ± {result.error:.4f} over {result.n_chunks} chunks of {options.ctx_size} tokens")
+        print(
+            f"perplexity {result.value:.4f} ± {result.error:.4f} over {result.n_chunks} chunks of {options.ctx_size} tokens"
+        )
     return 0
 
 

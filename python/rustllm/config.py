@@ -148,8 +148,20 @@ def _key_file(text: str) -> tuple[str, ...]:
 _BIG = 2**31 - 1
 
 FLAGS: tuple[Flag, ...] = (
-    Flag(("-m", "--model"), "model", str, "GGUF file to serve; without it the embedded story model", "LLAMA_ARG_MODEL"),
-    Flag(("-hf", "-hfr", "--hf-repo"), "hf_repo", str, "user/repo[:quant] to download and serve", "LLAMA_ARG_HF_REPO"),
+    Flag(
+        ("-m", "--model"),
+        "model",
+        str,
+        "GGUF file to serve; without it the embedded story model",
+        "LLAMA_ARG_MODEL",
+    ),
+    Flag(
+        ("-hf", "-hfr", "--hf-repo"),
+        "hf_repo",
+        str,
+        "user/repo[:quant] to download and serve",
+        "LLAMA_ARG_HF_REPO",
+    ),
     Flag(("-hff", "--hf-file"), "hf_file", str, "file of --hf-repo, instead of a quant", "LLAMA_ARG_HF_FILE"),
     Flag(("-hft", "--hf-token"), "hf_token", str, "access token for --hf-repo", "HF_TOKEN"),
     Flag(("--offline",), "offline", None, "use what is in the cache only", "LLAMA_ARG_OFFLINE", True),
@@ -158,7 +170,11 @@ FLAGS: tuple[Flag, ...] = (
     Flag(("--port",), "port", _integer(0, 65535), "port to listen on", "LLAMA_ARG_PORT"),
     Flag(("--api-prefix",), "api_prefix", str, "path before every route", "LLAMA_ARG_API_PREFIX"),
     Flag(
-        ("-c", "--ctx-size"), "n_ctx", _integer(0, _BIG), "context tokens over all slots; 0: the model's", "LLAMA_ARG_CTX_SIZE"
+        ("-c", "--ctx-size"),
+        "n_ctx",
+        _integer(0, _BIG),
+        "context tokens over all slots; 0: the model's",
+        "LLAMA_ARG_CTX_SIZE",
     ),
     Flag(
         ("-np", "--parallel"),
@@ -168,19 +184,43 @@ FLAGS: tuple[Flag, ...] = (
         "LLAMA_ARG_N_PARALLEL",
     ),
     Flag(("-b", "--batch-size"), "n_batch", _integer(1, 65536), "most tokens of a step", "LLAMA_ARG_BATCH"),
-    Flag(("-t", "--threads"), "n_threads", _integer(-1, 1024), "compute threads; 0 or -1: all cores", "LLAMA_ARG_THREADS"),
-    Flag(("-ctk", "--cache-type-k"), "cache_type_k", _choice("f16", "f32"), "type of cached keys", "LLAMA_ARG_CACHE_TYPE_K"),
     Flag(
-        ("-ctv", "--cache-type-v"), "cache_type_v", _choice("f16", "f32"), "type of cached values", "LLAMA_ARG_CACHE_TYPE_V"
+        ("-t", "--threads"),
+        "n_threads",
+        _integer(-1, 1024),
+        "compute threads; 0 or -1: all cores",
+        "LLAMA_ARG_THREADS",
+    ),
+    Flag(
+        ("-ctk", "--cache-type-k"),
+        "cache_type_k",
+        _choice("f16", "f32"),
+        "type of cached keys",
+        "LLAMA_ARG_CACHE_TYPE_K",
+    ),
+    Flag(
+        ("-ctv", "--cache-type-v"),
+        "cache_type_v",
+        _choice("f16", "f32"),
+        "type of cached values",
+        "LLAMA_ARG_CACHE_TYPE_V",
     ),
     Flag(("--api-key",), "api_keys", _commas, "keys that clients must send, by commas", "LLAMA_API_KEY"),
     Flag(("--api-key-file",), "api_keys", _key_file, "file with one key a line"),
     Flag(("--cors-origins",), "cors_origins", _commas, "web origins beyond localhost, by commas; * is all"),
     Flag(
-        ("--chat-template",), "chat_template", str, "name of a built-in template, or jinja text", "LLAMA_ARG_CHAT_TEMPLATE"
+        ("--chat-template",),
+        "chat_template",
+        str,
+        "name of a built-in template, or jinja text",
+        "LLAMA_ARG_CHAT_TEMPLATE",
     ),
     Flag(
-        ("--chat-template-file",), "chat_template", _file_text, "file with a jinja template", "LLAMA_ARG_CHAT_TEMPLATE_FILE"
+        ("--chat-template-file",),
+        "chat_template",
+        _file_text,
+        "file with a jinja template",
+        "LLAMA_ARG_CHAT_TEMPLATE_FILE",
     ),
     Flag(
         ("--chat-template-kwargs",),
@@ -193,14 +233,33 @@ FLAGS: tuple[Flag, ...] = (
     Flag(("--no-jinja",), "jinja", None, "use built-in formats only", None, False),
     Flag(("--slots",), "slots", None, "serve /slots (default)", "LLAMA_ARG_ENDPOINT_SLOTS", True),
     Flag(("--no-slots",), "slots", None, "do not serve /slots", None, False),
-    Flag(("--strict-schema",), "strict_schema", None, "refuse JSON schemas that cannot be enforced in full", None, True),
+    Flag(
+        ("--strict-schema",),
+        "strict_schema",
+        None,
+        "refuse JSON schemas that cannot be enforced in full",
+        None,
+        True,
+    ),
     Flag(("--max-queue",), "max_queue", _integer(0, 1_000_000), "requests that may wait for a slot"),
     Flag(("--max-body-bytes",), "max_body_bytes", _integer(1024, 1 << 40), "largest request body"),
-    Flag(("-v", "--verbose", "--log-verbose"), "verbose", None, "log more, and add __verbose to answers", None, True),
+    Flag(
+        ("-v", "--verbose", "--log-verbose"),
+        "verbose",
+        None,
+        "log more, and add __verbose to answers",
+        None,
+        True,
+    ),
     Flag(("--log-file",), "log_file", str, "write the log to a file", "LLAMA_LOG_FILE"),
     Flag(("--log-format",), "log_format", _choice("text", "json"), "form of log lines"),
-    Flag(("-n", "--predict", "--n-predict"), "sampling.n_predict", _integer(-1, _BIG), "tokens to generate; -1: no limit",
-         "LLAMA_ARG_N_PREDICT"),
+    Flag(
+        ("-n", "--predict", "--n-predict"),
+        "sampling.n_predict",
+        _integer(-1, _BIG),
+        "tokens to generate; -1: no limit",
+        "LLAMA_ARG_N_PREDICT",
+    ),
     Flag(("--keep",), "sampling.n_keep", _integer(-1, _BIG), "prompt tokens kept on a context shift"),
     Flag(("-s", "--seed"), "sampling.seed", _seed, "seed; -1: random"),
     Flag(("--temp", "--temperature"), "sampling.temperature", _number, "temperature; 0: greedy"),
@@ -217,7 +276,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag(("--frequency-penalty",), "sampling.frequency_penalty", _number, "frequency penalty; 0: off"),
     Flag(("--dry-multiplier",), "sampling.dry_multiplier", _number, "DRY multiplier; 0: off"),
     Flag(("--dry-base",), "sampling.dry_base", _number, "DRY base"),
-    Flag(("--dry-allowed-length",), "sampling.dry_allowed_length", _integer(0, _BIG), "DRY: length that is free"),
+    Flag(
+        ("--dry-allowed-length",),
+        "sampling.dry_allowed_length",
+        _integer(0, _BIG),
+        "DRY: length that is free",
+    ),
     Flag(("--dry-penalty-last-n",), "sampling.dry_penalty_last_n", _integer(-1, _BIG), "DRY: tokens looked at"),
     Flag(("--adaptive-target",), "sampling.adaptive_target", _number, "adaptive-p target; negative: off"),
     Flag(("--adaptive-decay",), "sampling.adaptive_decay", _number, "adaptive-p decay"),
@@ -233,7 +297,9 @@ FLAGS: tuple[Flag, ...] = (
 #: Flags of llama-server that make no difference here, with the number of values they take.
 IGNORED: Mapping[str, int] = {
     **dict.fromkeys(("-ngl", "--gpu-layers", "--n-gpu-layers", "-ub", "--ubatch-size", "-tb", "--threads-batch"), 1),
-    **dict.fromkeys(("-fa", "--flash-attn", "--numa", "--prio", "--poll", "-C", "--cpu-mask", "-sm", "--split-mode"), 1),
+    **dict.fromkeys(
+        ("-fa", "--flash-attn", "--numa", "--prio", "--poll", "-C", "--cpu-mask", "-sm", "--split-mode"), 1
+    ),
     **dict.fromkeys(("-ts", "--tensor-split", "-mg", "--main-gpu", "-dev", "--device", "-dt", "--defrag-thold"), 1),
     **dict.fromkeys(("--threads-http", "-to", "--timeout", "--cache-reuse", "-cram", "--cache-ram", "-lv"), 1),
     **dict.fromkeys(("-sps", "--slot-prompt-similarity", "--reasoning-format", "--reasoning-budget", "--verbosity"), 1),
@@ -245,12 +311,16 @@ IGNORED: Mapping[str, int] = {
 #: Flags whose absence here would change answers, with the reason.
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("--lora", "--lora-scaled", "--control-vector"), "adapters are not supported"),
-    **dict.fromkeys(("--rope-scaling", "--rope-scale", "--rope-freq-base", "--rope-freq-scale"),
-                    "the model file decides its rotary embedding"),
+    **dict.fromkeys(
+        ("--rope-scaling", "--rope-scale", "--rope-freq-base", "--rope-freq-scale"),
+        "the model file decides its rotary embedding",
+    ),
     **dict.fromkeys(("--override-kv",), "the model file is taken as it is"),
     **dict.fromkeys(("-md", "--model-draft"), "draft models are not supported"),
-    **dict.fromkeys(("--embedding", "--embeddings", "--rerank", "--reranking", "--pooling"),
-                    "embedding models are not supported"),
+    **dict.fromkeys(
+        ("--embedding", "--embeddings", "--rerank", "--reranking", "--pooling"),
+        "embedding models are not supported",
+    ),
     **dict.fromkeys(("--mmproj", "-mm"), "images are not supported"),
     **dict.fromkeys(("--context-shift", "-gan", "-gaw"), "the context is not shifted"),
     **dict.fromkeys(("--grammar", "--grammar-file", "-j", "--json-schema"), "send the grammar with each request"),

@@ -40,7 +40,9 @@ def download(repo: str, *, file: str | None = None, token: str | None = None, of
             from pathlib import Path
 
             folder = Path(snapshot_download(name, local_files_only=True))
-            return str(folder / choose_file([str(p.relative_to(folder)) for p in folder.rglob("*.gguf")], quant or None))
+            return str(
+                folder / choose_file([str(p.relative_to(folder)) for p in folder.rglob("*.gguf")], quant or None)
+            )
         if file is None:
             file = choose_file(HfApi(token=token).list_repo_files(name), quant or None)
         return hf_hub_download(name, file, token=token, local_files_only=offline)

@@ -114,7 +114,11 @@ def test_stream(messages: tuple[str, str], tokens: int, prompt: int, pattern: st
 
 def test_openai_library(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
-        model="gpt-3.5-turbo-instruct", messages=as_messages(*BEST_BOOK), max_tokens=8, seed=42, temperature=0.8
+        model="gpt-3.5-turbo-instruct",
+        messages=as_messages(*BEST_BOOK),
+        max_tokens=8,
+        seed=42,
+        temperature=0.8,
     )
     assert answer.system_fingerprint is not None
     assert answer.system_fingerprint.startswith("b")
@@ -144,7 +148,7 @@ def test_assistant_prefill() -> None:
             return str(answer.body["__verbose"]["prompt"])
 
         assert prompt("Whill").endswith(header + "Whill")
-        assert prompt(parts).endswith(header + "Wh\n\nill") or prompt(parts).endswith(header + "Wh\nill")
+        assert prompt(parts).endswith(header + "Wh\n\nill")
         assert prompt("Whill", continue_final_message=True, add_generation_prompt=False).endswith(header + "Whill")
 
 
@@ -249,7 +253,12 @@ def test_timings_in_a_stream(server: Server) -> None:
 
 def test_logprobs(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
-        model="any", temperature=0, messages=as_messages(*BEST_BOOK), max_tokens=5, logprobs=True, top_logprobs=10
+        model="any",
+        temperature=0,
+        messages=as_messages(*BEST_BOOK),
+        max_tokens=5,
+        logprobs=True,
+        top_logprobs=10,
     )
     choice = answer.choices[0]
     assert choice.logprobs is not None
@@ -285,8 +294,43 @@ def test_logprobs_in_a_stream(client: openai.OpenAI) -> None:
 
 
 def test_logit_bias(server: Server) -> None:
-    words = ["i", "I", "the", "The", "to", "a", "an", "be", "is", "was", "but", "But", "and", "And", "so", "you", "he"]
-    words += ["He", "she", "She", "we", "they", "them", "had", "in", "on", "of", "She", "her", "him", "his", "it", "It"]
+    words = [
+        "i",
+        "I",
+        "the",
+        "The",
+        "to",
+        "a",
+        "an",
+        "be",
+        "is",
+        "was",
+        "but",
+        "But",
+        "and",
+        "And",
+        "so",
+        "you",
+        "he",
+    ]
+    words += [
+        "He",
+        "she",
+        "She",
+        "we",
+        "they",
+        "them",
+        "had",
+        "in",
+        "on",
+        "of",
+        "She",
+        "her",
+        "him",
+        "his",
+        "it",
+        "It",
+    ]
     tokens = []
     for word in words:
         for variant in (word, f" {word}"):

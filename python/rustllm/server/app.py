@@ -71,7 +71,8 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
 
 async def _load(state: ServerState, engine: Engine | None) -> None:
     try:
-        native = engine or await asyncio.get_running_loop().run_in_executor(None, load_engine, state.settings)
+        loop = asyncio.get_running_loop()
+        native = engine or await loop.run_in_executor(None, load_engine, state.settings)
         template = make_template(state.settings, native)
         wrapped = AsyncEngine(native)
         wrapped.start()

@@ -1,0 +1,76 @@
+# One command a task; `make help` lists them. CI calls the same ones.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODELS := .models
+SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
+TIME ?= 60
+ARGS ?=
+PARITY_DIR ?= ../shared/parity
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
+
+.PHONY: help venv build serve test test-rust test-python lint format models parity fuzz wheel clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv: $(VENV)/.dependencies ## Make .venv with everything that development needs
+
+$(VENV)/.dependencies: pyproject.toml scripts/requirements.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python scripts/requirements.py | xargs -d '\n' $(BIN)/python -m pip install --quiet
+	touch $@
+
+build: $(VENV)/.built ## Build the package into .venv (incremental)
+
+$(VENV)/.built: $(VENV)/.dependencies $(RUST_SOURCES)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+	touch $@
+
+serve: build ## Serve the embedded model (ARGS="-m FILE.gguf --port 8081" for others)
+	$(BIN)/rustllm-serve $(ARGS)
+
+test: lint test-rust test-python ## Lints, Rust tests, Python tests
+
+test-rust: models ## Rust tests, with cargo nextest where it is installed
+ifdef NEXTEST
+	cargo nextest run --release --no-fail-fast
+else
+	cargo test --release --no-fail-fast
+endif
+
+test-python: build models ## Python tests, against real server processes
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: build ## Formatting, clippy, ruff, mypy, stubs
+	cargo fmt --check
+	cargo clippy --release --all-targets --quiet -- -D warnings
+	cargo clippy --release --features python --quiet -- -D warnings
+	$(BIN)/ruff check python tests scripts
+	$(BIN)/ruff format --check python tests scripts
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest rustllm._rustllm --allowlist tests/stubtest-allowlist.txt
+
+format: venv ## Format all sources
+	cargo fmt
+	$(BIN)/ruff check --fix-only --quiet python tests scripts
+	$(BIN)/ruff format --quiet python tests scripts
+
+models: $(SMOLLM2) ## Fetch the test models into .models
+
+$(SMOLLM2): | $(VENV)/.dependencies
+	$(BIN)/python scripts/fetch_models.py $(MODELS)
+
+parity: build ## Replay recorded answers with the checker in PARITY_DIR
+	$(BIN)/python scripts/parity.py $(PARITY_DIR)
+
+fuzz: ## Run all fuzz targets (TIME=60 seconds each)
+	scripts/fuzz.sh $(TIME)
+
+wheel: venv ## Build a wheel for others into dist/
+	$(BIN)/maturin build --profile dist --out dist
+
+clean: ## Remove what was built
+	rm -rf $(VENV) dist target fuzz/target
