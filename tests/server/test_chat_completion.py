@@ -141,7 +141,7 @@ def test_assistant_prefill() -> None:
     parts = [{"type": "text", "text": "Wh"}, {"type": "text", "text": "ill"}]
     for one in running(*CONTRACT, "--jinja", "--chat-template-file", LLAMA32, "--verbose"):
 
-        def prompt(content: Any, **fields: Any) -> str:
+        def prompt(content: Any, one: Server = one, **fields: Any) -> str:
             messages = [*as_messages(*BEST_BOOK), {"role": "assistant", "content": content}]
             answer = one.post("/chat/completions", {"messages": messages, "max_tokens": 8, **fields})
             assert answer.status == 200, answer.body

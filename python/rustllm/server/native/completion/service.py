@@ -86,7 +86,8 @@ def generation_settings(job: Job, fields: SamplingFields, stream: bool) -> dict[
 def final_json(model: Model, job: Job, fields: SamplingFields, choice: Choice, *, stream: bool) -> dict[str, Any]:
     """The whole answer of one choice."""
     finish, timings = choice.finish, choice.timings
-    assert finish is not None and timings is not None
+    assert finish is not None
+    assert timings is not None
     body: dict[str, Any] = {
         "index": choice.index,
         "content": "" if stream else choice.text,
