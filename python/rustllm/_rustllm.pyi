@@ -26,6 +26,11 @@ class ModelError(RuntimeError):
 class EngineClosedError(RuntimeError):
     """The engine is shut down."""
 
+def read_gguf(path: str | PathLike[str]) -> dict[str, Any]:
+    """What a model file holds, whether or not the engine can run it: `metadata` (without arrays of more
+    than 64 elements), `n_tensors`, `n_params`, `size` in bytes, and `types`, the number of tensors of
+    each. Raises ModelError, or OSError."""
+
 @final
 class Tokenizer:
     """A vocabulary with its algorithm. Thread-safe; encode and decode release the GIL."""
@@ -59,8 +64,8 @@ class SamplingParams:
     """How one request is sampled. Every keyword is optional; names and defaults are
     llama-server's. Raises InvalidRequestError naming the field, the value and what is allowed."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         n_predict: int = -1,
         n: int = 1,
@@ -101,7 +106,7 @@ class SamplingParams:
         t_max_predict_ms: int = -1,
         return_progress: bool = False,
         id_slot: int = -1,
-    ) -> None: ...
+    ) -> SamplingParams: ...
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, `samplers` as names, `logit_bias` as (token, bias) pairs."""
 

@@ -1,110 +1,160 @@
-"""The commands `rustllm-serve` and `rustllm`."""
+"""The commands `rustllm-serve` and `rustllm`.
+
+Exit status: 0 done, 1 a model or file is at fault, 2 the command line is at fault, 130 interrupted.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
+import dataclasses
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rustllm.config import EMBEDDED_MODEL, ServerSettings, SettingsError, parse_settings
+from rustllm.config import EMBEDDED_MODEL, ServerSettings, UsageError, parse
+
+#: Longest value that `rustllm info` shows in its table.
+SHOWN_CHARS = 200
 
 
-def serve(arguments: Sequence[str] | None = None) -> None:
+def serve(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `rustllm-serve`."""
-    sys.exit(run_server(sys.argv[1:] if arguments is None else arguments, "rustllm-serve"))
+    return run_server(sys.argv[1:] if arguments is None else arguments, "rustllm-serve")
 
 
-def run_server(arguments: Sequence[str], prog: str) -> int:
-    """Parses flags and serves; 2 for wrong flags, 1 for a model that cannot be loaded."""
-    try:
-        settings = parse_settings(arguments, prog=prog)
-    except SettingsError as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
-        return 2
-    for warning in settings.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    try:
-        settings = _fetch(settings)
-        from rustllm import logging
-
-        logging.set_up(verbose=settings.verbose, file=settings.log_file, form=settings.log_format)
-    except (OSError, RuntimeError) as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
-        return 1
-    from rustllm.server.app import run
-
-    return run(settings)
-
-
-def _fetch(settings: ServerSettings) -> ServerSettings:
-    """Downloads the model where a repository is named."""
-    if settings.hf_repo is None or settings.model is not None:
-        return settings
-    from dataclasses import replace
-
-    from rustllm import hub
-
-    path = hub.download(settings.hf_repo, file=settings.hf_file, token=settings.hf_token, offline=settings.offline)
-    return replace(settings, model=path, alias=settings.alias or settings.hf_repo)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `rustllm`."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Runs a command and returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] == "serve":
         return run_server(arguments[1:], "rustllm serve")
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
-        parser.print_help()
+        parser.print_help(sys.stderr)
         return 2
+    command: Callable[[argparse.Namespace], int] = options.command
+    return _guarded("rustllm", lambda: command(options))
+
+
+def run_server(arguments: Sequence[str], program: str) -> int:
+    """Reads the flags and serves until told to stop."""
+    return _guarded(program, lambda: _serve(arguments, program, os.environ))
+
+
+def _serve(arguments: Sequence[str], program: str, environ: Mapping[str, str]) -> int:
+    asked = parse(arguments, environ)
+    if asked.values.get("help"):
+        from rustllm.flags.help import help_text
+
+        print(help_text(program, _defaults()))
+        return 0
+    if asked.values.get("version"):
+        print(f"rustllm {_version()}")
+        return 0
+    settings = ServerSettings.from_arguments(asked)
+    _check_sampling(settings)
+    from rustllm import logging
+
+    logging.set_up(verbosity=settings.verbosity, file=settings.log_file, form=settings.log_format)
+    for warning in asked.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    settings = _fetch(settings)
+    if not settings.model_path.is_file():
+        raise FileNotFoundError(f"{settings.model_path}: there is no such model file")
+    from rustllm.server.app import run
+
+    return run(settings)
+
+
+def _guarded(program: str, work: Callable[[], int]) -> int:
+    """The exit status of `work`; whatever is the user's to mend becomes one line."""
     try:
-        result: int = options.command(options)
-        return result
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"rustllm: error: {error}", file=sys.stderr)
-        return 1
+        return work()
+    except UsageError as error:
+        return _fail(program, error, 2)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader of our output has left. Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, RuntimeError, ValueError) as error:
+        return _fail(program, error, 1)
+
+
+def _fail(program: str, error: Exception, status: int) -> int:
+    message = " ".join(str(error).split()) or type(error).__name__
+    print(f"{program}: error: {message}", file=sys.stderr)
+    return status
+
+
+def _defaults() -> dict[str, Any]:
+    """The default of each setting by its name, for the help text."""
+    settings = ServerSettings()
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+
+
+def _version() -> str:
+    from rustllm._rustllm import __version__
+
+    return __version__
+
+
+def _check_sampling(settings: ServerSettings) -> None:
+    """Has the engine judge the defaults of requests, in its own words."""
+    from rustllm._rustllm import InvalidRequestError, SamplingParams
+
+    try:
+        SamplingParams(**settings.sampling_defaults)
+    except InvalidRequestError as error:
+        raise UsageError(str(error)) from None
+
+
+def _fetch(settings: ServerSettings) -> ServerSettings:
+    """Downloads the model where a repository is named."""
+    if settings.hf_repo is None:
+        return settings
+    from rustllm import hub
+
+    path = hub.download(settings.hf_repo, file=settings.hf_file, token=settings.hf_token, offline=settings.offline)
+    return dataclasses.replace(settings, model=Path(path), alias=settings.alias or settings.hf_repo)
 
 
 def _parser() -> argparse.ArgumentParser:
-    from rustllm._rustllm import __version__
-
-    parser = argparse.ArgumentParser(prog="rustllm", description="Language models from GGUF files.")
-    parser.add_argument("--version", action="version", version=f"rustllm {__version__}")
+    parser = argparse.ArgumentParser(prog="rustllm", description="Language models from GGUF files.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"rustllm {_version()}")
     parser.set_defaults(command=None)
-    commands = parser.add_subparsers(title="commands")
-    commands.add_parser("serve", help="serve a model over HTTP (rustllm serve --help)")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands.add_parser("serve", help="serve a model over HTTP; see rustllm serve --help", add_help=False)
 
-    perplexity = commands.add_parser("perplexity", help="how well a model predicts a text")
-    _common(perplexity)
-    perplexity.add_argument("-f", "--file", required=True, type=Path, help="UTF-8 text")
-    perplexity.add_argument("-c", "--ctx-size", type=int, default=512, help="tokens of a chunk (default: 512)")
-    perplexity.add_argument("-t", "--threads", type=int, default=0, help="compute threads; 0: all cores")
-    perplexity.set_defaults(command=_perplexity)
+    perplexity = _command(commands, "perplexity", "how well a model predicts a text", _perplexity)
+    perplexity.add_argument("-f", "--file", required=True, type=Path, help="the text, in UTF-8")
+    perplexity.add_argument("-c", "--ctx-size", type=int, default=512, metavar="N", help="tokens of a chunk (512)")
+    perplexity.add_argument("-t", "--threads", type=int, default=0, metavar="N", help="compute threads; 0 is all cores")
 
-    tokenize = commands.add_parser("tokenize", help="the tokens of a text")
-    _common(tokenize)
+    tokenize = _command(commands, "tokenize", "the tokens of a text", _tokenize)
     tokenize.add_argument("text", nargs="?", help="the text; without it standard input is read")
-    tokenize.set_defaults(command=_tokenize)
+    tokenize.add_argument("--no-bos", action="store_true", help="leave out the tokens that the model adds at the ends")
+    tokenize.add_argument("--no-parse-special", action="store_true", help="read special tokens as plain text")
 
-    info = commands.add_parser("info", help="what is in a model file")
-    _common(info)
-    info.set_defaults(command=_info)
+    _command(commands, "info", "what is in a model file", _info)
     return parser
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-m", "--model", default=str(EMBEDDED_MODEL), help="GGUF file")
+def _command(commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.add_argument("-m", "--model", type=Path, default=EMBEDDED_MODEL, metavar="FILE", help="the GGUF file")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, ensure_ascii=False))
 
 
 def _perplexity(options: argparse.Namespace) -> int:
@@ -113,11 +163,10 @@ def _perplexity(options: argparse.Namespace) -> int:
     text = options.file.read_text(encoding="utf-8")
     result = perplexity(options.model, text, n_ctx=options.ctx_size, n_threads=options.threads, show=not options.json)
     if options.json:
-        print(json.dumps(result.as_dict()))
+        _print_json(result.as_dict())
     else:
-        print(
-            f"perplexity {result.value:.4f} ± {result.error:.4f} over {result.n_chunks} chunks of {options.ctx_size} tokens"
-        )
+        chunks = f"{result.n_chunks} chunks of {options.ctx_size} tokens"
+        print(f"perplexity {result.value:.4f} ± {result.error:.4f} over {chunks}")
     return 0
 
 
@@ -125,29 +174,27 @@ def _tokenize(options: argparse.Namespace) -> int:
     from rustllm._rustllm import Tokenizer
 
     tokenizer = Tokenizer.from_gguf(options.model)
-    tokens = tokenizer.encode(sys.stdin.read() if options.text is None else options.text)
+    text = sys.stdin.read() if options.text is None else options.text
+    tokens = tokenizer.encode(text, add_special=not options.no_bos, parse_special=not options.no_parse_special)
     if options.json:
-        print(json.dumps(tokens))
+        _print_json(tokens)
     else:
         for token in tokens:
-            print(f"{token:8} {tokenizer.token_bytes(token)!r}")
+            shown = tokenizer.token_bytes(token).decode("utf-8", "backslashreplace")
+            print(f"{token:8} {shown!r}")
     return 0
 
 
 def _info(options: argparse.Namespace) -> int:
-    from rustllm._rustllm import Engine
+    from rustllm._rustllm import read_gguf
 
-    engine = Engine.load(options.model, n_ctx=32)
-    rows: dict[str, Any] = {**engine.info, **engine.metadata}
+    found = read_gguf(options.model)
     if options.json:
-        print(json.dumps(rows))
+        _print_json(found)
         return 0
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("key", "value")
-    for key in sorted(rows):
-        text = str(rows[key])
-        table.add_row(key, text if len(text) <= 200 else text[:200] + "…")
-    Console().print(table)
+    print(f"{options.model}: {found['n_tensors']} tensors, {found['n_params']:,} parameters, {found['size']:,} bytes")
+    print("types: " + ", ".join(f"{name} x {count}" for name, count in found["types"].items()))
+    for key, value in sorted(found["metadata"].items()):
+        shown = repr(value)
+        print(f"{key} = {shown if len(shown) <= SHOWN_CHARS else shown[:SHOWN_CHARS] + '...'}")
     return 0

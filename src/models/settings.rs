@@ -59,7 +59,7 @@ impl DecoderSettings {
         let rms_eps =
             m.require(&key("attention.layer_norm_rms_epsilon"), m.f32(&key("attention.layer_norm_rms_epsilon")))?;
         let rope_base = m.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0);
-        if !(rope_base > 1.0) || !(rms_eps >= 0.0) {
+        if rope_base <= 1.0 || rms_eps < 0.0 {
             return Err(m.error(key("rope.freq_base"), format!("{rope_base} (with epsilon {rms_eps}) is not allowed")));
         }
         Ok(Self {
@@ -114,7 +114,7 @@ fn rope_scaling(file: &GgufFile, arch: &str, n_rot: usize) -> Result<RopeScaling
     // Old files have a key of their own for the linear factor.
     let old = m.f32(&format!("{arch}.rope.scale_linear"))?;
     let factor = m.f32(&key("factor"))?.or(old).unwrap_or(1.0);
-    if !(factor > 0.0) {
+    if factor <= 0.0 {
         return Err(m.error(key("factor"), format!("{factor} is not allowed; allowed: above 0")));
     }
     match m.str(&key("type"))?.unwrap_or(if factor == 1.0 { "none" } else { "linear" }) {

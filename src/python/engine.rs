@@ -209,7 +209,7 @@ impl PyEngine {
 }
 
 /// A metadata value as a Python object; `None` where it is a long array.
-fn metadata_value<'py>(py: Python<'py>, value: &Value) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub(super) fn metadata_value<'py>(py: Python<'py>, value: &Value) -> PyResult<Option<Bound<'py, PyAny>>> {
     fn array<'py, T: Clone + IntoPyObjectExt<'py>>(py: Python<'py>, items: &[T]) -> PyResult<Option<Bound<'py, PyAny>>>
     where
         Vec<T>: IntoPyObjectExt<'py>,

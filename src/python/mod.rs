@@ -3,6 +3,7 @@
 
 mod engine;
 mod errors;
+mod gguf;
 mod grammar;
 mod output;
 mod params;
@@ -22,5 +23,6 @@ fn native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<output::PyTimings>()?;
     m.add_class::<output::PyTokenProb>()?;
     m.add_class::<engine::PyEngine>()?;
+    m.add_function(wrap_pyfunction!(gguf::read_gguf, m)?)?;
     errors::register(m)
 }

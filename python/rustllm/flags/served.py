@@ -1,0 +1,310 @@
+"""The flags that set up the model and the server, by group of the help text."""
+
+from __future__ import annotations
+
+from rustllm.flags.kinds import Choice, Integer, JsonObject, Kind, Switch, Text, Words
+from rustllm.flags.table import Flag, spellings
+
+CACHE_TYPES = Choice(("f16", "f32"))
+SWITCH_WORDS = ("on", "off", "auto")
+
+
+def _flag(
+    names: str,
+    target: str,
+    kind: Kind,
+    env: str | None,
+    help: str,
+    metavar: str = "",
+    off: str = "",
+    repeats: bool = False,
+    default: str = "",
+) -> Flag:
+    return Flag(spellings(names), target, kind, help, env, metavar, spellings(off), repeats, default)
+
+
+GENERAL = (
+    _flag("-h, --help, --usage", "help", Switch(), None, "Show this text and exit."),
+    _flag("--version", "version", Switch(), None, "Show the version and exit."),
+)
+
+MODEL = (
+    _flag(
+        "-m, --model",
+        "model",
+        Text(),
+        "LLAMA_ARG_MODEL",
+        "The GGUF file to serve. Without it (and without -hf) a small embedded story model is served.",
+        "FILE",
+    ),
+    _flag("-a, --alias", "alias", Words(), "LLAMA_ARG_ALIAS", "The model's name in the API.", "NAME"),
+    _flag(
+        "-hf, -hfr, --hf-repo",
+        "hf_repo",
+        Text(),
+        "LLAMA_ARG_HF_REPO",
+        "Download the model from this Hugging Face repository. The quantization defaults to Q4_K_M, and to the "
+        "first GGUF file of a repository without one.",
+        "USER/REPO[:QUANT]",
+    ),
+    _flag("-hff, --hf-file", "hf_file", Text(), "LLAMA_ARG_HF_FILE", "The file of the repository to take.", "FILE"),
+    _flag("-hft, --hf-token", "hf_token", Text(), "HF_TOKEN", "Access token for private repositories.", "TOKEN"),
+    _flag("--offline", "offline", Switch(), "LLAMA_ARG_OFFLINE", "Take -hf models from the local cache alone."),
+    _flag(
+        "-c, --ctx-size",
+        "n_ctx",
+        Integer(0),
+        "LLAMA_ARG_CTX_SIZE",
+        "Context tokens over all slots; 0 takes the model's own.",
+        "N",
+    ),
+    _flag(
+        "-np, --parallel",
+        "n_parallel",
+        Integer(-1, 1024),
+        "LLAMA_ARG_N_PARALLEL",
+        "Slots, among which the context is divided; -1 gives four that share it.",
+        "N",
+        default="-1",
+    ),
+    _flag(
+        "-kvu, --kv-unified",
+        "kv_unified",
+        Switch(),
+        "LLAMA_ARG_KV_UNIFIED",
+        "Whether the slots share the context. They do with -np -1, and only then.",
+        off="-no-kvu, --no-kv-unified",
+    ),
+    _flag(
+        "-b, --batch-size",
+        "n_batch",
+        Integer(1, 65536),
+        "LLAMA_ARG_BATCH",
+        "Most tokens of one sequence computed in one step.",
+        "N",
+    ),
+    _flag(
+        "-t, --threads",
+        "n_threads",
+        Integer(-1, 1024),
+        "LLAMA_ARG_THREADS",
+        "Compute threads; 0 and -1 take the number of cores.",
+        "N",
+    ),
+    _flag(
+        "-ctk, --cache-type-k", "cache_type_k", CACHE_TYPES, "LLAMA_ARG_CACHE_TYPE_K", "Type of cached keys.", "TYPE"
+    ),
+    _flag(
+        "-ctv, --cache-type-v", "cache_type_v", CACHE_TYPES, "LLAMA_ARG_CACHE_TYPE_V", "Type of cached values.", "TYPE"
+    ),
+    _flag(
+        "-fa, --flash-attn",
+        "flash_attn",
+        Choice(SWITCH_WORDS),
+        "LLAMA_ARG_FLASH_ATTN",
+        "Accepted and without effect: there is one attention path.",
+        "[on|off|auto]",
+    ),
+)
+
+CHAT = (
+    _flag(
+        "--jinja",
+        "jinja",
+        Switch(),
+        "LLAMA_ARG_JINJA",
+        "Run chat templates as Jinja; off, the template is only recognised as one of the built-in ones.",
+        off="--no-jinja",
+    ),
+    _flag(
+        "--chat-template",
+        "chat_template",
+        Text(),
+        "LLAMA_ARG_CHAT_TEMPLATE",
+        "A template's text, or the name of a built-in one such as chatml, llama3 or gemma.",
+        "TEMPLATE",
+    ),
+    _flag(
+        "--chat-template-file",
+        "chat_template_file",
+        Text(),
+        "LLAMA_ARG_CHAT_TEMPLATE_FILE",
+        "A file with the template.",
+        "FILE",
+    ),
+    _flag(
+        "--chat-template-kwargs",
+        "template_kwargs",
+        JsonObject(),
+        "LLAMA_ARG_CHAT_TEMPLATE_KWARGS, LLAMA_CHAT_TEMPLATE_KWARGS",
+        "Values for the template, as a JSON object.",
+        "JSON",
+        default="none",
+    ),
+    _flag(
+        "--allow-template-kwargs",
+        "allowed_template_kwargs",
+        Words(),
+        "RUSTLLM_ALLOW_TEMPLATE_KWARGS",
+        "Further names that requests may set in chat_template_kwargs.",
+        "NAMES",
+    ),
+    _flag(
+        "--prefill-assistant",
+        "prefill_assistant",
+        Switch(),
+        "LLAMA_ARG_PREFILL_ASSISTANT",
+        "Continue a last message of the assistant instead of answering it.",
+        off="--no-prefill-assistant",
+    ),
+    _flag(
+        "-rea, --reasoning",
+        "reasoning",
+        Choice(SWITCH_WORDS),
+        "LLAMA_ARG_REASONING",
+        "Tell the template to let the model think, not to, or nothing (auto).",
+        "on|off|auto",
+    ),
+    _flag(
+        "--reasoning-budget",
+        "reasoning_budget",
+        Integer(-1),
+        "LLAMA_ARG_THINK_BUDGET",
+        "-1 leaves thinking alone, 0 turns it off. Other budgets are not enforced yet.",
+        "N",
+    ),
+    _flag(
+        "--reasoning-effort",
+        "reasoning_effort",
+        Text(),
+        "LLAMA_ARG_REASONING_EFFORT",
+        "The effort that the template is told, such as low, medium or high.",
+        "LEVEL",
+        default="default",
+    ),
+    _flag(
+        "--reasoning-format",
+        "reasoning_format",
+        Choice(("auto", "none", "deepseek", "deepseek-legacy")),
+        "LLAMA_ARG_THINK",
+        "Accepted; thoughts stay in the content for now.",
+        "FORMAT",
+    ),
+)
+
+SERVER = (
+    _flag("--host", "host", Text(), "LLAMA_ARG_HOST", "Address to listen on.", "ADDRESS"),
+    _flag("--port", "port", Integer(0, 65535), "LLAMA_ARG_PORT", "Port to listen on; 0 takes a free one.", "PORT"),
+    _flag("--api-prefix", "api_prefix", Text(), "LLAMA_ARG_API_PREFIX", "Path before all routes.", "PREFIX"),
+    _flag(
+        "--api-key",
+        "api_keys",
+        Words(),
+        "LLAMA_API_KEY",
+        "Keys that requests must show one of, comma-separated.",
+        "KEYS",
+        repeats=True,
+    ),
+    _flag(
+        "--api-key-file",
+        "api_key_file",
+        Text(),
+        "LLAMA_ARG_API_KEY_FILE",
+        "A file with one key a line; lines that start with # are comments.",
+        "FILE",
+    ),
+    _flag(
+        "--cors-origins",
+        "cors_origins",
+        Words(),
+        "LLAMA_ARG_CORS_ORIGINS",
+        "Origins that browsers may call from, comma-separated; * is all. Pages of localhost always may.",
+        "ORIGINS",
+        default="localhost",
+    ),
+    _flag("--ssl-key-file", "ssl_key_file", Text(), "LLAMA_ARG_SSL_KEY_FILE", "Private key, for HTTPS.", "FILE"),
+    _flag("--ssl-cert-file", "ssl_cert_file", Text(), "LLAMA_ARG_SSL_CERT_FILE", "Certificate, for HTTPS.", "FILE"),
+    _flag(
+        "-to, --timeout",
+        "timeout",
+        Integer(1),
+        "LLAMA_ARG_TIMEOUT",
+        "Seconds without progress after which a connection may be closed.",
+        "N",
+    ),
+    _flag(
+        "--slots",
+        "slots",
+        Switch(),
+        "LLAMA_ARG_ENDPOINT_SLOTS",
+        "Whether /slots answers.",
+        off="--no-slots",
+    ),
+    _flag(
+        "--max-queue",
+        "max_queue",
+        Integer(0, 1_000_000),
+        "RUSTLLM_MAX_QUEUE",
+        "Requests that may wait for a slot; one more gets status 429.",
+        "N",
+    ),
+    _flag(
+        "--max-body-bytes",
+        "max_body_bytes",
+        Integer(1024, 2**40),
+        "RUSTLLM_MAX_BODY_BYTES",
+        "Largest body of a request; a larger one gets status 413.",
+        "N",
+    ),
+    _flag(
+        "--strict-schema",
+        "strict_schema",
+        Switch(),
+        "RUSTLLM_STRICT_SCHEMA",
+        "Refuse JSON schemas with keywords that cannot be enforced, instead of naming them in a header.",
+        off="--no-strict-schema",
+    ),
+)
+
+LOGGING = (
+    _flag(
+        "-v, --verbose, --log-verbose",
+        "verbose",
+        Switch(),
+        None,
+        "Log everything, and add a __verbose part to answers.",
+    ),
+    _flag(
+        "-lv, --verbosity, --log-verbosity",
+        "verbosity",
+        Integer(0),
+        "LLAMA_ARG_LOG_VERBOSITY, LLAMA_LOG_VERBOSITY",
+        "0 logs nothing, 1 errors, 2 warnings, 3 a line per request, 4 and above details.",
+        "N",
+    ),
+    _flag("--log-disable", "log_disable", Switch(), None, "Log nothing."),
+    _flag(
+        "--log-file",
+        "log_file",
+        Text(),
+        "LLAMA_ARG_LOG_FILE, LLAMA_LOG_FILE",
+        "Append the log to this file as well.",
+        "FILE",
+    ),
+    _flag(
+        "--log-format",
+        "log_format",
+        Choice(("text", "json")),
+        "RUSTLLM_LOG_FORMAT",
+        "Lines of key=value pairs, or JSON objects.",
+        "text|json",
+    ),
+    _flag(
+        "--log-jsonl",
+        "log_jsonl",
+        Switch(),
+        "LLAMA_ARG_LOG_JSONL",
+        "The same as --log-format json.",
+        off="--no-log-jsonl",
+    ),
+)
