@@ -1,117 +1,87 @@
-# One command a task. `make help` lists them; .ci/run calls the same ones.
+# One command a task; `make help` lists them. CI calls the same ones.
 
-SHELL := bash
-.SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-MAKEFLAGS += --no-builtin-rules
+# cargo and pytest share the cores among themselves; two of them at once would only wait for a lock.
 .NOTPARALLEL:
 
 PYTHON ?= python3
-VENV ?= .venv
-BIN := $(abspath $(VENV))/bin
-# Flags for `make serve`, such as ARGS="-m model.gguf --port 9000".
-ARGS ?=
-# Seconds that each fuzz target runs.
+VENV := .venv
+BIN := $(VENV)/bin
+MODELS := .models
+SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 TIME ?= 60
-# Recorded answers that a running server can be held against, where there are any.
+ARGS ?=
 PARITY_DIR ?= ../shared/parity
-PARITY_PORT ?= 18099
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-CARGO_PROFILE := --release
-RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
-MODEL := .models/SmolLM2-135M-Instruct.Q4_1.gguf
+.PHONY: help venv build serve test test-rust test-python lint format models parity fuzz wheel clean
 
-# maturin and pip must find this environment, whatever is active in the shell.
-export VIRTUAL_ENV := $(abspath $(VENV))
-unexport PYTHONHOME CONDA_PREFIX
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-.PHONY: help
-help: ## list the targets
-	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r name text; do \
-		printf '  %-14s %s\n' "$$name" "$$text"; done
+venv: $(VENV)/.dependencies ## Make .venv with everything that development needs
 
 # The stamps below are touched when their step has succeeded, so that a second run does nothing.
 
-$(VENV)/.created: scripts/check-tools.sh
-	@PYTHON="$(PYTHON)" bash scripts/check-tools.sh
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+$(VENV)/.dependencies: pyproject.toml scripts/requirements.py scripts/check_tools.sh
+	@PYTHON=$(PYTHON) bash scripts/check_tools.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python scripts/requirements.py > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
 	@touch $@
 
-$(VENV)/.tools: $(VENV)/.created pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.9.4,<2'
+build: $(VENV)/.built ## Build the package into .venv (incremental)
+
+$(VENV)/.built: $(VENV)/.dependencies $(RUST_SOURCES)
+	@echo "building the package (the first time takes minutes)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) PIP_QUIET=1 $(BIN)/maturin develop --release
 	@touch $@
 
-$(VENV)/.built: $(VENV)/.tools $(RUST_SOURCES)
-	$(BIN)/maturin develop $(CARGO_PROFILE)
-	@touch $@
-
-$(VENV)/.dev: pyproject.toml | $(VENV)/.built
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'rustllm[dev]'
-	@touch $@
-
-.PHONY: venv
-venv: $(VENV)/.dev ## the virtual environment with all that tests need
-
-.PHONY: build
-build: $(VENV)/.built ## the package, built into .venv
-
-.PHONY: serve
-serve: $(VENV)/.built ## a server on http://127.0.0.1:8080 (ARGS="-m FILE.gguf" for another model)
+serve: build ## Serve the embedded model (ARGS="-m FILE.gguf --port 8081" for others)
 	@exec $(BIN)/rustllm-serve $(ARGS)
 
-.PHONY: test
-test: lint test-rust test-python ## all tests and lints
+test: lint test-rust test-python ## Lints, Rust tests, Python tests
 
-.PHONY: test-rust
-test-rust: ## the Rust tests
-	@bash scripts/test-rust.sh $(CARGO_PROFILE)
+test-rust: models ## Rust tests, with cargo nextest where it is installed
+ifdef NEXTEST
+	cargo nextest run --release --no-fail-fast
+else
+	cargo test --release --no-fail-fast
+endif
 
-.PHONY: test-python
-test-python: $(VENV)/.dev ## the Python tests (ARGS="-k name" for some of them)
+test-python: build models ## Python tests, against real server processes
 	$(BIN)/python -m pytest $(ARGS)
 
-.PHONY: lint
-lint: lint-rust lint-python ## formatting, lints, types and stubs
-
-.PHONY: lint-rust
-lint-rust:
+lint: build ## Formatting, clippy, ruff, mypy, stubs
 	cargo fmt --check
-	cargo clippy $(CARGO_PROFILE) --all-targets --all-features --quiet -- -D warnings
-
-.PHONY: lint-python
-lint-python: $(VENV)/.dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	cargo clippy --release --all-targets --quiet -- -D warnings
+	cargo clippy --release --features python --quiet -- -D warnings
+	$(BIN)/ruff check python tests scripts
+	$(BIN)/ruff format --check python tests scripts
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest --concise rustllm._rustllm
+	$(BIN)/python -m mypy.stubtest rustllm._rustllm --allowlist tests/stubtest-allowlist.txt
 
-.PHONY: format
-format: $(VENV)/.dev ## the sources, formatted
+format: venv ## Format all sources
 	cargo fmt
-	$(BIN)/ruff check --fix-only --quiet .
-	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet python tests scripts
+	$(BIN)/ruff format --quiet python tests scripts
 
-.PHONY: models
-models: $(MODEL) ## the models that some tests need, into .models/
+models: $(SMOLLM2) ## Fetch the test models into .models
 
-$(MODEL): scripts/fetch-models.sh | $(VENV)/.created
-	@bash scripts/fetch-models.sh $(BIN)/python $@
+$(SMOLLM2): | $(VENV)/.dependencies
+	$(BIN)/python scripts/fetch_models.py $(MODELS)
 
-.PHONY: parity
-parity: $(VENV)/.built ## a server against the recorded answers in PARITY_DIR
-	@bash scripts/parity.sh "$(PARITY_DIR)" $(BIN) $(PARITY_PORT)
+parity: build ## Replay recorded answers with the checker in PARITY_DIR
+	$(BIN)/python scripts/parity.py $(PARITY_DIR)
 
-.PHONY: fuzz
-fuzz: ## each fuzz target for TIME seconds (needs nightly Rust and cargo-fuzz)
-	@bash scripts/fuzz.sh $(TIME)
+fuzz: ## Run all fuzz targets (TIME=60 seconds each)
+	scripts/fuzz.sh $(TIME)
 
-.PHONY: wheel
-wheel: $(VENV)/.tools ## a wheel for others, in dist/
+wheel: venv ## Build a wheel for others into dist/
 	$(BIN)/maturin build --profile dist --out dist
 
-.PHONY: clean
-clean: ## remove what was built (models stay)
+clean: ## Remove what was built
 	rm -rf $(VENV) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find python -name '*.so' -delete

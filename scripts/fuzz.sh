@@ -1,15 +1,12 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for some seconds. Usage: fuzz.sh SECONDS
+# Runs every fuzz target for some seconds. cargo-fuzz wants sanitizers, which a stable compiler
+# gives with RUSTC_BOOTSTRAP.
 set -euo pipefail
-
-seconds="$1"
-[ -d fuzz ] || { echo "error: there is no folder fuzz" >&2; exit 1; }
-cargo +nightly fuzz --version > /dev/null 2>&1 || {
-    echo "error: fuzzing needs nightly Rust and cargo-fuzz: rustup toolchain install nightly && cargo install cargo-fuzz" >&2
-    exit 1
-}
-for target in $(cargo +nightly fuzz list); do
-    echo "== $target"
-    # A finding is kept in fuzz/artifacts and ends the run.
-    cargo +nightly fuzz run "$target" -- -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10
+cd "$(dirname "$0")/../fuzz"
+command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+export RUSTC_BOOTSTRAP=1
+for target in fuzz_targets/*.rs; do
+  name=$(basename "$target" .rs)
+  echo "== $name, ${1:-60} s"
+  cargo fuzz run --fuzz-dir . "$name" -- -max_total_time="${1:-60}" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1
 done

@@ -64,8 +64,8 @@ class SamplingParams:
     """How one request is sampled. Every keyword is optional; names and defaults are
     llama-server's. Raises InvalidRequestError naming the field, the value and what is allowed."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         n_predict: int = -1,
         n: int = 1,
@@ -106,7 +106,7 @@ class SamplingParams:
         t_max_predict_ms: int = -1,
         return_progress: bool = False,
         id_slot: int = -1,
-    ) -> None: ...
+    ) -> SamplingParams: ...
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, `samplers` as names, `logit_bias` as (token, bias) pairs."""
 

@@ -72,7 +72,11 @@ impl EngineConfig {
     /// Refuses settings out of range, naming the field, the value and what is allowed.
     pub fn validate(&self) -> Result<()> {
         let check = |ok: bool, field: &'static str, value: usize, allowed: &str| {
-            if ok { Ok(()) } else { Err(Error::Config { field, message: format!("{value} is out of range; allowed: {allowed}") }) }
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::Config { field, message: format!("{value} is out of range; allowed: {allowed}") })
+            }
         };
         check(self.n_batch >= 1 && self.n_batch <= 65_536, "n_batch", self.n_batch, "1 to 65536")?;
         check(self.n_threads <= 1024, "n_threads", self.n_threads, "0 (all cores) to 1024")?;

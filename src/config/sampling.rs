@@ -231,7 +231,8 @@ impl SamplingParams {
         }
         match self.logit_bias.iter().find(|bias| bias.bias.is_nan() || bias.bias == f32::INFINITY) {
             Some(bias) => {
-                let message = format!("{} for token {} is not allowed; allowed: numbers below infinity", bias.bias, bias.token);
+                let message =
+                    format!("{} for token {} is not allowed; allowed: numbers below infinity", bias.bias, bias.token);
                 Err(Error::invalid("logit_bias", message))
             }
             None => Ok(()),
@@ -319,7 +320,8 @@ mod tests {
 
     #[test]
     fn values_that_mean_off_are_served() {
-        let off = SamplingParams { temperature: -1.0, top_p: 1.5, top_k: -3, n_predict: -1, ..SamplingParams::default() };
+        let off =
+            SamplingParams { temperature: -1.0, top_p: 1.5, top_k: -3, n_predict: -1, ..SamplingParams::default() };
         assert!(off.validate().is_ok());
         let bias = LogitBias { token: 512, bias: 1.0 };
         let params = SamplingParams { logit_bias: vec![bias], ..SamplingParams::default() };

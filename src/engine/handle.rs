@@ -56,11 +56,21 @@ pub(super) struct Shared {
 
 /// What the engine thread is told.
 pub(super) enum Command {
-    Submit { id: u64, request: Box<Request> },
+    Submit {
+        id: u64,
+        request: Box<Request>,
+    },
     Abort(u64),
     /// Log probabilities of tokens[first..], or (with `first` at the end) the last logits.
-    Score { tokens: Vec<u32>, first: usize, reply: Sender<Result<Vec<f32>>> },
-    Logits { tokens: Vec<u32>, reply: Sender<Result<Vec<f32>>> },
+    Score {
+        tokens: Vec<u32>,
+        first: usize,
+        reply: Sender<Result<Vec<f32>>>,
+    },
+    Logits {
+        tokens: Vec<u32>,
+        reply: Sender<Result<Vec<f32>>>,
+    },
     Shutdown,
 }
 
@@ -88,7 +98,8 @@ impl Engine {
         let model = models::load(&file, config, progress)?;
         let info = model.info().clone();
         if info.n_vocab < tokenizer.vocab_size() {
-            let message = format!("the model has {} rows, the vocabulary {} tokens", info.n_vocab, tokenizer.vocab_size());
+            let message =
+                format!("the model has {} rows, the vocabulary {} tokens", info.n_vocab, tokenizer.vocab_size());
             return Err(file.metadata().error("token_embd.weight", message));
         }
         let store = KvStore::new(&info, config.cache_type_k, config.cache_type_v)?;
@@ -130,7 +141,8 @@ impl Engine {
         request.params.validate_for(self.info.n_vocab)?;
         self.check_prompt(&request.prompt)?;
         if request.params.id_slot >= self.n_slots as i64 {
-            let message = format!("{} is out of range; allowed: -1 (any) to {}", request.params.id_slot, self.n_slots - 1);
+            let message =
+                format!("{} is out of range; allowed: -1 (any) to {}", request.params.id_slot, self.n_slots - 1);
             return Err(Error::invalid("id_slot", message));
         }
         if request.params.seed == u32::MAX {

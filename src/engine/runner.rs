@@ -43,7 +43,12 @@ impl Runner {
             let known = sequence.n_computed;
             let row = input.tokens.len();
             input.tokens.extend_from_slice(&sequence.tokens[known..known + chunk.n_tokens]);
-            input.sequences.push(SequenceRows { row, n_tokens: chunk.n_tokens, n_past: known, blocks: sequence.blocks.clone() });
+            input.sequences.push(SequenceRows {
+                row,
+                n_tokens: chunk.n_tokens,
+                n_past: known,
+                blocks: sequence.blocks.clone(),
+            });
             if chunk.samples {
                 input.outputs.push(row + chunk.n_tokens - 1);
             }
@@ -76,7 +81,10 @@ impl Runner {
     ) -> Result<()> {
         let n_blocks = tokens.len().div_ceil(BLOCK_TOKENS);
         if n_blocks > pool.available() {
-            return Err(Error::Internal(format!("{} tokens do not fit into the cache beside what runs now", tokens.len())));
+            return Err(Error::Internal(format!(
+                "{} tokens do not fit into the cache beside what runs now",
+                tokens.len()
+            )));
         }
         let blocks: Vec<u32> = (0..n_blocks).filter_map(|_| pool.allocate()).collect();
         let result = self.run_chunks(tokens, first, n_batch, &blocks, pool.len(), &mut visit);

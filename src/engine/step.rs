@@ -94,9 +94,8 @@ impl EngineLoop {
         let params = Arc::new(params);
         for choice in 0..params.n {
             let id = SequenceId { request: request_id, choice };
-            let made = guarded(|| {
-                Generation::new(&params, grammar.as_ref(), choice, &prompt, &self.tokenizer, self.n_ctx)
-            });
+            let made =
+                guarded(|| Generation::new(&params, grammar.as_ref(), choice, &prompt, &self.tokenizer, self.n_ctx));
             match made {
                 Ok(generation) => {
                     self.generations.insert(id, generation);

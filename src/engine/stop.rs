@@ -50,7 +50,9 @@ fn partial_suffix(text: &str, word: &str) -> usize {
     let longest = text.len().min(word.len().saturating_sub(1));
     (1..=longest)
         .rev()
-        .find(|n| text.is_char_boundary(text.len() - n) && word.as_bytes().starts_with(&text.as_bytes()[text.len() - n..]))
+        .find(|n| {
+            text.is_char_boundary(text.len() - n) && word.as_bytes().starts_with(&text.as_bytes()[text.len() - n..])
+        })
         .unwrap_or(0)
 }
 

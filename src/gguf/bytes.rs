@@ -31,7 +31,11 @@ impl<'a> Bytes<'a> {
 
     pub fn take(&mut self, n: usize, field: &str) -> Result<&'a [u8]> {
         let slice = self.data.get(self.at..).and_then(|rest| rest.get(..n)).ok_or_else(|| {
-            let message = format!("the file ends at byte {} where {n} more bytes are needed at byte {}", self.data.len(), self.at);
+            let message = format!(
+                "the file ends at byte {} where {n} more bytes are needed at byte {}",
+                self.data.len(),
+                self.at
+            );
             self.error(field, message)
         })?;
         self.at += n;
@@ -55,7 +59,9 @@ impl<'a> Bytes<'a> {
         let count = self.u64(field)?;
         let most = (self.left() / least.max(1)) as u64;
         if count > most {
-            return Err(self.error(field, format!("the count {count} is more than the rest of the file can hold ({most})")));
+            return Err(
+                self.error(field, format!("the count {count} is more than the rest of the file can hold ({most})"))
+            );
         }
         Ok(count as usize)
     }

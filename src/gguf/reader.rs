@@ -78,9 +78,7 @@ impl GgufFile {
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let header = Header::parse(&map, &path)?;
         let by_name = header.tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
-        Ok(Self {
-            inner: Arc::new(Inner { path, map, metadata: header.metadata, tensors: header.tensors, by_name }),
-        })
+        Ok(Self { inner: Arc::new(Inner { path, map, metadata: header.metadata, tensors: header.tensors, by_name }) })
     }
 
     /// Keys and values.
@@ -191,9 +189,12 @@ fn parse_tensor(bytes: &mut Bytes<'_>, name: String) -> Result<TensorInfo> {
     };
     let offset = bytes.u64(&name)?;
     let size = dims.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
-    let size = size.filter(|size| *size > 0).ok_or_else(|| bytes.error(&name, format!("the shape {dims:?} is empty or too large")))?;
+    let size = size
+        .filter(|size| *size > 0)
+        .ok_or_else(|| bytes.error(&name, format!("the shape {dims:?} is empty or too large")))?;
     if dims[0] % ty.block_size() != 0 {
-        let message = format!("rows of {} elements do not divide into {} blocks of {}", dims[0], ty.name(), ty.block_size());
+        let message =
+            format!("rows of {} elements do not divide into {} blocks of {}", dims[0], ty.name(), ty.block_size());
         return Err(bytes.error(&name, message));
     }
     let n_bytes = (size / ty.block_size()).checked_mul(ty.block_bytes());

@@ -91,10 +91,7 @@ struct Seen<T> {
 
 impl<T> Default for Seen<T> {
     fn default() -> Self {
-        Self {
-            list: Vec::new(),
-            set: HashSet::new(),
-        }
+        Self { list: Vec::new(), set: HashSet::new() }
     }
 }
 
@@ -149,9 +146,7 @@ impl Automaton {
 
     /// Memory that the program takes, roughly; automata share it.
     pub fn program_bytes(&self) -> usize {
-        self.program.states.len() * size_of::<State>()
-            + self.program.utf8.bytes()
-            + self.program.starts.len() * 8
+        self.program.states.len() * size_of::<State>() + self.program.utf8.bytes() + self.program.starts.len() * 8
     }
 
     /// Why reading was given up, where it was.
@@ -176,12 +171,10 @@ impl Automaton {
 
     /// The tokens that may come next as tokens, not as text: ids, each allowed or the only one not.
     pub fn tokens(&self) -> impl Iterator<Item = (TokenId, bool)> + '_ {
-        self.current()
-            .iter()
-            .filter_map(|place| match self.program.states[place.state as usize] {
-                State::Token { id, negated, .. } => Some((id, negated)),
-                _ => None,
-            })
+        self.current().iter().filter_map(|place| match self.program.states[place.state as usize] {
+            State::Token { id, negated, .. } => Some((id, negated)),
+            _ => None,
+        })
     }
 
     /// Reads one token that stands for `bytes`; false, and no change, where it cannot come.
@@ -230,12 +223,10 @@ impl Automaton {
         let depth = self.levels.len();
         let program = Arc::clone(&self.program);
         let taken = (0..length).all(|_| {
-            self.push(
-                |_, set, inside| match inside == START && program.utf8.covers(set, class) {
-                    true => ByteStep::Done,
-                    false => ByteStep::Dead,
-                },
-            )
+            self.push(|_, set, inside| match inside == START && program.utf8.covers(set, class) {
+                true => ByteStep::Done,
+                false => ByteStep::Dead,
+            })
         });
         self.pop_bytes(self.levels.len() - depth);
         taken
@@ -287,9 +278,7 @@ impl Automaton {
     fn after_token(&self, token: TokenId) -> Vec<(StateId, FrameId)> {
         let program = &self.program;
         let go_on = |place: &Place| match program.states[place.state as usize] {
-            State::Token { id, negated, next } if (id == token) != negated => {
-                Some((next, place.frame))
-            }
+            State::Token { id, negated, next } if (id == token) != negated => Some((next, place.frame)),
             _ => None,
         };
         self.current().iter().filter_map(go_on).collect()
@@ -301,12 +290,7 @@ impl Automaton {
         scratch.seen.clear();
         scratch.inside.clear();
         scratch.owners.clear();
-        Level {
-            places: self.places.len(),
-            frames: self.frames.len(),
-            callers: self.callers.len(),
-            accepting: false,
-        }
+        Level { places: self.places.len(), frames: self.frames.len(), callers: self.callers.len(), accepting: false }
     }
 
     fn close(&mut self, level: Level) {
@@ -322,11 +306,7 @@ impl Automaton {
                 continue;
             }
             match self.program.states[state as usize] {
-                State::Chars { .. } | State::Token { .. } => self.wait(Place {
-                    state,
-                    inside: START,
-                    frame,
-                }),
+                State::Chars { .. } | State::Token { .. } => self.wait(Place { state, inside: START, frame }),
                 State::Split(a, b) => self.scratch.todo.extend([(b, frame), (a, frame)]),
                 State::Call { rule, next } => self.call(rule, next, frame, &level),
                 State::Return => level.accepting |= self.return_from(frame, &level),
@@ -373,11 +353,7 @@ impl Automaton {
             self.scratch.todo.push((start, callee));
             callee
         };
-        self.callers.push(Caller {
-            next,
-            frame,
-            other: self.frames[callee as usize],
-        });
+        self.callers.push(Caller { next, frame, other: self.frames[callee as usize] });
         self.frames[callee as usize] = self.callers.len() as u32 - 1;
     }
 
@@ -435,11 +411,7 @@ impl Automaton {
             let mut head = NO_CALLER;
             for Caller { next, frame, .. } in chain.into_iter().rev() {
                 let frame = rename(frame, &mut order);
-                callers.push(Caller {
-                    next,
-                    frame,
-                    other: head,
-                });
+                callers.push(Caller { next, frame, other: head });
                 head = callers.len() as u32 - 1;
             }
             frames.push(head);

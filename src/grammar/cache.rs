@@ -27,16 +27,8 @@ struct Entry<V> {
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     /// An empty cache.
     pub fn new(max_entries: usize, max_weight: usize) -> Self {
-        let inner = Inner {
-            entries: HashMap::new(),
-            weight: 0,
-            clock: 0,
-        };
-        Self {
-            inner: Mutex::new(inner),
-            max_entries,
-            max_weight,
-        }
+        let inner = Inner { entries: HashMap::new(), weight: 0, clock: 0 };
+        Self { inner: Mutex::new(inner), max_entries, max_weight }
     }
 
     /// The value of `key`, marked as used now.
@@ -58,23 +50,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.clock += 1;
         let used = inner.clock;
-        if let Some(old) = inner.entries.insert(
-            key,
-            Entry {
-                value,
-                weight,
-                used,
-            },
-        ) {
+        if let Some(old) = inner.entries.insert(key, Entry { value, weight, used }) {
             inner.weight -= old.weight;
         }
         inner.weight += weight;
         while inner.entries.len() > self.max_entries || inner.weight > self.max_weight {
-            let oldest = inner
-                .entries
-                .iter()
-                .min_by_key(|(_, entry)| entry.used)
-                .map(|(key, _)| key.clone());
+            let oldest = inner.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
             let Some(removed) = oldest.and_then(|key| inner.entries.remove(&key)) else {
                 return;
             };
@@ -101,10 +82,7 @@ mod tests {
         cache.put("b", 2, 1);
         assert_eq!(cache.get(&"a"), Some(1));
         cache.put("c", 3, 1);
-        assert_eq!(
-            (cache.get(&"a"), cache.get(&"b"), cache.get(&"c")),
-            (Some(1), None, Some(3))
-        );
+        assert_eq!((cache.get(&"a"), cache.get(&"b"), cache.get(&"c")), (Some(1), None, Some(3)));
     }
 
     #[test]

@@ -6,36 +6,20 @@ use super::gbnf::{Atom, Fault, Grammar, Rule, RuleId};
 
 /// Checks `rules` and finds out which of them match the empty text.
 pub fn check(rules: Vec<Rule>, ids: &HashMap<String, RuleId>) -> Result<Grammar, Fault> {
-    let root = ids
-        .get("root")
-        .copied()
-        .filter(|&id| !rules[id].alternatives.is_empty());
+    let root = ids.get("root").copied().filter(|&id| !rules[id].alternatives.is_empty());
     if let Some(rule) = rules.iter().find(|rule| rule.alternatives.is_empty()) {
-        return Err(Fault {
-            offset: rule.offset,
-            message: format!("the rule {:?} is not defined", rule.name),
-        });
+        return Err(Fault { offset: rule.offset, message: format!("the rule {:?} is not defined", rule.name) });
     }
     let Some(root) = root else {
-        return Err(Fault {
-            offset: 0,
-            message: "the grammar has no rule \"root\"".into(),
-        });
+        return Err(Fault { offset: 0, message: "the grammar has no rule \"root\"".into() });
     };
     let nullable = nullable(&rules);
     if let Some(rule) = left_recursive(&rules, &nullable) {
         let Rule { name, offset, .. } = &rules[rule];
         let message = format!("the rule {name:?} is left-recursive: it can begin with itself");
-        return Err(Fault {
-            offset: *offset,
-            message,
-        });
+        return Err(Fault { offset: *offset, message });
     }
-    Ok(Grammar {
-        rules,
-        root,
-        nullable,
-    })
+    Ok(Grammar { rules, root, nullable })
 }
 
 /// Which rules match the empty text. Each rule is looked at again only when a rule that it uses
@@ -74,10 +58,7 @@ fn left_recursive(rules: &[Rule], nullable: &[bool]) -> Option<RuleId> {
         OnPath,
         Done,
     }
-    let firsts: Vec<Vec<RuleId>> = rules
-        .iter()
-        .map(|rule| first_rules(rule, nullable))
-        .collect();
+    let firsts: Vec<Vec<RuleId>> = rules.iter().map(|rule| first_rules(rule, nullable)).collect();
     let mut marks = vec![Mark::New; rules.len()];
     for start in 0..rules.len() {
         let mut path: Vec<(RuleId, usize)> = Vec::new();

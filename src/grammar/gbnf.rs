@@ -49,11 +49,7 @@ pub struct Element {
 
 impl Element {
     fn once(atom: Atom) -> Self {
-        Self {
-            atom,
-            min: 1,
-            max: Some(1),
-        }
+        Self { atom, min: 1, max: Some(1) }
     }
 }
 
@@ -88,19 +84,9 @@ pub trait TokenNames {
 /// Parses and checks `text`. `param` names the request's field in errors.
 pub fn parse(text: &str, param: &str, names: &dyn TokenNames) -> Result<Grammar> {
     if text.len() > MAX_TEXT {
-        return Err(Error::invalid(
-            param,
-            format!("the grammar has {} bytes; allowed: {MAX_TEXT}", text.len()),
-        ));
+        return Err(Error::invalid(param, format!("the grammar has {} bytes; allowed: {MAX_TEXT}", text.len())));
     }
-    let mut parser = Parser {
-        text,
-        at: 0,
-        names,
-        rules: Vec::new(),
-        ids: HashMap::new(),
-        n_elements: 0,
-    };
+    let mut parser = Parser { text, at: 0, names, rules: Vec::new(), ids: HashMap::new(), n_elements: 0 };
     let fault = |text, fault: Fault| Error::invalid(param, fault.describe(text));
     parser.rules().map_err(|e| fault(text, e))?;
     let (rules, ids) = (parser.rules, parser.ids);
@@ -125,10 +111,7 @@ impl Fault {
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 type Parsed<T> = std::result::Result<T, Fault>;
@@ -185,12 +168,7 @@ impl<'a> Parser<'a> {
     /// The alternatives of `rule` and of the groups within. Open groups wait on a list, not on
     /// the call stack.
     fn alternatives(&mut self, rule: RuleId) -> Parsed<()> {
-        let mut frame = Frame {
-            rule,
-            paren: None,
-            alternatives: vec![],
-            sequence: vec![],
-        };
+        let mut frame = Frame { rule, paren: None, alternatives: vec![], sequence: vec![] };
         let mut open: Vec<Frame> = Vec::new();
         loop {
             let nested = frame.paren.is_some();
@@ -203,20 +181,13 @@ impl<'a> Parser<'a> {
                 }
                 Some('(') => {
                     if open.len() >= MAX_DEPTH {
-                        return Err(self.fault(format!(
-                            "parentheses are nested too deep; allowed: {MAX_DEPTH} levels"
-                        )));
+                        return Err(self.fault(format!("parentheses are nested too deep; allowed: {MAX_DEPTH} levels")));
                     }
                     let paren = self.at;
                     self.at += 1;
                     self.space(true);
                     let group = self.new_group(rule, paren)?;
-                    let inner = Frame {
-                        rule: group,
-                        paren: Some(paren),
-                        alternatives: vec![],
-                        sequence: vec![],
-                    };
+                    let inner = Frame { rule: group, paren: Some(paren), alternatives: vec![], sequence: vec![] };
                     open.push(std::mem::replace(&mut frame, inner));
                 }
                 Some(')') if nested => {
@@ -248,9 +219,9 @@ impl<'a> Parser<'a> {
         }
         if let Some(paren) = frame.paren {
             let (line, column) = position(self.text, paren);
-            return Err(self.expected(&format!(
-                "an element, '|', or ')' to close the '(' of line {line}, column {column}"
-            )));
+            return Err(
+                self.expected(&format!("an element, '|', or ')' to close the '(' of line {line}, column {column}"))
+            );
         }
         self.close(frame);
         Ok(())
@@ -273,10 +244,7 @@ impl<'a> Parser<'a> {
     fn repetition(&mut self, frame: &mut Frame, rule: RuleId) -> Parsed<()> {
         let start = self.at;
         let Some(last) = frame.sequence.pop() else {
-            return Err(self.fault(format!(
-                "nothing stands before {} to be repeated",
-                self.found()
-            )));
+            return Err(self.fault(format!("nothing stands before {} to be repeated", self.found())));
         };
         let nested = frame.paren.is_some();
         let (min, max) = self.counts(nested)?;
@@ -310,25 +278,15 @@ impl<'a> Parser<'a> {
         let mut max = Some(min);
         if self.eat(",") {
             self.space(nested);
-            max = if self.peek() == Some('}') {
-                None
-            } else {
-                Some(self.number()?)
-            };
+            max = if self.peek() == Some('}') { None } else { Some(self.number()?) };
             self.space(nested);
         }
         if !self.eat("}") {
             return Err(self.expected("',' or '}'"));
         }
         if max.is_some_and(|max| max < min) {
-            let message = format!(
-                "the repetition {:?} ends below its start",
-                &self.text[start..self.at]
-            );
-            return Err(Fault {
-                offset: start,
-                message,
-            });
+            let message = format!("the repetition {:?} ends below its start", &self.text[start..self.at]);
+            return Err(Fault { offset: start, message });
         }
         Ok((min, max))
     }
@@ -355,11 +313,7 @@ impl<'a> Parser<'a> {
         if let Some(&id) = self.ids.get(name) {
             return Ok(id);
         }
-        let id = self.new_rule(Rule {
-            name: name.to_owned(),
-            offset,
-            ..Rule::default()
-        })?;
+        let id = self.new_rule(Rule { name: name.to_owned(), offset, ..Rule::default() })?;
         self.ids.insert(name.to_owned(), id);
         Ok(id)
     }
@@ -367,12 +321,7 @@ impl<'a> Parser<'a> {
     /// A group within `rule`.
     fn new_group(&mut self, rule: RuleId, offset: usize) -> Parsed<RuleId> {
         let name = self.rules[rule].name.clone();
-        self.new_rule(Rule {
-            name,
-            inline: true,
-            alternatives: vec![],
-            offset,
-        })
+        self.new_rule(Rule { name, inline: true, alternatives: vec![], offset })
     }
 
     fn new_rule(&mut self, rule: Rule) -> Parsed<RuleId> {
@@ -424,10 +373,7 @@ impl<'a> Parser<'a> {
     }
 
     fn fault(&self, message: String) -> Fault {
-        Fault {
-            offset: self.at,
-            message,
-        }
+        Fault { offset: self.at, message }
     }
 
     fn expected(&self, what: &str) -> Fault {

@@ -41,11 +41,7 @@ impl Vocabulary {
     /// `tokens` are the bytes of all tokens in order. Those in `special` or `eog` never match
     /// text; their bytes are their names.
     pub fn new(mut tokens: Vec<Vec<u8>>, special: &[TokenId], eog: &[TokenId]) -> Self {
-        let eog: Vec<TokenId> = eog
-            .iter()
-            .copied()
-            .filter(|&id| (id as usize) < tokens.len())
-            .collect();
+        let eog: Vec<TokenId> = eog.iter().copied().filter(|&id| (id as usize) < tokens.len()).collect();
         let mut names = HashMap::new();
         for &id in special.iter().chain(&eog) {
             let Some(bytes) = tokens.get_mut(id as usize) else {
@@ -69,27 +65,15 @@ impl Vocabulary {
         if !eog.is_empty() {
             trie = trie.with_eos_tokens(&eog);
         }
-        Self {
-            env: Arc::new(ApproximateTokEnv::new(trie)),
-            eog,
-            names,
-            slices: OnceLock::new(),
-        }
+        Self { env: Arc::new(ApproximateTokEnv::new(trie)), eog, names, slices: OnceLock::new() }
     }
 
     /// The vocabulary of `tokenizer`.
     pub fn from_tokenizer(tokenizer: &Tokenizer) -> Self {
         let ids = 0..tokenizer.vocab_size() as TokenId;
-        let is_special =
-            |id: TokenId| matches!(tokenizer.kind(id), TokenKind::Control | TokenKind::Unknown);
+        let is_special = |id: TokenId| matches!(tokenizer.kind(id), TokenKind::Control | TokenKind::Unknown);
         let special: Vec<TokenId> = ids.clone().filter(|&id| is_special(id)).collect();
-        let tokens = ids
-            .map(|id| {
-                tokenizer
-                    .token_bytes(id, is_special(id) || tokenizer.is_eog(id))
-                    .to_vec()
-            })
-            .collect();
+        let tokens = ids.map(|id| tokenizer.token_bytes(id, is_special(id) || tokenizer.is_eog(id)).to_vec()).collect();
         Self::new(tokens, &special, tokenizer.eog_tokens())
     }
 
@@ -105,12 +89,7 @@ impl Vocabulary {
 
     /// The slices, made when first asked for.
     pub fn slices(&self) -> &[Slice] {
-        self.slices.get_or_init(|| {
-            SLICES
-                .iter()
-                .map(|&(class, length)| self.slice(class, length))
-                .collect()
-        })
+        self.slices.get_or_init(|| SLICES.iter().map(|&(class, length)| self.slice(class, length)).collect())
     }
 
     fn slice(&self, class: usize, length: usize) -> Slice {
@@ -119,21 +98,11 @@ impl Vocabulary {
         let mut others = self.trie().alloc_token_set();
         for token in 0..self.trie().vocab_size() as TokenId {
             let text = std::str::from_utf8(self.text(token)).unwrap_or_default();
-            let plain = !text.is_empty()
-                && text.chars().count() <= length
-                && text.chars().all(|c| set.contains(u32::from(c)));
-            if plain {
-                mask.allow_token(token)
-            } else {
-                others.allow_token(token)
-            }
+            let plain =
+                !text.is_empty() && text.chars().count() <= length && text.chars().all(|c| set.contains(u32::from(c)));
+            if plain { mask.allow_token(token) } else { others.allow_token(token) }
         }
-        Slice {
-            class,
-            length,
-            mask,
-            rest: self.trie().filter(&others),
-        }
+        Slice { class, length, mask, rest: self.trie().filter(&others) }
     }
 
     /// Whether `token` ends an answer.
@@ -145,11 +114,7 @@ impl Vocabulary {
     pub fn text(&self, token: TokenId) -> &[u8] {
         let known = (token as usize) < self.trie().vocab_size();
         let bytes = if known { self.trie().token(token) } else { &[] };
-        if bytes.first() == Some(&TokTrie::SPECIAL_TOKEN_MARKER) {
-            &[]
-        } else {
-            bytes
-        }
+        if bytes.first() == Some(&TokTrie::SPECIAL_TOKEN_MARKER) { &[] } else { bytes }
     }
 
     /// Sets the bits of all tokens that end an answer to `allowed`.
@@ -162,10 +127,7 @@ impl Vocabulary {
 
 impl TokenNames for Vocabulary {
     fn token_named(&self, text: &str) -> Option<TokenId> {
-        self.names
-            .get(text.as_bytes())
-            .copied()
-            .or_else(|| self.trie().token_id_at_bytes(text.as_bytes()))
+        self.names.get(text.as_bytes()).copied().or_else(|| self.trie().token_id_at_bytes(text.as_bytes()))
     }
 
     fn vocab_size(&self) -> usize {

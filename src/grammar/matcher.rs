@@ -30,18 +30,8 @@ pub(super) enum Kind {
 }
 
 impl Matcher {
-    pub(super) fn new(
-        kind: Kind,
-        grammar: Arc<CompiledGrammar>,
-        vocabulary: Arc<Vocabulary>,
-    ) -> Self {
-        Self {
-            kind,
-            grammar,
-            vocabulary,
-            mask: None,
-            ended: false,
-        }
+    pub(super) fn new(kind: Kind, grammar: Arc<CompiledGrammar>, vocabulary: Arc<Vocabulary>) -> Self {
+        Self { kind, grammar, vocabulary, mask: None, ended: false }
     }
 
     /// Whether `token` may come next. Costs one token's bytes, not a whole mask.
@@ -77,9 +67,7 @@ impl Matcher {
             self.mask = Some(mask);
         }
         // Set just above.
-        self.mask
-            .as_deref()
-            .ok_or_else(|| Error::Internal("the mask is gone".into()))
+        self.mask.as_deref().ok_or_else(|| Error::Internal("the mask is gone".into()))
     }
 
     fn compute_mask(&mut self) -> Result<Arc<TokenMask>> {
@@ -118,17 +106,11 @@ impl Matcher {
                 mask.allow_token(token);
             }
         }
-        let slice = self
-            .vocabulary
-            .slices()
-            .iter()
-            .find(|slice| automaton.takes_plain(slice.class, slice.length));
+        let slice = self.vocabulary.slices().iter().find(|slice| automaton.takes_plain(slice.class, slice.length));
         if let Some(slice) = slice {
             mask.or(&slice.mask);
         }
-        slice
-            .map_or(self.vocabulary.trie(), |slice| &slice.rest)
-            .add_bias(automaton.as_mut(), &mut mask, &[]);
+        slice.map_or(self.vocabulary.trie(), |slice| &slice.rest).add_bias(automaton.as_mut(), &mut mask, &[]);
         if let Some(reason) = automaton.overrun() {
             return Err(self.fault(reason));
         }
@@ -165,10 +147,7 @@ impl Matcher {
             }
             Kind::Schema(_) if text.is_empty() => false,
             Kind::Schema(matcher) => {
-                matcher
-                    .try_consume_tokens(&[token])
-                    .map_err(|e| Error::invalid("json_schema", e.to_string()))?
-                    == 1
+                matcher.try_consume_tokens(&[token]).map_err(|e| Error::invalid("json_schema", e.to_string()))? == 1
             }
         };
         if !accepted {
@@ -183,9 +162,7 @@ impl Matcher {
         match &mut self.kind {
             _ if self.ended => true,
             Kind::Gbnf(automaton) => automaton.is_accepting(),
-            Kind::Schema(matcher) if matcher.is_stopped() => {
-                !matcher.is_error() && matcher.stop_reason().is_ok()
-            }
+            Kind::Schema(matcher) if matcher.is_stopped() => !matcher.is_error() && matcher.stop_reason().is_ok(),
             Kind::Schema(matcher) => matcher.is_accepting().unwrap_or(false),
         }
     }

@@ -99,13 +99,7 @@ impl GrammarCompiler {
 
     fn with_vocabulary(vocabulary: Vocabulary) -> Self {
         let compiled = Cache::new(CACHE_ENTRIES, CACHE_BYTES);
-        Self {
-            inner: Arc::new(Inner {
-                vocabulary: Arc::new(vocabulary),
-                factory: OnceLock::new(),
-                compiled,
-            }),
-        }
+        Self { inner: Arc::new(Inner { vocabulary: Arc::new(vocabulary), factory: OnceLock::new(), compiled }) }
     }
 
     /// `param` names the request's field in errors (`grammar`, `json_schema`, `response_format`).
@@ -116,9 +110,7 @@ impl GrammarCompiler {
         // No lock is held here: others compile meanwhile, at worst the same grammar.
         let grammar = Arc::new(self.inner.compile(spec, param)?);
         let weight = spec.source_bytes() + grammar.source.bytes(spec.source_bytes());
-        self.inner
-            .compiled
-            .put(spec.clone(), Arc::clone(&grammar), weight);
+        self.inner.compiled.put(spec.clone(), Arc::clone(&grammar), weight);
         Ok(grammar)
     }
 }
@@ -127,9 +119,7 @@ impl Inner {
     fn compile(&self, spec: &GrammarSpec, param: &str) -> Result<CompiledGrammar> {
         let schema = match spec {
             GrammarSpec::Gbnf(text) => return self.compile_gbnf(text, param),
-            GrammarSpec::JsonSchema { schema, strict } => {
-                schema::compile(self.factory()?, schema, *strict, param)?
-            }
+            GrammarSpec::JsonSchema { schema, strict } => schema::compile(self.factory()?, schema, *strict, param)?,
             GrammarSpec::JsonObject => schema::compile_object(self.factory()?, param)?,
         };
         Ok(CompiledGrammar::new(
@@ -142,25 +132,12 @@ impl Inner {
     fn compile_gbnf(&self, text: &str, param: &str) -> Result<CompiledGrammar> {
         let grammar = gbnf::parse(text, param, self.vocabulary.as_ref())?;
         let program = Program::new(&grammar).ok_or_else(|| {
-            Error::invalid(
-                param,
-                format!(
-                    "the grammar needs too many states; allowed: {}",
-                    program::MAX_STATES
-                ),
-            )
+            Error::invalid(param, format!("the grammar needs too many states; allowed: {}", program::MAX_STATES))
         })?;
         let automaton = Automaton::new(Arc::new(program));
         match automaton.overrun() {
-            Some(reason) => Err(Error::invalid(
-                param,
-                format!("the grammar cannot be started: {reason}"),
-            )),
-            None => Ok(CompiledGrammar::new(
-                Source::Gbnf(Box::new(automaton)),
-                Vec::new(),
-                &self.vocabulary,
-            )),
+            Some(reason) => Err(Error::invalid(param, format!("the grammar cannot be started: {reason}"))),
+            None => Ok(CompiledGrammar::new(Source::Gbnf(Box::new(automaton)), Vec::new(), &self.vocabulary)),
         }
     }
 
@@ -199,12 +176,7 @@ impl Source {
 
 impl CompiledGrammar {
     fn new(source: Source, ignored: Vec<String>, vocabulary: &Arc<Vocabulary>) -> Self {
-        Self {
-            source,
-            ignored,
-            vocabulary: Arc::clone(vocabulary),
-            masks: Cache::new(MASK_ENTRIES, MASK_BYTES),
-        }
+        Self { source, ignored, vocabulary: Arc::clone(vocabulary), masks: Cache::new(MASK_ENTRIES, MASK_BYTES) }
     }
 
     /// A fresh matcher at the start.
@@ -212,18 +184,11 @@ impl CompiledGrammar {
         let kind = match &self.source {
             Source::Gbnf(automaton) => Kind::Gbnf(automaton.clone()),
             // A deep copy: what one request makes of the lexer's states is not the others' limit.
-            Source::Schema(prototype) => Kind::Schema(Box::new(
-                prototype
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .deep_clone(),
-            )),
+            Source::Schema(prototype) => {
+                Kind::Schema(Box::new(prototype.lock().unwrap_or_else(PoisonError::into_inner).deep_clone()))
+            }
         };
-        Ok(Matcher::new(
-            kind,
-            Arc::clone(self),
-            Arc::clone(&self.vocabulary),
-        ))
+        Ok(Matcher::new(kind, Arc::clone(self), Arc::clone(&self.vocabulary)))
     }
 
     /// Schema keywords that are accepted but not enforced, with their place (`/properties/a/format`).

@@ -19,11 +19,7 @@ pub enum State {
     /// Reads one character out of the set, then goes on.
     Chars { set: SetId, next: StateId },
     /// Reads one whole token, then goes on.
-    Token {
-        id: TokenId,
-        negated: bool,
-        next: StateId,
-    },
+    Token { id: TokenId, negated: bool, next: StateId },
     /// Matches a rule, then goes on.
     Call { rule: u32, next: StateId },
     /// Goes on in either way.
@@ -60,19 +56,8 @@ impl Program {
         while let Some(rule) = builder.queue.pop() {
             builder.starts[rule] = builder.alternatives(rule, RETURN)?;
         }
-        let Builder {
-            states,
-            starts,
-            utf8,
-            ..
-        } = builder;
-        Some(Self {
-            states,
-            starts,
-            nullable: grammar.nullable.clone(),
-            root: grammar.root,
-            utf8,
-        })
+        let Builder { states, starts, utf8, .. } = builder;
+        Some(Self { states, starts, nullable: grammar.nullable.clone(), root: grammar.root, utf8 })
     }
 }
 
@@ -144,25 +129,15 @@ impl Builder<'_> {
     /// What one turn of `atom` is, found out once for all turns: a set can be large.
     fn step(&mut self, atom: &Atom, in_place: bool) -> Step {
         match atom {
-            Atom::Chars(set) => Step::State(State::Chars {
-                set: self.utf8.add(set),
-                next: NONE,
-            }),
-            Atom::Token { id, negated } => Step::State(State::Token {
-                id: *id,
-                negated: *negated,
-                next: NONE,
-            }),
+            Atom::Chars(set) => Step::State(State::Chars { set: self.utf8.add(set), next: NONE }),
+            Atom::Token { id, negated } => Step::State(State::Token { id: *id, negated: *negated, next: NONE }),
             Atom::Rule(rule) if self.grammar.rules[*rule].inline && in_place => Step::Group(*rule),
             Atom::Rule(rule) => {
                 if self.starts[*rule] == NONE {
                     self.starts[*rule] = RETURN;
                     self.queue.push(*rule);
                 }
-                Step::State(State::Call {
-                    rule: *rule as u32,
-                    next: NONE,
-                })
+                Step::State(State::Call { rule: *rule as u32, next: NONE })
             }
         }
     }
@@ -171,10 +146,7 @@ impl Builder<'_> {
         match *step {
             Step::Group(rule) => self.alternatives(rule, goal),
             Step::State(mut state) => {
-                if let State::Chars { next, .. }
-                | State::Token { next, .. }
-                | State::Call { next, .. } = &mut state
-                {
+                if let State::Chars { next, .. } | State::Token { next, .. } | State::Call { next, .. } = &mut state {
                     *next = goal;
                 }
                 self.add(state)

@@ -34,16 +34,10 @@ pub struct Compiled {
 
 /// llguidance for one vocabulary. Building it takes tens of milliseconds, so it is done once.
 pub fn factory(vocabulary: &Vocabulary) -> Result<ParserFactory> {
-    let slices = [
-        r#"[^"\\\x00-\x1F\x7F]{1,10}"#,
-        r#"[^"\\\x00-\x1F\x7F]{1,30}"#,
-        r#"[^"\\\x00-\x1F\x7F]+"#,
-    ]
-    .map(String::from);
-    let mut factory =
-        ParserFactory::new(vocabulary.env(), InferenceCapabilities::default(), &slices).map_err(
-            |e| Error::Internal(format!("the vocabulary cannot be used for schemas: {e}")),
-        )?;
+    let slices =
+        [r#"[^"\\\x00-\x1F\x7F]{1,10}"#, r#"[^"\\\x00-\x1F\x7F]{1,30}"#, r#"[^"\\\x00-\x1F\x7F]+"#].map(String::from);
+    let mut factory = ParserFactory::new(vocabulary.env(), InferenceCapabilities::default(), &slices)
+        .map_err(|e| Error::Internal(format!("the vocabulary cannot be used for schemas: {e}")))?;
     factory.quiet();
     *factory.limits_mut() = limits();
     Ok(factory)
@@ -69,27 +63,16 @@ pub fn compile_object(factory: &Arc<ParserFactory>, param: &str) -> Result<Compi
 }
 
 /// Compiles `text`. `strict` refuses keywords that cannot be enforced.
-pub fn compile(
-    factory: &Arc<ParserFactory>,
-    text: &str,
-    strict: bool,
-    param: &str,
-) -> Result<Compiled> {
+pub fn compile(factory: &Arc<ParserFactory>, text: &str, strict: bool, param: &str) -> Result<Compiled> {
     if text.len() > MAX_TEXT {
-        return Err(Error::invalid(
-            param,
-            format!("the schema has {} bytes; allowed: {MAX_TEXT}", text.len()),
-        ));
+        return Err(Error::invalid(param, format!("the schema has {} bytes; allowed: {MAX_TEXT}", text.len())));
     }
-    let mut schema: Value = serde_json::from_str(text)
-        .map_err(|e| Error::invalid(param, format!("the schema is not JSON: {e}")))?;
+    let mut schema: Value =
+        serde_json::from_str(text).map_err(|e| Error::invalid(param, format!("the schema is not JSON: {e}")))?;
     let Report { ignored, closable } =
         schema_check::check(&schema).map_err(|fault| Error::invalid(param, fault.to_string()))?;
     if let (true, Some(first)) = (strict, ignored.first()) {
-        return Err(Error::invalid(
-            param,
-            format!("the keyword at {first} cannot be enforced, which strict asks for"),
-        ));
+        return Err(Error::invalid(param, format!("the keyword at {first} cannot be enforced, which strict asks for")));
     }
     for pointer in &closable {
         if let Some(Value::Object(object)) = schema.pointer_mut(pointer) {
@@ -100,30 +83,17 @@ pub fn compile(
 }
 
 /// Runs llguidance on a stack of its own size; a panic there is an error here.
-fn build(
-    factory: &Arc<ParserFactory>,
-    schema: Value,
-    ignored: Vec<String>,
-    param: &str,
-) -> Result<Compiled> {
+fn build(factory: &Arc<ParserFactory>, schema: Value, ignored: Vec<String>, param: &str) -> Result<Compiled> {
     let factory = Arc::clone(factory);
     let work = move || prototype(&factory, schema);
-    let thread = thread::Builder::new()
-        .name("schema".into())
-        .stack_size(COMPILE_STACK)
-        .spawn(work);
+    let thread = thread::Builder::new().name("schema".into()).stack_size(COMPILE_STACK).spawn(work);
     let thread = thread.map_err(|e| Error::Internal(format!("no thread for a schema: {e}")))?;
-    let built = thread
-        .join()
-        .unwrap_or_else(|_| Err("the schema cannot be compiled".into()));
+    let built = thread.join().unwrap_or_else(|_| Err("the schema cannot be compiled".into()));
     let prototype = built.map_err(|message| Error::invalid(param, message))?;
     Ok(Compiled { prototype, ignored })
 }
 
-fn prototype(
-    factory: &ParserFactory,
-    schema: Value,
-) -> std::result::Result<llguidance::Matcher, String> {
+fn prototype(factory: &ParserFactory, schema: Value) -> std::result::Result<llguidance::Matcher, String> {
     // `x-guidance` in a schema would set llguidance's options; ours replace it.
     let mut schema = match schema {
         Value::Bool(true) => json!({}),
@@ -132,13 +102,10 @@ fn prototype(
     if schema.is_object() {
         options().apply_to(&mut schema);
     }
-    let parser = factory
-        .create_parser(TopLevelGrammar::from_json_schema(schema))
-        .map_err(|e| first_line(&e.to_string()))?;
+    let parser =
+        factory.create_parser(TopLevelGrammar::from_json_schema(schema)).map_err(|e| first_line(&e.to_string()))?;
     let mut matcher = llguidance::Matcher::new(Ok(parser));
-    let mask = matcher
-        .compute_mask()
-        .map_err(|e| first_line(&e.to_string()))?;
+    let mask = matcher.compute_mask().map_err(|e| first_line(&e.to_string()))?;
     if mask.is_zero() {
         return Err("nothing satisfies the schema".into());
     }
@@ -156,11 +123,5 @@ fn options() -> JsonCompileOptions {
 
 /// llguidance's errors may bring its state along; the first line is the message.
 fn first_line(message: &str) -> String {
-    message
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(500)
-        .collect()
+    message.lines().next().unwrap_or_default().chars().take(500).collect()
 }

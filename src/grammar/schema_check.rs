@@ -11,8 +11,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use self::values::{
-    check_count, check_enum, check_number, check_pattern, check_required, check_type, gcd, join,
-    shown,
+    check_count, check_enum, check_number, check_pattern, check_required, check_type, gcd, join, shown,
 };
 use super::{schema_finite, schema_open};
 
@@ -42,22 +41,9 @@ pub const MAX_PATTERN_PROPERTIES: usize = 10;
 /// Work for proving a pattern valid, in derivre's unit: a few milliseconds.
 const PATTERN_FUEL: u64 = 50_000;
 
-const TYPES: [&str; 7] = [
-    "null", "boolean", "integer", "number", "string", "array", "object",
-];
-const FORMATS: [&str; 11] = [
-    "date-time",
-    "time",
-    "date",
-    "duration",
-    "email",
-    "hostname",
-    "ipv4",
-    "ipv6",
-    "uuid",
-    "uri",
-    "unknown",
-];
+const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
+const FORMATS: [&str; 11] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "unknown"];
 /// Keywords of the standard that llguidance passes over.
 const UNENFORCED: [&str; 20] = [
     "not",
@@ -91,11 +77,7 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.pointer.is_empty() {
-            "the root"
-        } else {
-            &self.pointer
-        };
+        let place = if self.pointer.is_empty() { "the root" } else { &self.pointer };
         write!(f, "schema, at {place}: {}", self.message)
     }
 }
@@ -103,10 +85,7 @@ impl fmt::Display for Fault {
 type Checked<T> = Result<T, Fault>;
 
 fn fault<T>(pointer: impl Into<String>, message: impl Into<String>) -> Checked<T> {
-    Err(Fault {
-        pointer: pointer.into(),
-        message: message.into(),
-    })
+    Err(Fault { pointer: pointer.into(), message: message.into() })
 }
 
 /// One schema within the schema.
@@ -138,16 +117,10 @@ pub fn check(root: &Value) -> Checked<Report> {
     };
     walk.run()?;
     if let Some(node) = schema_finite::first_endless(&walk.nodes) {
-        return fault(
-            &walk.nodes[node].pointer,
-            "nothing finite satisfies this schema: it only leads back to itself",
-        );
+        return fault(&walk.nodes[node].pointer, "nothing finite satisfies this schema: it only leads back to itself");
     }
     let closable = schema_open::closable(&walk.nodes);
-    Ok(Report {
-        ignored: walk.ignored,
-        closable,
-    })
+    Ok(Report { ignored: walk.ignored, closable })
 }
 
 struct Walk<'a> {
@@ -197,18 +170,11 @@ impl<'a> Walk<'a> {
             return Ok(id);
         }
         if self.nodes.len() >= MAX_SCHEMAS {
-            return fault(
-                pointer,
-                format!("too many subschemas; allowed: {MAX_SCHEMAS}"),
-            );
+            return fault(pointer, format!("too many subschemas; allowed: {MAX_SCHEMAS}"));
         }
         let id = self.nodes.len();
         self.ids.insert(pointer.clone(), id);
-        self.nodes.push(Node {
-            value,
-            pointer,
-            children: Vec::new(),
-        });
+        self.nodes.push(Node { value, pointer, children: Vec::new() });
         Ok(id)
     }
 
@@ -220,10 +186,7 @@ impl<'a> Walk<'a> {
             Value::Bool(_) => return Ok(()),
             Value::Object(schema) => schema,
             other => {
-                return fault(
-                    pointer,
-                    format!("a schema is an object or a boolean, not {}", shown(other)),
-                );
+                return fault(pointer, format!("a schema is an object or a boolean, not {}", shown(other)));
             }
         };
         let mut children = Vec::new();
@@ -248,9 +211,7 @@ impl<'a> Walk<'a> {
             "enum" => check_enum(value, at),
             "const" => Ok(()),
             "required" => check_required(value, at),
-            "minItems" | "maxItems" | "minProperties" | "maxProperties" => {
-                check_count(value, at, MAX_ITEMS)
-            }
+            "minItems" | "maxItems" | "minProperties" | "maxProperties" => check_count(value, at, MAX_ITEMS),
             "minLength" | "maxLength" => check_count(value, at, MAX_LENGTH),
             "minimum" | "maximum" => check_number(value, at, false),
             "exclusiveMinimum" | "exclusiveMaximum" => check_number(value, at, true),
@@ -269,9 +230,7 @@ impl<'a> Walk<'a> {
                 other => fault(at, format!("expected a string, not {}", shown(other))),
             },
             "items" if value.is_array() => self.list(keyword, value, at, children),
-            "items" | "additionalItems" | "additionalProperties" => {
-                self.child(keyword, value, at.to_owned(), children)
-            }
+            "items" | "additionalItems" | "additionalProperties" => self.child(keyword, value, at.to_owned(), children),
             "prefixItems" | "anyOf" | "oneOf" | "allOf" => self.list(keyword, value, at, children),
             "properties" | "patternProperties" => self.map(keyword, value, at, children),
             "$ref" => self.reference(value, at, children),
@@ -304,16 +263,10 @@ impl<'a> Walk<'a> {
         children: &mut Vec<(&'a str, usize)>,
     ) -> Checked<()> {
         let Value::Array(items) = value else {
-            return fault(
-                at,
-                format!("expected an array of schemas, not {}", shown(value)),
-            );
+            return fault(at, format!("expected an array of schemas, not {}", shown(value)));
         };
         if items.len() > MAX_CHOICES || (items.is_empty() && keyword.ends_with("Of")) {
-            return fault(
-                at,
-                format!("{} schemas; allowed: 1 to {MAX_CHOICES}", items.len()),
-            );
+            return fault(at, format!("{} schemas; allowed: 1 to {MAX_CHOICES}", items.len()));
         }
         for (i, item) in items.iter().enumerate() {
             self.child(keyword, item, format!("{at}/{i}"), children)?;
@@ -329,16 +282,9 @@ impl<'a> Walk<'a> {
         children: &mut Vec<(&'a str, usize)>,
     ) -> Checked<()> {
         let Value::Object(map) = value else {
-            return fault(
-                at,
-                format!("expected an object of schemas, not {}", shown(value)),
-            );
+            return fault(at, format!("expected an object of schemas, not {}", shown(value)));
         };
-        let most = if keyword == "properties" {
-            MAX_PROPERTIES
-        } else {
-            MAX_PATTERN_PROPERTIES
-        };
+        let most = if keyword == "properties" { MAX_PROPERTIES } else { MAX_PATTERN_PROPERTIES };
         if map.len() > most {
             return fault(at, format!("{} properties; allowed: {most}", map.len()));
         }
@@ -356,10 +302,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         if self.patterns.len() > MAX_PATTERNS {
-            return fault(
-                at,
-                format!("too many different patterns; allowed: {MAX_PATTERNS}"),
-            );
+            return fault(at, format!("too many different patterns; allowed: {MAX_PATTERNS}"));
         }
         check_pattern(pattern, at)
     }
@@ -370,9 +313,7 @@ impl<'a> Walk<'a> {
         let units = (0..=MAX_DECIMALS).find_map(|decimals| {
             let scaled = value.as_f64()? * 10f64.powi(decimals as i32);
             let whole = scaled.round();
-            let exact = (scaled - whole).abs() <= 1e-9 * whole
-                && whole >= 1.0
-                && whole <= MAX_MULTIPLE as f64;
+            let exact = (scaled - whole).abs() <= 1e-9 * whole && whole >= 1.0 && whole <= MAX_MULTIPLE as f64;
             exact.then_some(whole as u64 * 10u64.pow(MAX_DECIMALS - decimals))
         });
         let Some(units) = units else {
@@ -399,12 +340,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Follows a `$ref` within the document. There is no network here.
-    fn reference(
-        &mut self,
-        value: &'a Value,
-        at: &str,
-        children: &mut Vec<(&'a str, usize)>,
-    ) -> Checked<()> {
+    fn reference(&mut self, value: &'a Value, at: &str, children: &mut Vec<(&'a str, usize)>) -> Checked<()> {
         let Value::String(reference) = value else {
             return fault(at, format!("expected a string, not {}", shown(value)));
         };
@@ -412,21 +348,12 @@ impl<'a> Walk<'a> {
             Some("" | "/") => "",
             Some(pointer) if pointer.starts_with('/') => pointer,
             _ => {
-                return fault(
-                    at,
-                    format!(
-                        "{} is not within this schema; allowed: \"#\" and \"#/...\"",
-                        shown(value)
-                    ),
-                );
+                return fault(at, format!("{} is not within this schema; allowed: \"#\" and \"#/...\"", shown(value)));
             }
         };
         // llguidance resolves segments as they are written.
         if pointer.contains(['~', '%']) {
-            return fault(
-                at,
-                format!("{}: escapes in references are not supported", shown(value)),
-            );
+            return fault(at, format!("{}: escapes in references are not supported", shown(value)));
         }
         let Some(target) = self.root.pointer(pointer) else {
             return fault(at, format!("{} is not in this schema", shown(value)));
@@ -437,23 +364,13 @@ impl<'a> Walk<'a> {
     /// llguidance counts properties only where all named ones are required, or where an object
     /// that is closed needs one or may have one.
     fn count_keywords(&mut self, schema: &Map<String, Value>, pointer: &str) {
-        let required: Vec<&str> = schema
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        let required: Vec<&str> =
+            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         let properties = schema.get("properties").and_then(Value::as_object);
-        let optional =
-            properties.is_some_and(|map| map.keys().any(|name| !required.contains(&name.as_str())));
+        let optional = properties.is_some_and(|map| map.keys().any(|name| !required.contains(&name.as_str())));
         let number = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
-        let one =
-            number("minProperties").unwrap_or(0) <= 1 && number("maxProperties").unwrap_or(1) == 1;
-        if one
-            && required.is_empty()
-            && schema.get("additionalProperties") == Some(&Value::Bool(false))
-        {
+        let one = number("minProperties").unwrap_or(0) <= 1 && number("maxProperties").unwrap_or(1) == 1;
+        if one && required.is_empty() && schema.get("additionalProperties") == Some(&Value::Bool(false)) {
             return;
         }
         for keyword in ["minProperties", "maxProperties"] {

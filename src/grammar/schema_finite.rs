@@ -44,18 +44,9 @@ fn is_finite(node: &Node<'_>, finite: &[bool]) -> bool {
     let Value::Object(schema) = node.value else {
         return true;
     };
-    let all = |keyword: &str| {
-        node.children
-            .iter()
-            .filter(|(k, _)| *k == keyword)
-            .all(|&(_, child)| finite[child])
-    };
+    let all = |keyword: &str| node.children.iter().filter(|(k, _)| *k == keyword).all(|&(_, child)| finite[child]);
     let some = |keyword: &str| {
-        let mut choices = node
-            .children
-            .iter()
-            .filter(|(k, _)| *k == keyword)
-            .peekable();
+        let mut choices = node.children.iter().filter(|(k, _)| *k == keyword).peekable();
         choices.peek().is_none() || choices.any(|&(_, child)| finite[child])
     };
     all("$ref")
@@ -85,14 +76,8 @@ fn object_finite(schema: &Map<String, Value>, node: &Node<'_>, finite: &[bool]) 
         return true;
     };
     // The children stand in the order of the properties.
-    let children = node
-        .children
-        .iter()
-        .filter(|(keyword, _)| *keyword == "properties");
-    properties
-        .keys()
-        .zip(children)
-        .all(|(name, &(_, child))| finite[child] || !required.iter().any(|r| r == name))
+    let children = node.children.iter().filter(|(keyword, _)| *keyword == "properties");
+    properties.keys().zip(children).all(|(name, &(_, child))| finite[child] || !required.iter().any(|r| r == name))
 }
 
 /// An array needs its first `minItems` items.
@@ -102,17 +87,9 @@ fn array_finite(schema: &Map<String, Value>, node: &Node<'_>, finite: &[bool]) -
         return true;
     }
     let of = |keyword: &'static str| {
-        node.children
-            .iter()
-            .filter(move |(k, _)| *k == keyword)
-            .map(|&(_, child)| finite[child])
+        node.children.iter().filter(move |(k, _)| *k == keyword).map(|&(_, child)| finite[child])
     };
-    let listed = schema
-        .get("prefixItems")
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len) as u64;
+    let listed = schema.get("prefixItems").and_then(Value::as_array).map_or(0, Vec::len) as u64;
     of("prefixItems").take(min as usize).all(|ok| ok)
-        && (min <= listed
-            || schema.get("items").is_some_and(Value::is_array)
-            || of("items").all(|ok| ok))
+        && (min <= listed || schema.get("items").is_some_and(Value::is_array) || of("items").all(|ok| ok))
 }

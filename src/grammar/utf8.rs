@@ -50,16 +50,13 @@ impl CharSet {
 
     /// Whether all of `ranges` is in the set.
     fn covers(&self, ranges: &[(u32, u32)]) -> bool {
-        let within =
-            |&(low, high): &(u32, u32)| self.ranges.iter().any(|r| r.0 <= low && high <= r.1);
+        let within = |&(low, high): &(u32, u32)| self.ranges.iter().any(|r| r.0 <= low && high <= r.1);
         ranges.iter().all(within)
     }
 
     /// Whether `c` is in the set.
     pub fn contains(&self, c: u32) -> bool {
-        self.ranges
-            .iter()
-            .any(|&(low, high)| (low..=high).contains(&c))
+        self.ranges.iter().any(|&(low, high)| (low..=high).contains(&c))
     }
 }
 
@@ -94,13 +91,7 @@ struct Compiled {
 /// Characters that most text is made of: all but controls and JSON's specials, letters with the
 /// space, small letters. A grammar's place that takes them all needs no walk over the tokens made of them.
 pub const PLAIN: [&[(u32, u32)]; 3] = [
-    &[
-        (0x20, 0x21),
-        (0x23, 0x5B),
-        (0x5D, 0x7E),
-        (0x80, 0xD7FF),
-        (0xE000, MAX_CHAR),
-    ],
+    &[(0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), (0x80, 0xD7FF), (0xE000, MAX_CHAR)],
     &[(0x20, 0x20), (0x41, 0x5A), (0x61, 0x7A)],
     &[(0x61, 0x7A)],
 ];
@@ -144,16 +135,8 @@ impl Utf8Table {
             }
         }
         let id = self.sets.len() as SetId;
-        let covers = PLAIN
-            .iter()
-            .enumerate()
-            .map(|(i, plain)| u8::from(set.covers(plain)) << i)
-            .sum();
-        self.sets.push(Compiled {
-            ascii,
-            leads,
-            covers,
-        });
+        let covers = PLAIN.iter().enumerate().map(|(i, plain)| u8::from(set.covers(plain)) << i).sum();
+        self.sets.push(Compiled { ascii, leads, covers });
         self.set_ids.insert(set.clone(), id);
         id
     }
@@ -184,11 +167,7 @@ impl Utf8Table {
             if part.is_empty() {
                 continue;
             }
-            let target = if tail == 1 {
-                None
-            } else {
-                self.node(&part, low, tail - 1)
-            };
+            let target = if tail == 1 { None } else { self.node(&part, low, tail - 1) };
             push_edge(&mut edges, 0x80 | i as u8, target);
         }
         if let Some(&id) = self.node_ids.get(&edges) {
@@ -202,16 +181,8 @@ impl Utf8Table {
 
     /// Memory taken, roughly: the sets are kept as text and compiled, the nodes as list and key.
     pub fn bytes(&self) -> usize {
-        let sets: usize = self
-            .set_ids
-            .keys()
-            .map(|set| 8 * set.ranges.len() + 512)
-            .sum();
-        sets + self
-            .nodes
-            .iter()
-            .map(|edges| 2 * size_of::<Edge>() * edges.len())
-            .sum::<usize>()
+        let sets: usize = self.set_ids.keys().map(|set| 8 * set.ranges.len() + 512).sum();
+        sets + self.nodes.iter().map(|edges| 2 * size_of::<Edge>() * edges.len()).sum::<usize>()
     }
 
     /// Whether `set` contains all of `PLAIN[class]`.
@@ -226,11 +197,7 @@ impl Utf8Table {
         let edges = if place == START {
             let set = &self.sets[set as usize];
             if byte < 0x80 {
-                return if set.ascii >> byte & 1 == 1 {
-                    ByteStep::Done
-                } else {
-                    ByteStep::Dead
-                };
+                return if set.ascii >> byte & 1 == 1 { ByteStep::Done } else { ByteStep::Dead };
             }
             &set.leads
         } else {
@@ -254,11 +221,7 @@ fn push_edge(edges: &mut Vec<Edge>, byte: u8, target: Option<NodeId>) {
 /// The part of sorted `ranges` within `low..=high`.
 fn clip(ranges: &[(u32, u32)], low: u32, high: u32) -> Vec<(u32, u32)> {
     let first = ranges.partition_point(|r| r.1 < low);
-    ranges[first..]
-        .iter()
-        .take_while(|r| r.0 <= high)
-        .map(|r| (r.0.max(low), r.1.min(high)))
-        .collect()
+    ranges[first..].iter().take_while(|r| r.0 <= high).map(|r| (r.0.max(low), r.1.min(high))).collect()
 }
 
 fn without_surrogates(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {

@@ -57,7 +57,8 @@ struct Row<'a> {
 impl Row<'_> {
     fn quantize(&mut self) {
         let quants = self.quants.chunks_exact_mut(GROUP);
-        let groups = self.values.chunks_exact(GROUP).zip(quants).zip(self.scales.iter_mut().zip(self.sums.chunks_exact_mut(2)));
+        let groups =
+            self.values.chunks_exact(GROUP).zip(quants).zip(self.scales.iter_mut().zip(self.sums.chunks_exact_mut(2)));
         for ((values, quants), (scale, sums)) in groups {
             let max = values.iter().fold(0.0f32, |max, x| max.max(x.abs()));
             let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };

@@ -38,7 +38,15 @@ pub fn gemm(matrices: &[&Matrix], a: &Activations, y: &mut [f32], pool: &Pool, s
 
 /// # Safety
 /// `out` must have `a.m` rows of `lanes` floats, `stride` apart, that nobody else uses.
-unsafe fn one_tile(matrix: &Matrix, index: usize, a: &Activations, out: *mut f32, stride: usize, lanes: usize, simd: Simd) {
+unsafe fn one_tile(
+    matrix: &Matrix,
+    index: usize,
+    a: &Activations,
+    out: *mut f32,
+    stride: usize,
+    lanes: usize,
+    simd: Simd,
+) {
     let tile = matrix.tile(index);
     match simd {
         #[cfg(target_arch = "x86_64")]
@@ -94,7 +102,9 @@ mod tests {
         let scales: &[usize] = match ty {
             GgmlType::F32 => return (0..n * k).flat_map(|_| (random() as f32 / 2e9 - 1.0).to_le_bytes()).collect(),
             GgmlType::BF16 => {
-                return (0..n * k).flat_map(|_| half::bf16::from_f32(random() as f32 / 2e9 - 1.0).to_le_bytes()).collect();
+                return (0..n * k)
+                    .flat_map(|_| half::bf16::from_f32(random() as f32 / 2e9 - 1.0).to_le_bytes())
+                    .collect();
             }
             GgmlType::F16 | GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => &[0],
             GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q4K | GgmlType::Q5K => &[0, 2],
@@ -170,7 +180,12 @@ mod tests {
     #[test]
     fn matrices_side_by_side_equal_each_alone() {
         let mut state = 9u32;
-        let mut random = || { state ^= state << 13; state ^= state >> 17; state ^= state << 5; state };
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state
+        };
         let pool = Pool::new(1);
         let a = Matrix::pack(GgmlType::Q4_1, 24, 64, &weights(GgmlType::Q4_1, 24, 64, &mut random), &pool);
         let b = Matrix::pack(GgmlType::F32, 5, 64, &weights(GgmlType::F32, 5, 64, &mut random), &pool);

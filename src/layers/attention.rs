@@ -65,7 +65,12 @@ impl Attention<'_> {
         }
     }
 
-    fn attend_all<K: CacheElement, V: CacheElement>(&self, qkv: &[f32], keys: &Blocks<K>, values: &Blocks<V>) -> Vec<f32> {
+    fn attend_all<K: CacheElement, V: CacheElement>(
+        &self,
+        qkv: &[f32],
+        keys: &Blocks<K>,
+        values: &Blocks<V>,
+    ) -> Vec<f32> {
         let s = self.shape;
         let rows: Vec<(&SequenceRows, usize)> =
             self.step.sequences.iter().flat_map(|seq| (0..seq.n_tokens).map(move |i| (seq, i))).collect();

@@ -20,7 +20,13 @@ pub enum RopeScaling {
     /// Each frequency divided by its own factor (Llama 3; `rope_freqs.weight`).
     Factors(Vec<f32>),
     /// YaRN (Peng et al. 2023).
-    Yarn { factor: f32, original_context: usize, beta_fast: f32, beta_slow: f32, attention_factor: f32 },
+    Yarn {
+        factor: f32,
+        original_context: usize,
+        beta_fast: f32,
+        beta_slow: f32,
+        attention_factor: f32,
+    },
 }
 
 /// Frequencies of a model.
@@ -119,9 +125,15 @@ mod tests {
 
     #[test]
     fn yarn_keeps_fast_pairs_and_stretches_slow_ones() {
-        let scaling =
-            RopeScaling::Yarn { factor: 4.0, original_context: 2048, beta_fast: 32.0, beta_slow: 1.0, attention_factor: 1.0 };
-        let (yarn, plain) = (Rope::new(RopeKind::Neox, 64, 1e4, &scaling), Rope::new(RopeKind::Neox, 64, 1e4, &RopeScaling::None));
+        let scaling = RopeScaling::Yarn {
+            factor: 4.0,
+            original_context: 2048,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention_factor: 1.0,
+        };
+        let (yarn, plain) =
+            (Rope::new(RopeKind::Neox, 64, 1e4, &scaling), Rope::new(RopeKind::Neox, 64, 1e4, &RopeScaling::None));
         assert_eq!(yarn.frequencies[0], plain.frequencies[0]);
         assert_eq!(yarn.frequencies[31], plain.frequencies[31] / 4.0);
         assert!((yarn.magnitude - 1.138_629_4).abs() < 1e-6);

@@ -29,7 +29,13 @@ struct Layer {
 
 impl Llama {
     /// Loads the tensors of `file`.
-    pub fn load(file: &GgufFile, info: ModelInfo, s: &DecoderSettings, compute: Compute, progress: &mut dyn FnMut(f32) -> Result<()>) -> Result<Self> {
+    pub fn load(
+        file: &GgufFile,
+        info: ModelInfo,
+        s: &DecoderSettings,
+        compute: Compute,
+        progress: &mut dyn FnMut(f32) -> Result<()>,
+    ) -> Result<Self> {
         let weights = Weights { file, pool: &compute.pool };
         let mut layers = Vec::new();
         for index in 0..s.n_layer {

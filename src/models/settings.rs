@@ -45,16 +45,21 @@ impl DecoderSettings {
             return Err(m.error(key("attention.head_count_kv"), message));
         }
         if m.get(&key("attention.key_length")).is_none() && n_embd % n_head != 0 {
-            return Err(m.error(key("attention.head_count"), format!("{n_head} heads do not divide the width {n_embd}")));
+            return Err(
+                m.error(key("attention.head_count"), format!("{n_head} heads do not divide the width {n_embd}"))
+            );
         }
         let dim_k = optional("attention.key_length", n_embd / n_head)?;
         let n_rot = optional("rope.dimension_count", dim_k)?;
         if n_rot % 2 != 0 || n_rot > dim_k {
-            return Err(m.error(key("rope.dimension_count"), format!("{n_rot} is not allowed; allowed: even, up to {dim_k}")));
+            return Err(
+                m.error(key("rope.dimension_count"), format!("{n_rot} is not allowed; allowed: even, up to {dim_k}"))
+            );
         }
-        let rms_eps = m.require(&key("attention.layer_norm_rms_epsilon"), m.f32(&key("attention.layer_norm_rms_epsilon")))?;
+        let rms_eps =
+            m.require(&key("attention.layer_norm_rms_epsilon"), m.f32(&key("attention.layer_norm_rms_epsilon")))?;
         let rope_base = m.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0);
-        if !(rope_base > 1.0) || !(rms_eps >= 0.0) {
+        if rope_base <= 1.0 || rms_eps < 0.0 {
             return Err(m.error(key("rope.freq_base"), format!("{rope_base} (with epsilon {rms_eps}) is not allowed")));
         }
         Ok(Self {
@@ -78,7 +83,11 @@ impl DecoderSettings {
 /// A size from 1 to `max`.
 fn bounded(m: &Metadata, key: &str, max: usize) -> Result<usize> {
     let value = m.require(key, m.usize(key))?;
-    if (1..=max).contains(&value) { Ok(value) } else { Err(m.error(key, format!("{value} is out of range; allowed: 1 to {max}"))) }
+    if (1..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(m.error(key, format!("{value} is out of range; allowed: 1 to {max}")))
+    }
 }
 
 /// Rows of the embedding table, which decide the size of the vocabulary.
@@ -105,7 +114,7 @@ fn rope_scaling(file: &GgufFile, arch: &str, n_rot: usize) -> Result<RopeScaling
     // Old files have a key of their own for the linear factor.
     let old = m.f32(&format!("{arch}.rope.scale_linear"))?;
     let factor = m.f32(&key("factor"))?.or(old).unwrap_or(1.0);
-    if !(factor > 0.0) {
+    if factor <= 0.0 {
         return Err(m.error(key("factor"), format!("{factor} is not allowed; allowed: above 0")));
     }
     match m.str(&key("type"))?.unwrap_or(if factor == 1.0 { "none" } else { "linear" }) {

@@ -119,7 +119,14 @@ impl PyEngine {
 
     /// Compiles a grammar for this model's vocabulary.
     #[pyo3(signature = (kind, source, *, param, strict = false))]
-    fn compile_grammar(&self, py: Python<'_>, kind: &str, source: String, param: &str, strict: bool) -> PyResult<PyGrammar> {
+    fn compile_grammar(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        source: String,
+        param: &str,
+        strict: bool,
+    ) -> PyResult<PyGrammar> {
         let spec = match kind {
             "gbnf" => GrammarSpec::Gbnf(source),
             "json_schema" => GrammarSpec::JsonSchema { schema: source, strict },

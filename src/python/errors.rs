@@ -31,9 +31,9 @@ impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::InvalidRequest { param, .. } => with_fields(InvalidRequestError::new_err(message), |value| {
-                value.setattr("param", param)
-            }),
+            Error::InvalidRequest { param, .. } => {
+                with_fields(InvalidRequestError::new_err(message), |value| value.setattr("param", param))
+            }
             Error::ContextExceeded { n_prompt, n_ctx } => {
                 with_fields(ContextExceededError::new_err(message), |value| {
                     value.setattr("param", "prompt")?;

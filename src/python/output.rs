@@ -22,7 +22,11 @@ impl PyOutput {
     }
 
     fn prob(&self, prob: TokenProb) -> PyTokenProb {
-        PyTokenProb { token: prob.token, bytes: self.tokenizer.token_bytes(prob.token, true).to_vec(), value: prob.value }
+        PyTokenProb {
+            token: prob.token,
+            bytes: self.tokenizer.token_bytes(prob.token, true).to_vec(),
+            value: prob.value,
+        }
     }
 }
 

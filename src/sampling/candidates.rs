@@ -29,7 +29,8 @@ impl Candidates {
     pub fn reset(&mut self, logits: &[f32]) {
         self.sorted = false;
         self.items.clear();
-        let items = logits.iter().enumerate().map(|(id, logit)| Candidate { token: id as TokenId, logit: *logit, p: 0.0 });
+        let items =
+            logits.iter().enumerate().map(|(id, logit)| Candidate { token: id as TokenId, logit: *logit, p: 0.0 });
         self.items.extend(items);
     }
 

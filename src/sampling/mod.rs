@@ -83,7 +83,8 @@ impl Sampler {
         };
         let last_n = usize::try_from(params.repeat_last_n).unwrap_or(n_ctx);
         // Mirostat replaces all stages but the temperature.
-        let stages = if params.mirostat == Mirostat::Off { params.samplers.clone() } else { vec![SamplerKind::Temperature] };
+        let stages =
+            if params.mirostat == Mirostat::Off { params.samplers.clone() } else { vec![SamplerKind::Temperature] };
         Ok(Self {
             penalties: Penalties::new(last_n, params.repeat_penalty, params.frequency_penalty, params.presence_penalty),
             dry: stages.contains(&SamplerKind::Dry).then(|| Dry::new(params, tokenizer, n_ctx)).flatten(),

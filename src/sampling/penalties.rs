@@ -51,7 +51,11 @@ impl Penalties {
         for item in &mut c.items {
             let Some(count) = self.counts.get(&item.token) else { continue };
             // Dividing a negative logit would make its token more likely.
-            if item.logit <= 0.0 { item.logit *= self.repeat } else { item.logit /= self.repeat }
+            if item.logit <= 0.0 {
+                item.logit *= self.repeat
+            } else {
+                item.logit /= self.repeat
+            }
             item.logit -= *count as f32 * self.frequency + self.presence;
         }
         c.sorted = false;

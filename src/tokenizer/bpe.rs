@@ -88,7 +88,8 @@ impl Bpe {
 
     fn encode_word(&self, word: &str, out: &mut Vec<TokenId>) {
         // Bytes that are not in the vocabulary are dropped, as llama.cpp drops them.
-        let mut symbols: Vec<Option<TokenId>> = word.bytes().map(|b| self.bytes[usize::from(b)]).filter(Option::is_some).collect();
+        let mut symbols: Vec<Option<TokenId>> =
+            word.bytes().map(|b| self.bytes[usize::from(b)]).filter(Option::is_some).collect();
         let n = symbols.len();
         let mut next: Vec<usize> = (1..=n).collect();
         let mut prev: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();

@@ -20,24 +20,45 @@ pub struct PreTokenizer {
 /// (names, rules, whole words are taken as they are, BOS is added by default)
 const SCHEMES: &[(&[&str], &[Rule], bool, bool)] = &[
     (&["default"], &[punctuation_and_signs, gpt2, numbers, three_digits], false, false),
-    (&["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"], &[llama3], true, true),
+    (
+        &["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        &[llama3],
+        true,
+        true,
+    ),
     (&["dbrx", "smaug-bpe"], &[llama3], false, false),
     (&["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan"], &[qwen2], false, false),
-    (&["gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de"], &[gpt2], false, false),
-    (&["starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"], &[number, gpt2], false, false),
+    (
+        &["gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de"],
+        &[gpt2],
+        false,
+        false,
+    ),
+    (
+        &["starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"],
+        &[number, gpt2],
+        false,
+        false,
+    ),
     (&["falcon"], &[punctuation_and_signs, gpt2, three_digits], false, false),
     (&["deepseek-coder"], &[line_break, spaced_letters, spaced_punctuation, east_asian, number], false, false),
-    (&["deepseek-llm"], &[line_break, spaced_alphabetic, spaced_marks, trailing_space, east_asian, numbers], false, false),
+    (
+        &["deepseek-llm"],
+        &[line_break, spaced_alphabetic, spaced_marks, trailing_space, east_asian, numbers],
+        false,
+        false,
+    ),
 ];
 
 impl PreTokenizer {
     /// The scheme called `name`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        SCHEMES
-            .iter()
-            .find(|scheme| scheme.0.contains(&name))
-            .map(|(_, rules, whole_words, adds_bos)| Self { rules, whole_words: *whole_words, adds_bos: *adds_bos })
+        SCHEMES.iter().find(|scheme| scheme.0.contains(&name)).map(|(_, rules, whole_words, adds_bos)| Self {
+            rules,
+            whole_words: *whole_words,
+            adds_bos: *adds_bos,
+        })
     }
 
     /// All names, for messages.
@@ -113,7 +134,10 @@ fn is_letter(c: char) -> bool {
         return c.is_ascii_alphabetic();
     }
     use G::{LowercaseLetter, ModifierLetter, OtherLetter, TitlecaseLetter, UppercaseLetter};
-    matches!(get_general_category(c), LowercaseLetter | UppercaseLetter | TitlecaseLetter | ModifierLetter | OtherLetter)
+    matches!(
+        get_general_category(c),
+        LowercaseLetter | UppercaseLetter | TitlecaseLetter | ModifierLetter | OtherLetter
+    )
 }
 
 fn is_number(c: char) -> bool {
@@ -258,12 +282,8 @@ fn spaced_punctuation(chars: &[char], at: usize) -> usize {
 
 /// `\s?` and letters of alphabetic scripts; ideographs and syllables have a rule of their own.
 fn spaced_alphabetic(chars: &[char], at: usize) -> usize {
-    let cased = |c: char| {
-        matches!(
-            get_general_category(c),
-            G::LowercaseLetter | G::UppercaseLetter | G::TitlecaseLetter
-        )
-    };
+    let cased =
+        |c: char| matches!(get_general_category(c), G::LowercaseLetter | G::UppercaseLetter | G::TitlecaseLetter);
     optional_then(chars, at, char::is_whitespace, cased)
 }
 

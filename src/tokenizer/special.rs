@@ -41,7 +41,8 @@ impl SpecialFinder {
         // The one model family whose special tokens swallow the blanks after them.
         let name = m.str("general.name")?.unwrap_or_default().to_lowercase();
         let is_phi3 = name.contains("phi-3") || name.contains("phi3");
-        let strips = |id: TokenId| is_phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&vocab.texts[id as usize].as_str());
+        let strips =
+            |id: TokenId| is_phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&vocab.texts[id as usize].as_str());
         Ok(Self { all: Finder::new(vocab, m, &all, strips)?, user_defined: Finder::new(vocab, m, &user, strips)? })
     }
 

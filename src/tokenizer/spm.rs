@@ -98,7 +98,8 @@ impl Spm {
             return out.push(*id);
         }
         for byte in piece.bytes() {
-            let single = || std::str::from_utf8(std::slice::from_ref(&byte)).ok().and_then(|c| vocab.ids.get(c)).copied();
+            let single =
+                || std::str::from_utf8(std::slice::from_ref(&byte)).ok().and_then(|c| vocab.ids.get(c)).copied();
             out.extend(self.bytes[usize::from(byte)].or_else(single).or(vocab.special.unk));
         }
     }

@@ -49,7 +49,13 @@ fn check_vectors(path: &Path) {
         let want: Vec<TokenId> = line.split_whitespace().map(|id| id.parse().expect("an id")).collect();
         assert_eq!(tokenizer.encode(text, false, false), want, "{}: {text:?}", path.display());
     }
-    assert!(texts.len().abs_diff(lines.len()) <= 1 && lines.len() > 40, "{}: {} texts, {} lines", path.display(), texts.len(), lines.len());
+    assert!(
+        texts.len().abs_diff(lines.len()) <= 1 && lines.len() > 40,
+        "{}: {} texts, {} lines",
+        path.display(),
+        texts.len(),
+        lines.len()
+    );
 }
 
 #[test]

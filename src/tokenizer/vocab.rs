@@ -57,7 +57,6 @@ pub struct SpecialTokens {
     pub eos: Option<TokenId>,
     pub eot: Option<TokenId>,
     pub unk: Option<TokenId>,
-    pub pad: Option<TokenId>,
     pub sep: Option<TokenId>,
 }
 
@@ -150,18 +149,17 @@ impl SpecialTokens {
             }
         };
         let defaults = match algorithm {
-            "spm" => [Some(1), Some(2), Some(0), None, None],
-            "wpm" => [Some(101), None, Some(100), Some(0), Some(102)],
-            "ugm" => [None, Some(1), Some(2), Some(0), None],
-            _ => [Some(11), Some(11), None, None, None],
+            "spm" => [Some(1), Some(2), Some(0), None],
+            "wpm" => [Some(101), None, Some(100), Some(102)],
+            _ => [Some(11), Some(11), None, None],
         };
         Ok(Self {
             bos: id("bos", defaults[0])?,
             eos: id("eos", defaults[1])?,
             eot: id("eot", None)?,
             unk: id("unknown", defaults[2])?,
-            pad: id("padding", defaults[3])?,
-            sep: id("seperator", defaults[4])?.or(id("separator", defaults[4])?),
+            // The first spelling is the format's own.
+            sep: id("seperator", defaults[3])?.or(id("separator", defaults[3])?),
         })
     }
 }

@@ -28,7 +28,8 @@ fn pieces(vocab: &Vocab, word: &str, out: &mut Vec<TokenId>) -> bool {
     let mut rest = word;
     while !rest.is_empty() {
         let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= longest);
-        let found = ends.collect::<Vec<_>>().into_iter().rev().find_map(|end| vocab.ids.get(&rest[..end]).map(|id| (*id, end)));
+        let found =
+            ends.collect::<Vec<_>>().into_iter().rev().find_map(|end| vocab.ids.get(&rest[..end]).map(|id| (*id, end)));
         let Some((id, end)) = found else { return false };
         out.push(id);
         rest = &rest[end..];
@@ -42,7 +43,10 @@ fn words(text: &str) -> Vec<String> {
         let category = get_general_category(c);
         if c.is_whitespace() {
             words.push(String::new());
-        } else if c == '\0' || c == char::REPLACEMENT_CHARACTER || matches!(category, G::Control | G::Format | G::NonspacingMark) {
+        } else if c == '\0'
+            || c == char::REPLACEMENT_CHARACTER
+            || matches!(category, G::Control | G::Format | G::NonspacingMark)
+        {
             // Accents are dropped with the other marks, control characters altogether.
         } else if stands_alone(c, category) {
             words.push(c.to_string());
@@ -68,7 +72,8 @@ fn stands_alone(c: char, category: G) -> bool {
             | FinalPunctuation
             | OtherPunctuation
     );
-    let ascii_symbol = c.is_ascii() && matches!(category, G::MathSymbol | G::CurrencySymbol | G::ModifierSymbol | G::OtherSymbol);
+    let ascii_symbol =
+        c.is_ascii() && matches!(category, G::MathSymbol | G::CurrencySymbol | G::ModifierSymbol | G::OtherSymbol);
     let ideograph = matches!(c,
         '\u{4e00}'..='\u{9fff}' | '\u{3400}'..='\u{4dbf}' | '\u{20000}'..='\u{2a6df}' | '\u{2a700}'..='\u{2ceaf}'
         | '\u{f900}'..='\u{faff}' | '\u{2f800}'..='\u{2fa1f}');

@@ -39,8 +39,14 @@ fn check(path: &Path, cache: CacheType, len: usize) {
     let mut last = Vec::new();
     while seqs[3].n_past < len {
         let part = |seq: &Seq| (seq.tokens.len() - seq.n_past).min(11);
-        let mut parts: Vec<(&mut Seq, usize)> =
-            seqs.iter_mut().map(|seq| { let n = part(seq); (seq, n) }).filter(|(_, n)| *n > 0).collect();
+        let mut parts: Vec<(&mut Seq, usize)> = seqs
+            .iter_mut()
+            .map(|seq| {
+                let n = part(seq);
+                (seq, n)
+            })
+            .filter(|(_, n)| *n > 0)
+            .collect();
         let at = parts.iter().position(|(seq, _)| seq.tokens == tokens).expect("it is still running");
         last = bench.step(&mut parts).swap_remove(at);
     }
@@ -86,5 +92,8 @@ fn the_story_model_tells_its_story() {
     let file = rustllm::gguf::GgufFile::open(support::stories()).expect("the model opens");
     let pieces = file.metadata().strings("tokenizer.ggml.tokens").expect("strings").expect("tokens");
     let text: String = tokens[1..].iter().map(|token| pieces[*token as usize].replace('▁', " ")).collect();
-    assert_eq!(text, " Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day");
+    assert_eq!(
+        text,
+        " Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day"
+    );
 }

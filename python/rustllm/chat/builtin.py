@@ -50,7 +50,11 @@ _GRANITE = _each(
     "<|start_of_role|>ROLE<|end_of_role|>", "<|end_of_text|>\n", "<|start_of_role|>assistant<|end_of_role|>"
 )
 _EXAONE = Format(
-    ("[|system|]", "[|endofturn|]\n"), ("[|user|]", "\n"), ("[|assistant|]", "[|endofturn|]\n"), "[|assistant|]", _ALL
+    ("[|system|]", "[|endofturn|]\n"),
+    ("[|user|]", "\n"),
+    ("[|assistant|]", "[|endofturn|]\n"),
+    "[|assistant|]",
+    _ALL,
 )
 _BAILING = Format(("<role>SYSTEM</role>", ""), ("<role>HUMAN</role>", ""), ("<role>ASSISTANT</role>", ""))
 
@@ -74,9 +78,7 @@ BUILTIN: dict[str, Format] = {
         "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
         _ALL,
     ),
-    "deepseek": Format(
-        ("", ""), ("### Instruction:\n", "\n"), ("### Response:\n", "\n<|EOT|>\n"), "### Response:\n"
-    ),
+    "deepseek": Format(("", ""), ("### Instruction:\n", "\n"), ("### Response:\n", "\n<|EOT|>\n"), "### Response:\n"),
     "deepseek-ocr": Format(("", ""), ("", ""), ("", "")),
     "deepseek2": Format(("", "\n\n"), ("User: ", "\n\n"), ("Assistant: ", _EOS), "Assistant:"),
     "deepseek3": Format(("", "\n\n"), ("<｜User｜>", ""), ("<｜Assistant｜>", _EOS), "<｜Assistant｜>"),
@@ -136,9 +138,7 @@ BUILTIN: dict[str, Format] = {
     ),
     "llama2": Format(("", "\n"), ("", " [/INST]"), ("", "</s>"), turn="[INST] "),
     "llama2-sys": Format(_LLAMA2_SYS, ("", " [/INST]"), ("", "</s>"), turn="[INST] "),
-    "llama2-sys-bos": Format(
-        _LLAMA2_SYS, ("", " [/INST]"), ("", "</s>"), turn="<s>[INST] ", start="[INST] "
-    ),
+    "llama2-sys-bos": Format(_LLAMA2_SYS, ("", " [/INST]"), ("", "</s>"), turn="<s>[INST] ", start="[INST] "),
     "llama2-sys-strip": Format(_LLAMA2_SYS, ("", " [/INST]"), ("", "</s>"), strip=_ALL, turn="[INST] "),
     "llama3": _each(
         "<|start_header_id|>ROLE<|end_header_id|>\n\n",
@@ -152,9 +152,7 @@ BUILTIN: dict[str, Format] = {
         "<|header_start|>assistant<|header_end|>\n\n",
         strip=_ALL,
     ),
-    "megrez": _each(
-        "<|role_start|>ROLE<|role_end|>", "<|turn_end|>", "<|role_start|>assistant<|role_end|>"
-    ),
+    "megrez": _each("<|role_start|>ROLE<|role_end|>", "<|turn_end|>", "<|role_start|>assistant<|role_end|>"),
     "minicpm": Format(("", ""), ("<用户>", "<AI>"), ("", ""), strip=_ALL),
     "mistral-v1": Format(("", "\n\n"), ("", " [/INST]"), (" ", "</s>"), turn=" [INST] "),
     "mistral-v3": Format(("", "\n\n"), ("", "[/INST]"), (" ", "</s>"), strip="assistant", turn="[INST] "),
@@ -178,9 +176,7 @@ BUILTIN: dict[str, Format] = {
     ),
     "phi3": _each("<|ROLE|>\n", "<|end|>\n", "<|assistant|>\n"),
     "phi4": _each("<|im_start|>ROLE<|im_sep|>", "<|im_end|>", "<|im_start|>assistant<|im_sep|>"),
-    "rwkv-world": Format(
-        ("System: ", "\n\n"), ("User: ", "\n\n"), ("Assistant: ", "\n\n"), "Assistant:", _ALL
-    ),
+    "rwkv-world": Format(("System: ", "\n\n"), ("User: ", "\n\n"), ("Assistant: ", "\n\n"), "Assistant:", _ALL),
     "seed_oss": _each("<seed:bos>ROLE\n", "<seed:eos>", "<seed:bos>assistant\n", strip="assistant"),
     "smolvlm": Format(
         ("", "\n\n"),

@@ -26,10 +26,11 @@ def parse_messages(value: object) -> list[Message]:
         raise MessageError("messages", f"{_kind(value)} is not a list of messages")
     if not value:
         raise MessageError("messages", "the list is empty; at least one message is needed")
-    return [_parse_message(message, f"messages[{index}]") for index, message in enumerate(value)]
+    last = len(value) - 1
+    return [_parse_message(message, f"messages[{index}]", index == last) for index, message in enumerate(value)]
 
 
-def _parse_message(value: object, place: str) -> Message:
+def _parse_message(value: object, place: str, is_last: bool) -> Message:
     if not isinstance(value, dict):
         raise MessageError(place, f"{_kind(value)} is not a message; expected an object with role and content")
     role = value.get("role")
@@ -44,17 +45,19 @@ def _parse_message(value: object, place: str) -> Message:
             raise MessageError(f"{place}.content", "it is missing; expected a string or a list of parts")
         message["content"] = ""
     else:
-        message["content"] = _parse_content(content, f"{place}.content")
+        # The parts of an answer that is to be continued are paragraphs, as llama-server joins them.
+        joint = "\n\n" if is_last and role == "assistant" else "\n"
+        message["content"] = _parse_content(content, f"{place}.content", joint)
     _check_tool_calls(value.get("tool_calls"), f"{place}.tool_calls")
     return message
 
 
-def _parse_content(content: object, place: str) -> str:
+def _parse_content(content: object, place: str, joint: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise MessageError(place, f"{_kind(content)} is not content; expected a string or a list of parts")
-    return "\n".join(_parse_part(part, f"{place}[{index}]") for index, part in enumerate(content))
+    return joint.join(_parse_part(part, f"{place}[{index}]") for index, part in enumerate(content))
 
 
 def _parse_part(part: object, place: str) -> str:

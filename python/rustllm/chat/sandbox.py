@@ -12,9 +12,10 @@ from typing import Any
 from jinja2 import TemplateError as JinjaError
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 #: Loop turns, branches and macro calls of one rendering. Real templates need a few thousand for a
 #: long chat.
@@ -57,7 +58,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols])
         self.budget = Budget()
-        self.policies["json.dumps_function"] = None
         self.filters["tojson"] = _tojson
         self.globals["raise_exception"] = _raise_exception
         for name in ("center", "indent", "replace", "wordwrap"):

@@ -16,7 +16,15 @@ from rustllm.chat.sandbox import MAX_CHARS, MAX_TICKS, Sandbox, strftime_at
 #: Keyword arguments that a request may pass to a template. Anything else could shadow what the
 #: template relies on.
 ALLOWED_KWARGS = frozenset(
-    {"enable_thinking", "thinking", "reasoning_effort", "custom_instructions", "documents", "date_string", "xml_tools"}
+    {
+        "enable_thinking",
+        "thinking",
+        "reasoning_effort",
+        "custom_instructions",
+        "documents",
+        "date_string",
+        "xml_tools",
+    }
 )
 
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
 
 async def _load(state: ServerState, engine: Engine | None) -> None:
     try:
-        native = engine or await asyncio.get_running_loop().run_in_executor(None, load_engine, state.settings)
+        loop = asyncio.get_running_loop()
+        native = engine if engine is not None else await loop.run_in_executor(None, load_engine, state.settings)
         template = make_template(state.settings, native)
         wrapped = AsyncEngine(native)
         wrapped.start()
@@ -162,9 +163,7 @@ def run(settings: ServerSettings) -> int:
         "timeout_keep_alive": 30,
     }
     server = uvicorn.Server(uvicorn.Config(app, **config))
-    try:
+    with suppress(KeyboardInterrupt):
         server.run()
-    except KeyboardInterrupt:
-        pass
     state: ServerState = app.state.server
     return 1 if state.failure is not None or not server.started else 0

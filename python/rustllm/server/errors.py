@@ -45,7 +45,13 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """The error object with its envelope."""
-        error = {"message": str(self), "type": self.kind, "code": self.status, "param": self.param, **self.extra}
+        error = {
+            "message": str(self),
+            "type": self.kind,
+            "code": self.status,
+            "param": self.param,
+            **self.extra,
+        }
         return {"error": error}
 
     def response(self) -> Response:

@@ -128,6 +128,11 @@ def probs_json(probs: list[tuple[TokenProb, list[TokenProb]]], post_sampling: bo
 
     def entry(prob: TokenProb) -> dict[str, Any]:
         data = prob.bytes
-        return {"id": prob.token, "token": data.decode("utf-8", "replace"), "bytes": list(data), value: prob.value}
+        return {
+            "id": prob.token,
+            "token": data.decode("utf-8", "replace"),
+            "bytes": list(data),
+            value: prob.value,
+        }
 
     return [{**entry(own), top: [entry(other) for other in best]} for own, best in probs]

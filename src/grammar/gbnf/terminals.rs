@@ -36,16 +36,10 @@ impl Parser<'_> {
         let mut elements = Vec::new();
         while !self.eat("\"") {
             let Some((c, place)) = self.character()? else {
-                return Err(Fault {
-                    offset: start,
-                    message: "this string has no closing '\"'".into(),
-                });
+                return Err(Fault { offset: start, message: "this string has no closing '\"'".into() });
             };
             if char::from_u32(c).is_none() {
-                return Err(Fault {
-                    offset: place,
-                    message: format!("U+{c:04X} is a surrogate, not a character"),
-                });
+                return Err(Fault { offset: place, message: format!("U+{c:04X} is a surrogate, not a character") });
             }
             elements.push(Element::once(Atom::Chars(CharSet::new(vec![(c, c)]))));
         }
@@ -54,10 +48,7 @@ impl Parser<'_> {
 
     fn class(&mut self) -> Parsed<Atom> {
         let start = self.at;
-        let unclosed = || Fault {
-            offset: start,
-            message: "this class has no closing ']'".into(),
-        };
+        let unclosed = || Fault { offset: start, message: "this class has no closing ']'".into() };
         self.at += 1;
         let negated = self.eat("^");
         let mut ranges = Vec::new();
@@ -70,23 +61,14 @@ impl Parser<'_> {
                 high = self.character()?.ok_or_else(unclosed)?.0;
             }
             if high < low {
-                let message = format!(
-                    "the range {:?} ends below its start",
-                    &self.text[place..self.at]
-                );
-                return Err(Fault {
-                    offset: place,
-                    message,
-                });
+                let message = format!("the range {:?} ends below its start", &self.text[place..self.at]);
+                return Err(Fault { offset: place, message });
             }
             self.count(1)?;
             ranges.push((low, high));
         }
         if ranges.is_empty() {
-            return Err(Fault {
-                offset: start,
-                message: "this class is empty".into(),
-            });
+            return Err(Fault { offset: start, message: "this class is empty".into() });
         }
         let set = CharSet::new(ranges);
         Ok(Atom::Chars(if negated { set.negated() } else { set }))
@@ -118,34 +100,24 @@ impl Parser<'_> {
                 let message = format!(
                     "\\{other} is not an escape; allowed: \\n \\r \\t \\\\ \\\" \\[ \\] \\- \\^ \\xHH \\uHHHH \\UHHHHHHHH"
                 );
-                return Err(Fault {
-                    offset: place,
-                    message,
-                });
+                return Err(Fault { offset: place, message });
             }
         };
         Ok(Some((value, place)))
     }
 
     fn hex(&mut self, digits: usize, place: usize) -> Parsed<u32> {
-        let text = self
-            .text
-            .get(self.at..self.at + digits)
-            .filter(|t| t.bytes().all(|b| b.is_ascii_hexdigit()));
+        let text = self.text.get(self.at..self.at + digits).filter(|t| t.bytes().all(|b| b.is_ascii_hexdigit()));
         let value = text.and_then(|t| u32::from_str_radix(t, 16).ok());
         match value {
             Some(value) if value <= MAX_CHAR => {
                 self.at += digits;
                 Ok(value)
             }
-            Some(value) => Err(Fault {
-                offset: place,
-                message: format!("U+{value:X} is above U+10FFFF, the last character"),
-            }),
-            None => Err(Fault {
-                offset: place,
-                message: format!("this escape needs {digits} hexadecimal digits"),
-            }),
+            Some(value) => {
+                Err(Fault { offset: place, message: format!("U+{value:X} is above U+10FFFF, the last character") })
+            }
+            None => Err(Fault { offset: place, message: format!("this escape needs {digits} hexadecimal digits") }),
         }
     }
 
@@ -157,29 +129,17 @@ impl Parser<'_> {
             return Err(self.expected("'<' after '!'"));
         }
         let Some(length) = self.text[self.at..].find('>') else {
-            return Err(Fault {
-                offset: start,
-                message: "this token has no closing '>'".into(),
-            });
+            return Err(Fault { offset: start, message: "this token has no closing '>'".into() });
         };
         let inner = &self.text[self.at..self.at + length];
         self.at += length + 1;
         let whole = &self.text[start..self.at];
         let id = match inner.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
-            Some(number) => number
-                .parse()
-                .ok()
-                .filter(|&id: &TokenId| (id as usize) < self.names.vocab_size()),
+            Some(number) => number.parse().ok().filter(|&id: &TokenId| (id as usize) < self.names.vocab_size()),
             None => self.names.token_named(whole),
         };
         let shown: String = whole.chars().take(64).collect();
-        let message = format!(
-            "{shown:?} is not one token of this model ({} tokens)",
-            self.names.vocab_size()
-        );
-        id.map(|id| Atom::Token { id, negated }).ok_or(Fault {
-            offset: start,
-            message,
-        })
+        let message = format!("{shown:?} is not one token of this model ({} tokens)", self.names.vocab_size());
+        id.map(|id| Atom::Token { id, negated }).ok_or(Fault { offset: start, message })
     }
 }

@@ -6,28 +6,15 @@ use super::*;
 fn bad_schemas_are_refused_with_their_place() {
     let toy = toy();
     let deep = format!("{}true{}", "{\"items\":".repeat(5000), "}".repeat(5000));
-    let many: serde_json::Map<String, Value> =
-        (0..10_000).map(|i| (format!("p{i}"), json!({}))).collect();
+    let many: serde_json::Map<String, Value> = (0..10_000).map(|i| (format!("p{i}"), json!({}))).collect();
     let alternation: String = (0..100_000).map(|i| format!("a{i}|")).collect();
-    let chain: serde_json::Map<String, Value> = (0..5000)
-        .map(|i| {
-            (
-                format!("d{i}"),
-                json!({"$ref": format!("#/$defs/d{}", i + 1)}),
-            )
-        })
-        .collect();
+    let chain: serde_json::Map<String, Value> =
+        (0..5000).map(|i| (format!("d{i}"), json!({"$ref": format!("#/$defs/d{}", i + 1)}))).collect();
     let cases = [
         (json!({"type": 123}), "at /type: 123 is no type"),
         (json!({"type": "hiccup"}), "at /type: \"hiccup\" is no type"),
-        (
-            json!({"properties": {"a/b": {"type": ["string", 5]}}}),
-            "at /properties/a~1b/type",
-        ),
-        (
-            json!(123),
-            "at the root: a schema is an object or a boolean, not 123",
-        ),
+        (json!({"properties": {"a/b": {"type": ["string", 5]}}}), "at /properties/a~1b/type"),
+        (json!(123), "at the root: a schema is an object or a boolean, not 123"),
         (json!("x"), "at the root"),
         (json!(null), "at the root"),
         (json!({"$ref": "#"}), "at the root: nothing finite"),
@@ -35,49 +22,22 @@ fn bad_schemas_are_refused_with_their_place() {
             json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
             "nothing finite",
         ),
-        (
-            json!({"anyOf": [{"$ref": "#"}, {"allOf": [{"$ref": "#"}]}]}),
-            "nothing finite",
-        ),
-        (
-            json!({"type": "object", "properties": {"child": {"$ref": "#"}}, "required": ["child"]}),
-            "nothing finite",
-        ),
-        (
-            json!({"type": "array", "items": {"$ref": "#"}, "minItems": 1}),
-            "nothing finite",
-        ),
+        (json!({"anyOf": [{"$ref": "#"}, {"allOf": [{"$ref": "#"}]}]}), "nothing finite"),
+        (json!({"type": "object", "properties": {"child": {"$ref": "#"}}, "required": ["child"]}), "nothing finite"),
+        (json!({"type": "array", "items": {"$ref": "#"}, "minItems": 1}), "nothing finite"),
         (
             json!({"$ref": "https://example.com/schema.json"}),
             "at /$ref: \"https://example.com/schema.json\" is not within this schema",
         ),
         (json!({"$ref": "other.json#/a"}), "at /$ref"),
-        (
-            json!({"$ref": "#/nowhere"}),
-            "at /$ref: \"#/nowhere\" is not in this schema",
-        ),
+        (json!({"$ref": "#/nowhere"}), "at /$ref: \"#/nowhere\" is not in this schema"),
         (json!({"$ref": 5}), "at /$ref"),
-        (
-            json!({"type": "array", "minItems": 1_000_000_000}),
-            "at /minItems: 1000000000 is out of range",
-        ),
-        (
-            json!({"type": "array", "maxItems": 1_000_000_000}),
-            "at /maxItems",
-        ),
-        (
-            json!({"type": "string", "maxLength": 1_000_000_000}),
-            "at /maxLength",
-        ),
+        (json!({"type": "array", "minItems": 1_000_000_000}), "at /minItems: 1000000000 is out of range"),
+        (json!({"type": "array", "maxItems": 1_000_000_000}), "at /maxItems"),
+        (json!({"type": "string", "maxLength": 1_000_000_000}), "at /maxLength"),
         (json!({"type": "string", "minLength": -1}), "at /minLength"),
-        (
-            json!({"type": "object", "minProperties": 1e9}),
-            "at /minProperties",
-        ),
-        (
-            json!({"type": "object", "properties": many}),
-            "at /properties: 10000 properties; allowed: 2000",
-        ),
+        (json!({"type": "object", "minProperties": 1e9}), "at /minProperties"),
+        (json!({"type": "object", "properties": many}), "at /properties: 10000 properties; allowed: 2000"),
         (json!({"enum": (0..100_000).collect::<Vec<_>>()}), ""),
         (json!({"enum": []}), "at /enum"),
         (json!({"anyOf": []}), "at /anyOf"),
@@ -87,51 +47,31 @@ fn bad_schemas_are_refused_with_their_place() {
         (json!({"items": "a"}), "at /items"),
         (json!({"items": [{"type": 1}]}), "at /items/0/type"),
         (json!({"type": "string", "pattern": "(a"}), "at /pattern"),
-        (
-            json!({"type": "string", "pattern": "a(?<!b)c"}),
-            "at /pattern",
-        ),
+        (json!({"type": "string", "pattern": "a(?<!b)c"}), "at /pattern"),
         (json!({"type": "string", "pattern": alternation}), "allowed"),
         (json!({"type": "string", "pattern": 5}), "at /pattern"),
         (json!({"minimum": "5"}), "at /minimum"),
         (json!({"multipleOf": 0}), "at /multipleOf"),
         (json!({"$ref": "#/$defs/d0", "$defs": chain}), ""),
         (json!(false), ""),
-        (
-            json!({"type": "string", "minLength": 5, "maxLength": 2}),
-            "",
-        ),
+        (json!({"type": "string", "minLength": 5, "maxLength": 2}), ""),
         (json!({"type": "integer", "minimum": 5, "maximum": 4}), ""),
-        (
-            json!({"allOf": [{"type": "string"}, {"type": "integer"}]}),
-            "",
-        ),
-        (
-            json!({"type": "object", "properties": {"a": false}, "required": ["a"]}),
-            "",
-        ),
+        (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), ""),
+        (json!({"type": "object", "properties": {"a": false}, "required": ["a"]}), ""),
     ];
     for (value, expected) in &cases {
         let error = toy.refusal(&schema(value));
         assert!(error.contains(expected), "{expected:?} is not in {error:?}");
     }
     for text in [deep.as_str(), &"[".repeat(100_000), "", "{", "{\"a\": 1} x"] {
-        toy.refusal(&GrammarSpec::JsonSchema {
-            schema: text.into(),
-            strict: false,
-        });
+        toy.refusal(&GrammarSpec::JsonSchema { schema: text.into(), strict: false });
     }
 }
 
 #[test]
 fn heavy_patterns_are_bounded() {
     let toy = toy();
-    for pattern in [
-        "(a+)+$",
-        "^(a|a)*b$",
-        "^(.*a){20}$",
-        "^.{0,1000}x.{0,1000}$",
-    ] {
+    for pattern in ["(a+)+$", "^(a|a)*b$", "^(.*a){20}$", "^.{0,1000}x.{0,1000}$"] {
         let start = Instant::now();
         let spec = schema(&json!({"type": "string", "pattern": pattern}));
         if let Ok(grammar) = toy.compiler.compile(&spec, "json_schema") {
@@ -142,36 +82,20 @@ fn heavy_patterns_are_bounded() {
                 }
             }
         }
-        assert!(
-            start.elapsed() < Duration::from_secs(2),
-            "{pattern}: {:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(2), "{pattern}: {:?}", start.elapsed());
     }
 }
 
 #[test]
 fn heavy_schemas_and_grammars_are_bounded() {
     let toy = toy();
-    toy.compiler
-        .compile(&GrammarSpec::JsonObject, "json_schema")
-        .unwrap();
-    let names = |n: usize, value: Value| {
-        (0..n)
-            .map(|i| (format!("p{i}"), value.clone()))
-            .collect::<serde_json::Map<_, _>>()
-    };
-    let patterns: serde_json::Map<_, _> = (0..300)
-        .map(|i| (format!("^(a|b)*{i}$"), json!({})))
-        .collect();
-    let choices = |n: usize| {
-        (0..n)
-            .map(|i| json!({"const": format!("v{i}")}))
-            .collect::<Vec<_>>()
-    };
-    let objects: Vec<Value> = (0..60)
-        .map(|i| json!({"properties": names(30, json!({"type": "string"})), "title": i}))
-        .collect();
+    toy.compiler.compile(&GrammarSpec::JsonObject, "json_schema").unwrap();
+    let names =
+        |n: usize, value: Value| (0..n).map(|i| (format!("p{i}"), value.clone())).collect::<serde_json::Map<_, _>>();
+    let patterns: serde_json::Map<_, _> = (0..300).map(|i| (format!("^(a|b)*{i}$"), json!({}))).collect();
+    let choices = |n: usize| (0..n).map(|i| json!({"const": format!("v{i}")})).collect::<Vec<_>>();
+    let objects: Vec<Value> =
+        (0..60).map(|i| json!({"properties": names(30, json!({"type": "string"})), "title": i})).collect();
     let schemas = [
         json!({"type": "object", "properties": names(2000, json!({"type": "string"}))}),
         json!({"type": "object", "properties": names(2000, json!({"type": "string"})), "required": names(2000, json!(0)).keys().collect::<Vec<_>>()}),
@@ -190,9 +114,7 @@ fn heavy_schemas_and_grammars_are_bounded() {
         json!({"type": "number", "multipleOf": 0.25, "minimum": 0.5, "maximum": 1e6}),
         json!({"allOf": [{"type": "integer", "multipleOf": 997}, {"multipleOf": 991}]}),
     ];
-    let class: String = (0..80_000u32)
-        .map(|i| char::from_u32(0x1_0000 + 2 * i).unwrap())
-        .collect();
+    let class: String = (0..80_000u32).map(|i| char::from_u32(0x1_0000 + 2 * i).unwrap()).collect();
     let grammars = [
         format!("root ::= [{class}]{{10000}}"),
         format!("root ::= {}", "\"a\"{10000} ".repeat(1000)),
@@ -200,19 +122,12 @@ fn heavy_schemas_and_grammars_are_bounded() {
             "root ::= {}",
             (0..20_000).map(|i| format!("r{i} | ")).collect::<String>()
                 + "\"x\"\n"
-                + &(0..20_000)
-                    .map(|i| format!("r{i} ::= \"{i}\"\n"))
-                    .collect::<String>()
+                + &(0..20_000).map(|i| format!("r{i} ::= \"{i}\"\n")).collect::<String>()
         ),
-        (0..20_000)
-            .map(|i| format!("r{i} ::= r{} | \"a\"\n", i + 1))
-            .collect::<String>()
+        (0..20_000).map(|i| format!("r{i} ::= r{} | \"a\"\n", i + 1)).collect::<String>()
             + "r20000 ::= \"b\"\nroot ::= r0",
     ];
-    let specs = schemas
-        .iter()
-        .map(schema)
-        .chain(grammars.iter().map(|text| gbnf(text)));
+    let specs = schemas.iter().map(schema).chain(grammars.iter().map(|text| gbnf(text)));
     for spec in specs {
         let shown: String = format!("{spec:?}").chars().take(160).collect();
         let start = Instant::now();
@@ -242,42 +157,22 @@ fn schemas_of_real_clients_are_served() {
     assert!(toy.accepts_prefix(&schema(&json!({"items": [{"type": "integer"}]})), "[10"));
     assert!(toy.accepts(&GrammarSpec::JsonObject, "{\"a\": [1, 2]}"));
     for start in ["[", " ", "\"", "1"] {
-        assert!(
-            !toy.accepts_prefix(&GrammarSpec::JsonObject, start),
-            "{start:?}"
-        );
+        assert!(!toy.accepts_prefix(&GrammarSpec::JsonObject, start), "{start:?}");
     }
-    assert!(
-        !toy.accepts_prefix(&GrammarSpec::JsonObject, "{  "),
-        "white space is bounded"
-    );
+    assert!(!toy.accepts_prefix(&GrammarSpec::JsonObject, "{  "), "white space is bounded");
 }
 
 #[test]
 fn unenforced_keywords_are_reported_or_refused() {
     let toy = toy();
     let value = json!({"type": "object", "properties": {"a": {"type": "string", "format": "iri"}, "b": {"type": "array", "uniqueItems": true, "items": {"not": {"const": 1}}}}, "minProperties": 1, "title": "x"});
-    let grammar = toy
-        .compiler
-        .compile(&schema(&value), "json_schema")
-        .unwrap();
+    let grammar = toy.compiler.compile(&schema(&value), "json_schema").unwrap();
     assert_eq!(
         grammar.ignored_keywords(),
-        [
-            "/minProperties",
-            "/properties/a/format",
-            "/properties/b/uniqueItems",
-            "/properties/b/items/not"
-        ]
+        ["/minProperties", "/properties/a/format", "/properties/b/uniqueItems", "/properties/b/items/not"]
     );
-    let strict = GrammarSpec::JsonSchema {
-        schema: value.to_string(),
-        strict: true,
-    };
-    assert!(
-        toy.refusal(&strict)
-            .contains("/minProperties cannot be enforced")
-    );
+    let strict = GrammarSpec::JsonSchema { schema: value.to_string(), strict: true };
+    assert!(toy.refusal(&strict).contains("/minProperties cannot be enforced"));
 }
 
 #[test]
@@ -294,17 +189,15 @@ fn objects_that_name_their_properties_are_closed_where_that_is_safe() {
         json!({"type": "object"}),
     ];
     for value in &open {
-        assert!(
-            toy.accepts(&schema(value), extra) || toy.accepts(&schema(value), r#"{"b":2,"a":1}"#),
-            "{value}"
-        );
+        assert!(toy.accepts(&schema(value), extra) || toy.accepts(&schema(value), r#"{"b":2,"a":1}"#), "{value}");
     }
 }
 
 #[test]
 fn a_schema_cannot_set_options() {
     let toy = toy();
-    let value = json!({"type": "array", "x-guidance": {"whitespace_flexible": true, "item_separator": ";", "lenient": false}});
+    let value =
+        json!({"type": "array", "x-guidance": {"whitespace_flexible": true, "item_separator": ";", "lenient": false}});
     assert!(toy.accepts(&schema(&value), "[1,2]") && !toy.accepts_prefix(&schema(&value), "[1;"));
     assert!(!toy.accepts_prefix(&schema(&value), "[   "));
 }
@@ -314,75 +207,41 @@ fn valid(schema: &Value, value: &Value, root: &Value) -> bool {
     let Value::Object(keywords) = schema else {
         return schema.as_bool().unwrap_or(false);
     };
-    let each = |list: &Value| {
-        list.as_array()
-            .unwrap()
-            .iter()
-            .map(|s| valid(s, value, root))
-            .collect::<Vec<_>>()
-    };
-    keywords
-        .iter()
-        .all(|(keyword, wanted)| match keyword.as_str() {
-            "$ref" => valid(
-                root.pointer(&wanted.as_str().unwrap()[1..]).unwrap(),
-                value,
-                root,
-            ),
-            "const" => value == wanted,
-            "enum" => wanted.as_array().unwrap().contains(value),
-            "anyOf" | "oneOf" => each(wanted).contains(&true),
-            "allOf" => !each(wanted).contains(&false),
-            "type" => match wanted.as_str().unwrap() {
-                "object" => value.is_object(),
-                "array" => value.is_array(),
-                "string" => value.is_string(),
-                "boolean" => value.is_boolean(),
-                "integer" => value.as_f64().is_some_and(|n| n.fract() == 0.0),
-                "number" => value.is_number(),
-                _ => value.is_null(),
-            },
-            "items" => value
-                .as_array()
-                .is_none_or(|items| items.iter().all(|item| valid(wanted, item, root))),
-            "minItems" => value
-                .as_array()
-                .is_none_or(|items| items.len() as u64 >= wanted.as_u64().unwrap()),
-            "maxItems" => value
-                .as_array()
-                .is_none_or(|items| items.len() as u64 <= wanted.as_u64().unwrap()),
-            "minLength" => value
-                .as_str()
-                .is_none_or(|text| text.chars().count() as u64 >= wanted.as_u64().unwrap()),
-            "maxLength" => value
-                .as_str()
-                .is_none_or(|text| text.chars().count() as u64 <= wanted.as_u64().unwrap()),
-            "minimum" => value.as_f64().is_none_or(|n| n >= wanted.as_f64().unwrap()),
-            "maximum" => value.as_f64().is_none_or(|n| n <= wanted.as_f64().unwrap()),
-            "required" => value.as_object().is_none_or(|map| {
-                wanted
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .all(|name| map.contains_key(name.as_str().unwrap()))
-            }),
-            "properties" => value.as_object().is_none_or(|map| {
-                map.iter()
-                    .all(|(name, item)| wanted.get(name).is_none_or(|s| valid(s, item, root)))
-            }),
-            "additionalProperties" => {
-                let named = |name: &String| {
-                    keywords
-                        .get("properties")
-                        .is_some_and(|map| map.get(name).is_some())
-                };
-                value.as_object().is_none_or(|map| {
-                    map.iter()
-                        .all(|(name, item)| named(name) || valid(wanted, item, root))
-                })
-            }
-            _ => true,
-        })
+    let each = |list: &Value| list.as_array().unwrap().iter().map(|s| valid(s, value, root)).collect::<Vec<_>>();
+    keywords.iter().all(|(keyword, wanted)| match keyword.as_str() {
+        "$ref" => valid(root.pointer(&wanted.as_str().unwrap()[1..]).unwrap(), value, root),
+        "const" => value == wanted,
+        "enum" => wanted.as_array().unwrap().contains(value),
+        "anyOf" | "oneOf" => each(wanted).contains(&true),
+        "allOf" => !each(wanted).contains(&false),
+        "type" => match wanted.as_str().unwrap() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.as_f64().is_some_and(|n| n.fract() == 0.0),
+            "number" => value.is_number(),
+            _ => value.is_null(),
+        },
+        "items" => value.as_array().is_none_or(|items| items.iter().all(|item| valid(wanted, item, root))),
+        "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= wanted.as_u64().unwrap()),
+        "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= wanted.as_u64().unwrap()),
+        "minLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 >= wanted.as_u64().unwrap()),
+        "maxLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 <= wanted.as_u64().unwrap()),
+        "minimum" => value.as_f64().is_none_or(|n| n >= wanted.as_f64().unwrap()),
+        "maximum" => value.as_f64().is_none_or(|n| n <= wanted.as_f64().unwrap()),
+        "required" => value
+            .as_object()
+            .is_none_or(|map| wanted.as_array().unwrap().iter().all(|name| map.contains_key(name.as_str().unwrap()))),
+        "properties" => value
+            .as_object()
+            .is_none_or(|map| map.iter().all(|(name, item)| wanted.get(name).is_none_or(|s| valid(s, item, root)))),
+        "additionalProperties" => {
+            let named = |name: &String| keywords.get("properties").is_some_and(|map| map.get(name).is_some());
+            value.as_object().is_none_or(|map| map.iter().all(|(name, item)| named(name) || valid(wanted, item, root)))
+        }
+        _ => true,
+    })
 }
 
 proptest! {

@@ -17,33 +17,17 @@ fn ends(grammar: &gbnf::Grammar, rule: usize, text: &[u32], at: usize) -> Vec<us
     all
 }
 
-fn repeated(
-    grammar: &gbnf::Grammar,
-    element: &gbnf::Element,
-    text: &[u32],
-    from: Vec<usize>,
-) -> Vec<usize> {
+fn repeated(grammar: &gbnf::Grammar, element: &gbnf::Element, text: &[u32], from: Vec<usize>) -> Vec<usize> {
     let once = |at: usize| match &element.atom {
-        gbnf::Atom::Chars(set) => text
-            .get(at)
-            .filter(|&&c| set.contains(c))
-            .map(|_| at + 1)
-            .into_iter()
-            .collect(),
+        gbnf::Atom::Chars(set) => text.get(at).filter(|&&c| set.contains(c)).map(|_| at + 1).into_iter().collect(),
         gbnf::Atom::Token { .. } => Vec::new(),
         gbnf::Atom::Rule(rule) => ends(grammar, *rule, text, at),
     };
     let mut current: std::collections::BTreeSet<usize> = from.into_iter().collect();
-    let mut all: std::collections::BTreeSet<usize> = if element.min == 0 {
-        current.clone()
-    } else {
-        Default::default()
-    };
+    let mut all: std::collections::BTreeSet<usize> =
+        if element.min == 0 { current.clone() } else { Default::default() };
     // More turns than characters add nothing: a turn that reads nothing changes nothing.
-    let most = element
-        .max
-        .unwrap_or(u32::MAX)
-        .min(element.min + text.len() as u32 + 1);
+    let most = element.max.unwrap_or(u32::MAX).min(element.min + text.len() as u32 + 1);
     for turn in 1..=most {
         current = current.iter().flat_map(|&at| once(at)).collect();
         if turn >= element.min {
@@ -68,9 +52,7 @@ fn expression() -> impl Strategy<Value = String> {
         Just(".".to_owned()),
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
-        let suffix = prop::sample::select(vec![
-            "*", "+", "?", "{2}", "{1,}", "{0,2}", "{1,3}", "{2,3}",
-        ]);
+        let suffix = prop::sample::select(vec!["*", "+", "?", "{2}", "{1,}", "{0,2}", "{1,3}", "{2,3}"]);
         prop_oneof![
             (inner.clone(), suffix).prop_map(|(e, s)| format!("({e}){s}")),
             prop::collection::vec(inner.clone(), 2..4).prop_map(|list| list.join(" ")),

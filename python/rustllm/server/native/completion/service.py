@@ -76,9 +76,7 @@ def generation_settings(job: Job, fields: SamplingFields, stream: bool) -> dict[
     settings = dict(job.settings)
     settings["typ_p"] = settings["typical_p"]
     settings["max_tokens"] = settings["n_predict"]
-    settings["logit_bias"] = [
-        {"token": token, "bias": max(bias, -3.4e38)} for token, bias in settings["logit_bias"]
-    ]
+    settings["logit_bias"] = [{"token": token, "bias": max(bias, -3.4e38)} for token, bias in settings["logit_bias"]]
     settings["grammar"] = fields.grammar or ""
     settings["stream"] = stream
     settings["timings_per_token"] = job.timings_per_token
@@ -88,7 +86,8 @@ def generation_settings(job: Job, fields: SamplingFields, stream: bool) -> dict[
 def final_json(model: Model, job: Job, fields: SamplingFields, choice: Choice, *, stream: bool) -> dict[str, Any]:
     """The whole answer of one choice."""
     finish, timings = choice.finish, choice.timings
-    assert finish is not None and timings is not None
+    assert finish is not None
+    assert timings is not None
     body: dict[str, Any] = {
         "index": choice.index,
         "content": "" if stream else choice.text,

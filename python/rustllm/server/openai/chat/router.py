@@ -33,9 +33,15 @@ async def chat_completions(request: Request, state: State, model: LoadedModel) -
 
 
 @router.post(
-    "/v1/chat/completions/input_tokens", openapi_extra=schema_docs.body(ChatRequest), responses=schema_docs.ERRORS
+    "/v1/chat/completions/input_tokens",
+    openapi_extra=schema_docs.body(ChatRequest),
+    responses=schema_docs.ERRORS,
 )
-@router.post("/chat/completions/input_tokens", openapi_extra=schema_docs.body(ChatRequest), responses=schema_docs.ERRORS)
+@router.post(
+    "/chat/completions/input_tokens",
+    openapi_extra=schema_docs.body(ChatRequest),
+    responses=schema_docs.ERRORS,
+)
 async def input_tokens(request: Request, state: State, model: LoadedModel) -> Response:
     """How many tokens the prompt of a chat has."""
     fields = await read_body(request, state, ChatRequest)

@@ -17,9 +17,7 @@ from rustllm.server.sse import stream
 router = APIRouter(tags=["OpenAI"])
 
 
-@router.post(
-    "/v1/completions", openapi_extra=schema_docs.body(OpenAICompletionRequest), responses=schema_docs.ERRORS
-)
+@router.post("/v1/completions", openapi_extra=schema_docs.body(OpenAICompletionRequest), responses=schema_docs.ERRORS)
 async def completions(request: Request, state: State, model: LoadedModel) -> Response:
     """Continues prompts, whole or as a stream of chunks."""
     fields = await read_body(request, state, OpenAICompletionRequest)

@@ -6,7 +6,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from rustllm.server.errors import ApiError
-from rustllm.server.generation import Choice, Job, collect, finish_reason, outputs, probs_json, timings_json, usage_json
+from rustllm.server.generation import (
+    Choice,
+    Job,
+    collect,
+    finish_reason,
+    outputs,
+    probs_json,
+    timings_json,
+    usage_json,
+)
 from rustllm.server.native.completion.service import final_json, make_job, split_prompts
 from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
 from rustllm.server.openai.ids import envelope
@@ -66,7 +75,12 @@ async def stream_completion(
         async for output in outputs(model, job):
             choice = choices[output.index]
             choice.take(output)
-            entry: dict[str, Any] = {"text": output.text, "index": choice.index, "logprobs": None, "finish_reason": None}
+            entry: dict[str, Any] = {
+                "text": output.text,
+                "index": choice.index,
+                "logprobs": None,
+                "finish_reason": None,
+            }
             if output.probs:
                 content = probs_json(output.probs, bool(job.settings["post_sampling_probs"]))
                 entry["logprobs"] = {"content": content}
