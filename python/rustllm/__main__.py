@@ -1,5 +1,7 @@
 """`python -m rustllm` is the command `rustllm`."""
 
+import sys
+
 from rustllm.cli import main
 
-main()
+sys.exit(main())
