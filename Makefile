@@ -1,4 +1,10 @@
 # One command a task; `make help` lists them. CI calls the same ones.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# cargo and pytest share the cores among themselves; two of them at once would only wait for a lock.
+.NOTPARALLEL:
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,20 +23,24 @@ help: ## List the targets
 
 venv: $(VENV)/.dependencies ## Make .venv with everything that development needs
 
-$(VENV)/.dependencies: pyproject.toml scripts/requirements.py
+# The stamps below are touched when their step has succeeded, so that a second run does nothing.
+
+$(VENV)/.dependencies: pyproject.toml scripts/requirements.py scripts/check_tools.sh
+	@PYTHON=$(PYTHON) bash scripts/check_tools.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python scripts/requirements.py | xargs -d '\n' $(BIN)/python -m pip install --quiet
-	touch $@
+	$(BIN)/python scripts/requirements.py > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
+	@touch $@
 
 build: $(VENV)/.built ## Build the package into .venv (incremental)
 
 $(VENV)/.built: $(VENV)/.dependencies $(RUST_SOURCES)
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
-	touch $@
+	@echo "building the package (the first time takes minutes)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) PIP_QUIET=1 $(BIN)/maturin develop --release
+	@touch $@
 
 serve: build ## Serve the embedded model (ARGS="-m FILE.gguf --port 8081" for others)
-	$(BIN)/rustllm-serve $(ARGS)
+	@exec $(BIN)/rustllm-serve $(ARGS)
 
 test: lint test-rust test-python ## Lints, Rust tests, Python tests
 
@@ -73,4 +83,5 @@ wheel: venv ## Build a wheel for others into dist/
 	$(BIN)/maturin build --profile dist --out dist
 
 clean: ## Remove what was built
-	rm -rf $(VENV) dist target fuzz/target
+	rm -rf $(VENV) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find python -name '*.so' -delete

@@ -119,7 +119,7 @@ def _fetch(settings: ServerSettings) -> ServerSettings:
     from rustllm import hub
 
     path = hub.download(settings.hf_repo, file=settings.hf_file, token=settings.hf_token, offline=settings.offline)
-    return dataclasses.replace(settings, model=Path(path), alias=settings.alias or settings.hf_repo)
+    return dataclasses.replace(settings, model=path, alias=settings.alias or settings.hf_repo)
 
 
 def _parser() -> argparse.ArgumentParser:

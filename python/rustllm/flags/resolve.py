@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 
 #: Slots of a server that was not told how many.
 AUTO_SLOTS = 4
+
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 RANDOM_SEED = 0xFFFF_FFFF
 
@@ -52,6 +55,8 @@ def _model(values: dict[str, Any]) -> None:
         raise UsageError("-m and -hf both name a model; give one of them")
     if values.get("hf_file") and not values.get("hf_repo"):
         raise UsageError("-hff names a file of a repository; give the repository with -hf")
+    if (repo := values.get("hf_repo")) and not REPOSITORY.fullmatch(repo):
+        raise UsageError(f"-hf: {repo!r} is not allowed; allowed: USER/REPO or USER/REPO:QUANT")
     if "model" in values:
         values["model"] = Path(values["model"]).expanduser()
     if "alias" in values:
@@ -86,7 +91,7 @@ def _keys(values: dict[str, Any]) -> None:
 def _template(values: dict[str, Any]) -> None:
     if path := values.get("chat_template_file"):
         if values.get("chat_template") is not None:
-            raise UsageError("--chat-template and --chat-template-file both name a template; give one of them")
+            raise UsageError("--chat-template and --chat-template-file exclude each other; give one of them")
         values["chat_template"] = _file("--chat-template-file", path)
         values["chat_template_file"] = Path(path)
     kwargs = dict(values.pop("template_kwargs", {}))
