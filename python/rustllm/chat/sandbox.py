@@ -4,6 +4,7 @@ on time and memory that jinja2's own sandbox does not have."""
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -23,6 +24,10 @@ MAX_TICKS = 500_000
 
 #: Characters that one expression may build, and a whole prompt may have.
 MAX_CHARS = 8_000_000
+
+
+#: A replacement field whose width has four digits or comes from a value.
+_WIDE_FIELD = re.compile(r"\{[^{}]*:[^{}]*(\d{4}|\{)")
 
 
 class Budget(threading.local):
@@ -63,6 +68,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for name in ("center", "indent", "replace", "wordwrap"):
             self.filters[name] = _limited(self.filters[name])
 
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+        """Refuses where jinja2 would go on with an undefined value."""
+        raise SecurityError(f"the attribute {attribute!r} is not allowed in a template")
+
+    def wrap_str_format(self, value: Any) -> Any:
+        """Formats as jinja2's sandbox does, unless a width is large or computed."""
+        text = getattr(value, "__self__", None)
+        if isinstance(text, str) and _WIDE_FIELD.search(text):
+            raise SecurityError("a format with a large or computed width is not allowed in a template")
+        return super().wrap_str_format(value)
+
     def tick(self) -> None:
         """Called by compiled templates at the start of each block."""
         self.budget.ticks -= 1
@@ -86,7 +102,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         name = getattr(obj, "__name__", "")
         owner = getattr(obj, "__self__", None)
         if isinstance(owner, str):
-            if name in ("format", "format_map", "ljust", "rjust", "center", "zfill", "expandtabs"):
+            if name in ("ljust", "rjust", "center", "zfill", "expandtabs"):
                 raise SecurityError(f"str.{name} is not allowed in a template")
             if name == "replace" and len(args) >= 2 and len(str(args[1])) > len(str(args[0])):
                 _check_length(len(owner) + (owner.count(str(args[0])) * len(str(args[1]))))

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,10 @@ def run(settings: ServerSettings) -> int:
         "timeout_keep_alive": 30,
     }
     server = uvicorn.Server(uvicorn.Config(app, **config))
-    with suppress(KeyboardInterrupt):
-        server.run()
+    # uvicorn raises the signals that it has handled once more when it has ended; here they ask for
+    # an orderly end and have had it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server.run()
     state: ServerState = app.state.server
     return 1 if state.failure is not None or not server.started else 0

@@ -1,0 +1,172 @@
+"""Any bytes in: a clear error out, within a second, and the next request is served as before."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.server import Answer, Server, as_messages, assert_error, running
+from tests.support.strategies import BUDGET, JSON, OUT_OF_RANGE, WRONG_FIELDS
+
+GOOD = {"prompt": "Once upon a time", "n_predict": 8, "temperature": 0}
+PATHS = ("/completion", "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/apply-template")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    yield from running("-c", "512", "-np", "2")
+
+
+@pytest.fixture(scope="module")
+def good_text(server: Server) -> str:
+    return str(server.post("/completion", GOOD).body["content"])
+
+
+def refused(server: Server, good_text: str, answer: Answer, started: float, statuses: tuple[int, ...] = (400,)) -> None:
+    """A refusal in the error shape and in time, after which a good request is served."""
+    assert time.monotonic() - started < 1.0
+    assert answer.status in statuses, answer.body
+    assert_error(answer, answer.status)
+    assert server.post("/completion", GOOD).body["content"] == good_text
+
+
+def served_or_refused(answer: Answer) -> None:
+    assert answer.status == 200 or 400 <= answer.status < 500, answer.body
+    if answer.status != 200:
+        assert_error(answer, answer.status)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b"null",
+        b'{"prompt": "x"} x',
+        b"\xef\xbb\xbf{}",
+        '{"prompt": "x"}'.encode("utf-16"),
+        b'{"prompt": "\xff"}',
+        b'{"prompt": "\\ud800"}',
+        b'{"temperature": NaN}',
+        b'{"n_predict": Infinity}',
+        b"[" * 100_000,
+        b'{"messages": ' + b"[" * 500 + b"]" * 500 + b"}",
+        b'{"prompt": "x", "n_predict": ' + b"9" * 4000 + b"}",
+    ],
+)
+def test_bytes_that_are_no_request(server: Server, good_text: str, path: str, body: bytes) -> None:
+    started = time.monotonic()
+    answer = server.post(path, content=body, headers={"content-type": "application/json"})
+    refused(server, good_text, answer, started)
+
+
+def test_the_content_type_does_not_matter_for_json(server: Server, good_text: str) -> None:
+    answer = server.post("/completion", content=json.dumps(GOOD).encode(), headers={"content-type": "text/plain"})
+    assert answer.body["content"] == good_text
+
+
+def test_forms_are_refused(server: Server, good_text: str) -> None:
+    started = time.monotonic()
+    refused(server, good_text, server.post("/completion", content=None, data={"prompt": "x"}), started, (400, 415))
+
+
+def test_a_large_body_is_refused_by_its_announced_length(server: Server, good_text: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.putrequest("POST", "/completion")
+    connection.putheader("Content-Length", str(1 << 30))
+    connection.endheaders()
+    response = connection.getresponse()
+    assert response.status == 413
+    assert "--max-body-bytes" in json.loads(response.read())["error"]["message"]
+    connection.close()
+    assert server.post("/completion", GOOD).body["content"] == good_text
+
+
+@BUDGET
+@given(field=WRONG_FIELDS)
+def test_wrong_types_are_named(server: Server, good_text: str, field: tuple[str, Any]) -> None:
+    name, value = field
+    started = time.monotonic()
+    answer = server.post("/completion", {**GOOD, name: value})
+    refused(server, good_text, answer, started)
+    assert answer.body["error"]["param"].startswith(name)
+
+
+@BUDGET
+@given(field=OUT_OF_RANGE)
+def test_values_out_of_range_are_named(server: Server, good_text: str, field: tuple[str, Any]) -> None:
+    name, value = field
+    body: dict[str, Any] = {"prompt": "Once upon a time", "n_predict": 8}
+    if name == "max_tokens":
+        del body["n_predict"]
+    started = time.monotonic()
+    answer = server.post("/completion", {**body, name: value})
+    refused(server, good_text, answer, started)
+    assert answer.body["error"]["param"].startswith(name)
+
+
+@BUDGET
+@given(value=JSON, path=st.sampled_from(PATHS))
+def test_random_json(server: Server, good_text: str, value: Any, path: str) -> None:
+    body = {**value, "n_predict": 4} if isinstance(value, dict) else value
+    served_or_refused(server.post(path, content=json.dumps(body).encode()))
+    assert server.post("/completion", GOOD).body["content"] == good_text
+
+
+@BUDGET
+@given(data=st.binary(max_size=200), path=st.sampled_from(PATHS))
+def test_random_bytes(server: Server, good_text: str, data: bytes, path: str) -> None:
+    started = time.monotonic()
+    refused(server, good_text, server.post(path, content=data), started)
+
+
+@BUDGET
+@given(data=st.data())
+def test_mutated_requests(server: Server, good_text: str, data: st.DataObject) -> None:
+    text = json.dumps({"messages": as_messages("Book", "Hey"), "max_tokens": 4, "temperature": 0.5, "seed": 1}).encode()
+    at = data.draw(st.integers(0, len(text) - 1))
+    replacement = data.draw(st.binary(max_size=3))
+    mutated = text[:at] + replacement + text[at + data.draw(st.integers(0, 4)) :]
+    served_or_refused(server.post("/v1/chat/completions", content=mutated))
+    assert server.post("/completion", GOOD).body["content"] == good_text
+
+
+@BUDGET
+@given(messages=st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls"]), JSON), max_size=3))
+def test_random_messages(server: Server, messages: Any) -> None:
+    served_or_refused(server.post("/v1/chat/completions", {"messages": messages, "max_tokens": 2}))
+
+
+@pytest.mark.parametrize("prompt", ["", [], [[]], [-1], [512], [True], [1.5], {"a": 1}, 5, None])
+def test_bad_prompts(server: Server, good_text: str, prompt: Any) -> None:
+    answer = server.post("/completion", {"prompt": prompt, "n_predict": 2})
+    if prompt == "":
+        # BOS alone is a prompt.
+        assert answer.status == 200
+    else:
+        assert_error(answer)
+    assert server.post("/completion", GOOD).body["content"] == good_text
+
+
+def test_many_prompts_are_capped(server: Server) -> None:
+    assert_error(server.post("/completion", {"prompt": ["x"] * 1000}), param="prompt")
+
+
+def test_nulls_and_unknown_fields_are_ignored(server: Server, good_text: str) -> None:
+    body = {**GOOD, "top_k": None, "stop": None, "grammar": None, "no_such_field": {"x": 1}}
+    assert server.post("/completion", body).body["content"] == good_text
+
+
+@pytest.mark.parametrize("body", [{"chat_template": "{{ 1 }}"}, {"chat_template_kwargs": {"messages": []}}])
+def test_templates_come_from_the_operator(server: Server, body: dict[str, Any]) -> None:
+    assert_error(server.post("/v1/chat/completions", {"messages": as_messages("hi"), **body}))

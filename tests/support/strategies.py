@@ -1,0 +1,85 @@
+"""Hypothesis strategies for requests that no server should fall over."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+#: Examples of each property; CI takes few, a long run sets the variable.
+EXAMPLES = int(os.environ.get("RUSTLLM_FUZZ_EXAMPLES", "60"))
+
+BUDGET = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="RUSTLLM_FUZZ_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+#: Fields by what they take.
+INTEGERS = ("n_predict", "max_tokens", "n", "seed", "top_k", "repeat_last_n", "dry_allowed_length", "mirostat",
+            "n_probs", "min_keep", "n_keep", "id_slot", "dry_penalty_last_n", "t_max_predict_ms")  # fmt: skip
+FLOATS = ("temperature", "top_p", "min_p", "xtc_probability", "typical_p", "repeat_penalty", "presence_penalty",
+          "frequency_penalty", "dry_multiplier", "dry_base", "mirostat_tau", "mirostat_eta", "top_n_sigma",
+          "dynatemp_range", "dynatemp_exponent", "xtc_threshold")  # fmt: skip
+BOOLEANS = ("stream", "ignore_eos", "cache_prompt", "post_sampling_probs", "return_progress", "timings_per_token")
+STRINGS = ("grammar",)
+LISTS = ("dry_sequence_breakers",)
+
+WRONG_FOR: dict[str, list[Any]] = {
+    **{name: [True, "5", 1.5, [], {}, [1]] for name in INTEGERS},
+    **{name: [True, "0.5", [], {}, [1]] for name in FLOATS},
+    **{name: ["true", 1, 0.0, [], {}] for name in BOOLEANS},
+    **{name: [True, 5, 1.5, [], {}] for name in STRINGS},
+    **{name: [True, 5, "x", {}, [1]] for name in LISTS},
+}
+
+#: Every field with every kind of value that it does not take.
+WRONG_FIELDS = st.sampled_from([(name, value) for name, values in WRONG_FOR.items() for value in values])
+
+OUT_OF_RANGE = st.sampled_from(
+    [
+        ("n_predict", -2),
+        ("max_tokens", 2**63),
+        ("seed", 2**64),
+        ("seed", -2),
+        ("top_p", -0.1),
+        ("min_p", 2),
+        ("min_p", -1),
+        ("repeat_penalty", 1e30),
+        ("frequency_penalty", -1e9),
+        ("n", 0),
+        ("n", 10**9),
+        ("n_probs", 10**6),
+        ("n_probs", -1),
+        ("mirostat", 3),
+        ("id_slot", 99),
+        ("stop", ["x"] * 1000),
+        ("stop", ["x" * 10_000]),
+        ("stop", [1]),
+        ("logit_bias", [[-1, 1]]),
+        ("logit_bias", [[10**9, 1]]),
+        ("logit_bias", [[5]]),
+        ("logit_bias", [[5, True]]),
+        ("logit_bias", {"5": "much"}),
+        ("dry_sequence_breakers", ["x"] * 1000),
+        ("grammar", "root ::= ("),
+        ("grammar", "(" * 60_000),
+        ("grammar", 'root ::= "a"{3,2}'),
+        ("grammar", 'root ::= "a"{1,1000000000}'),
+        ("grammar", "root ::= root"),
+        ("json_schema", 123),
+        ("json_schema", {"type": "hiccup"}),
+        ("json_schema", {"$ref": "#"}),
+        ("json_schema", {"type": "array", "minItems": 10**9}),
+        ("json_schema", {"type": "string", "pattern": "(?<=x)y"}),
+    ]
+)

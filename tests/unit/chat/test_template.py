@@ -1,0 +1,111 @@
+"""Chat templates: recorded prompts, prefill, limits."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from rustllm.chat.messages import MessageError, parse_messages
+from rustllm.chat.template import ChatTemplate, TemplateError, check_kwargs, render_prompt
+from tests.support.server import TEMPLATES
+
+RECORDED = [json.loads(line) for line in (TEMPLATES / "expected.jsonl").read_text(encoding="utf-8").splitlines()]
+
+#: Recorded prompts that llama-server makes with code of its own for these templates, beside what
+#: the template says; ARCHITECTURE.md has the reasons.
+SPECIAL_HANDLERS = {"Apertus-8B-Instruct.jinja", "StepFun3.5-Flash.jinja", "deepseek-ai-DeepSeek-V4.jinja"}
+
+
+def is_special(case: dict[str, Any]) -> bool:
+    return case["template"] in SPECIAL_HANDLERS and len(case["body"]["messages"]) > 1
+
+
+CASES = [case for case in RECORDED if not is_special(case)]
+
+
+def render(case: dict[str, Any]) -> str:
+    name = case["template"]
+    is_file = name.endswith(".jinja")
+    source = (TEMPLATES / name).read_text(encoding="utf-8") if is_file else name
+    template = ChatTemplate(source, "<s>", "</s>", jinja=is_file)
+    return render_prompt(template, parse_messages(case["body"]["messages"]), tools=case["body"].get("tools"))
+
+
+def test_nearly_all_are_checked() -> None:
+    assert len(RECORDED) == 204
+    assert len(CASES) == 201
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["template"])
+def test_recorded_prompt(case: dict[str, Any]) -> None:
+    assert render(case) == case["prompt"]
+
+
+def test_a_final_answer_is_left_open() -> None:
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel"}]
+    opened = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHel"
+    assert render_prompt(ChatTemplate("chatml"), messages) == opened
+    closed = render_prompt(ChatTemplate("chatml"), messages, add_generation_prompt=False)
+    assert closed == opened + "<|im_end|>\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ''.__class__ }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 1000000000 }}",
+        "{{ ('x' * 7000000) ~ ('x' * 7000000) }}",
+        "{{ '%0999999999d' % 1 }}",
+        "{{ '{:>999999999}'.format(1) }}",
+        "{{ 'a' | center(999999999) }}",
+        "{{ 'aaaa' | replace('a', 'b' * 5000000) }}",
+        "{{ 10 ** 10 ** 10 }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{ raise_exception('no') }}",
+        "{{ undefined_name.attribute }}",
+    ],
+)
+def test_hostile_templates_fail_fast(source: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(TemplateError):
+        ChatTemplate(source).check()
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("source", ["{% if %}", "{{", "{% for x in y %}"])
+def test_broken_templates_are_refused(source: str) -> None:
+    with pytest.raises(TemplateError, match="cannot be parsed"):
+        ChatTemplate(source)
+
+
+def test_keywords_are_on_a_list() -> None:
+    check_kwargs({"enable_thinking": False})
+    for name in ("messages", "bos_token", "raise_exception"):
+        with pytest.raises(TemplateError, match=name):
+            check_kwargs({name: 1})
+
+
+@pytest.mark.parametrize(
+    ("value", "param"),
+    [
+        (None, "messages"),
+        ("hi", "messages"),
+        ([], "messages"),
+        ([123], "messages[0]"),
+        ([{}], "messages[0].role"),
+        ([{"role": "boss", "content": "x"}], "messages[0].role"),
+        ([{"role": "user"}], "messages[0].content"),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], "messages[0].content[0].type"),
+        ([{"role": "user", "content": [{"type": "text", "text": 1}]}], "messages[0].content[0].text"),
+        ([{"role": "assistant", "tool_calls": [{}]}], "messages[0].tool_calls[0]"),
+    ],
+)
+def test_bad_messages_are_named(value: object, param: str) -> None:
+    with pytest.raises(MessageError) as refusal:
+        parse_messages(value)
+    assert refusal.value.param == param
