@@ -75,9 +75,12 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--chat-template-kwargs": '{"a": 1}',
         "--logit-bias": "1+1",
         "--samplers": "top_k",
+        "--sampling-seq": "k",
         "--json-schema": "{}",
+        "--api-prefix": "/v",
+        "--hf-repo": "a/b",
+        "--max-body-bytes": "4096",
     }
-    examples |= {"--sampler-seq": "k", "--sampling-seq": "k", "--api-prefix": "/v", "--hf-repo": "a/b"}
     for flag in effective():
         name = flag.names[-1]
         if "file" in flag.target or flag.target in ("help", "version", "hf_file"):
