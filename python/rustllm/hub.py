@@ -45,34 +45,34 @@ def download(repo: str, *, file: str | None = None, token: str | None = None, of
     """Downloads a model, unless the cache has it, and returns its path. Raises HubError."""
     name, _, quant = repo.partition(":")
     try:
-        files = _files(name, token, offline)
+        files, away = (_cached(name), True) if offline else _listed(name, token)
         chosen = _named(files, file) if file else choose_file(files, quant or None)
         part = _PART.search(chosen)
         if part and int(part[2]) > 1:
             raise HubError(f"{chosen} is one of {int(part[2])} parts; models in parts are not supported yet")
         from huggingface_hub import hf_hub_download
 
-        return Path(hf_hub_download(name, chosen, token=token, local_files_only=offline))
+        return Path(hf_hub_download(name, chosen, token=token, local_files_only=away))
     except HubError as error:
         raise HubError(f"{name}: {error}") from None
     except Exception as error:  # The library lets its HTTP client's own exceptions through.
         raise HubError(f"cannot download {repo}: {_first_line(error)}") from None
 
 
-def _files(repo: str, token: str | None, offline: bool) -> list[str]:
-    """The files of a repository; those in the cache when the hub cannot be reached."""
+def _listed(repo: str, token: str | None) -> tuple[list[str], bool]:
+    """The files of a repository, and whether the cache had to tell because the hub is away."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    if offline:
-        return _cached(repo)
     try:
-        return list(HfApi(token=token).list_repo_files(repo))
+        # Unlike the listing of a repository's tree, this is asked once, without half a minute of retries.
+        info = HfApi(token=token).model_info(repo)
+        return [sibling.rfilename for sibling in info.siblings or []], False
     except HfHubHTTPError:
         raise
     except Exception as unreachable:
         try:
-            return _cached(repo)
+            return _cached(repo), True
         except HubError:
             raise unreachable from None
 

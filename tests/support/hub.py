@@ -46,11 +46,6 @@ def running_hub(repo: str, files: Mapping[str, bytes]) -> Iterator[Hub]:
             hub.requests.append((self.command, self.path))
             hub.keys.add(self.headers.get("Authorization", ""))
             path = self.path.partition("?")[0]
-            if path.startswith(f"/api/models/{repo}/tree/"):
-                entries = [
-                    {"type": "file", "path": name, "size": len(body), "oid": COMMIT} for name, body in files.items()
-                ]
-                return self.send(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
             if path.startswith(f"/api/models/{repo}"):
                 siblings = [{"rfilename": name} for name in files]
                 info = {"id": repo, "modelId": repo, "sha": COMMIT, "private": False, "siblings": siblings, "tags": []}
