@@ -77,6 +77,7 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--samplers": "top_k",
         "--json-schema": "{}",
     }
+    examples["--max-body-bytes"] = "1048576"
     examples |= {"--sampler-seq": "k", "--sampling-seq": "k", "--api-prefix": "/v", "--hf-repo": "a/b"}
     for flag in effective():
         name = flag.names[-1]
