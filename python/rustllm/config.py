@@ -88,7 +88,9 @@ class ServerSettings:
     @classmethod
     def from_arguments(cls, arguments: Arguments) -> ServerSettings:
         """The settings that a command line asks for. Raises UsageError."""
-        return cls(**resolve(arguments.values))
+        values = resolve(arguments.values)
+        # These two are commands, which the command line has answered before.
+        return cls(**{name: value for name, value in values.items() if name not in ("help", "version")})
 
     @property
     def model_path(self) -> Path:

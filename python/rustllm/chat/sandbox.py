@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -26,8 +27,8 @@ MAX_TICKS = 500_000
 MAX_CHARS = 8_000_000
 
 
-#: A replacement field whose width has four digits or comes from a value.
-_WIDE_FIELD = re.compile(r"\{[^{}]*:[^{}]*(\d{4}|\{)")
+#: The start of a format specification with a width (or precision) of four digits or from a value.
+_WIDTH = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?(\d{4}|\{|\d*[_,]?\.(\d{4}|\{))")
 
 
 class Budget(threading.local):
@@ -75,7 +76,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def wrap_str_format(self, value: Any) -> Any:
         """Formats as jinja2's sandbox does, unless a width is large or computed."""
         text = getattr(value, "__self__", None)
-        if isinstance(text, str) and _WIDE_FIELD.search(text):
+        if isinstance(text, str) and _has_wide_field(text):
             raise SecurityError("a format with a large or computed width is not allowed in a template")
         return super().wrap_str_format(value)
 
@@ -108,6 +109,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 _check_length(len(owner) + (owner.count(str(args[0])) * len(str(args[1]))))
         self.tick()
         return super().call(context, obj, *args, **kwargs)
+
+
+def _has_wide_field(text: str) -> bool:
+    """Whether a format string has a width of four digits or one that comes from a value."""
+    try:
+        specs = [spec for _, _, spec, _ in string.Formatter().parse(text) if spec]
+    except ValueError:
+        return False  # the formatter itself refuses it
+    return any(_WIDTH.match(spec) for spec in specs)
 
 
 def _check_length(length: int) -> None:

@@ -141,14 +141,16 @@ def render_prompt(
     *,
     add_generation_prompt: bool = True,
     continue_final: bool = False,
+    prefill: bool = True,
     tools: Sequence[Mapping[str, Any]] | None = None,
     kwargs: Mapping[str, Any] | None = None,
 ) -> str:
-    """A prompt whose last assistant message, if it comes last, is left open to be continued.
+    """A prompt whose last message, if it is the assistant's, is left open to be continued.
 
-    Raises TemplateError, also where both `add_generation_prompt` and `continue_final` were asked for.
+    Without `prefill` only `continue_final` does that. Raises TemplateError.
     """
-    if not (messages and messages[-1].get("role") == "assistant" and (add_generation_prompt or continue_final)):
+    ends_open = continue_final or (prefill and add_generation_prompt)
+    if not (ends_open and messages and messages[-1].get("role") == "assistant"):
         return template.render(messages, add_generation_prompt=add_generation_prompt, tools=tools, kwargs=kwargs)
     if len(messages) > 1 and messages[-2].get("role") == "assistant":
         raise TemplateError("the last two messages are both the assistant's; the last one alone can be continued")

@@ -161,6 +161,8 @@ def run(settings: ServerSettings) -> int:
         "server_header": False,
         "timeout_graceful_shutdown": int(DRAIN_SECONDS),
         "timeout_keep_alive": 30,
+        "ssl_keyfile": settings.ssl_key_file,
+        "ssl_certfile": settings.ssl_cert_file,
     }
     server = uvicorn.Server(uvicorn.Config(app, **config))
     # uvicorn raises the signals that it has handled once more when it has ended; here they ask for

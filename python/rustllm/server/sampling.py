@@ -177,6 +177,9 @@ async def compile_grammar(
 ) -> Grammar | None:
     """The grammar that a request asks for, if it does."""
     chosen = _grammar_source(fields, response_format)
+    if chosen is None and state.settings.grammar is not None:
+        kind, source = state.settings.grammar
+        chosen = (kind, source, "grammar", False)
     if chosen is None:
         return None
     kind, source, param, strict = chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from rustllm.chat.messages import parse_messages
-from rustllm.chat.template import check_kwargs, render_prompt
+from rustllm.chat.template import ALLOWED_KWARGS, check_kwargs, render_prompt
 from rustllm.server.errors import ApiError
 from rustllm.server.state import Model, ServerState
 
@@ -31,7 +31,7 @@ async def chat_prompt(state: ServerState, model: Model, fields: ChatFields) -> s
         message = "continue_final_message: it cannot be combined with add_generation_prompt"
         raise ApiError(400, message, param="continue_final_message")
     if fields.chat_template_kwargs:
-        check_kwargs(fields.chat_template_kwargs)
+        check_kwargs(fields.chat_template_kwargs, ALLOWED_KWARGS.union(state.settings.allowed_template_kwargs))
     messages = parse_messages(fields.messages)
     generate = fields.add_generation_prompt is not False
 
@@ -41,6 +41,7 @@ async def chat_prompt(state: ServerState, model: Model, fields: ChatFields) -> s
             messages,
             add_generation_prompt=generate and not continue_final,
             continue_final=continue_final,
+            prefill=state.settings.prefill_assistant,
             tools=fields.tools,
             kwargs={**state.settings.template_kwargs, **(fields.chat_template_kwargs or {})},
         )
