@@ -65,7 +65,11 @@ def _serve(arguments: Sequence[str], program: str, environ: Mapping[str, str]) -
         raise FileNotFoundError(f"{settings.model_path}: there is no such model file")
     from rustllm.server.app import run
 
-    return run(settings)
+    try:
+        return run(settings)
+    except SystemExit:
+        # uvicorn's way to say that it could not start to listen; the log has the reason.
+        raise RuntimeError(f"cannot listen on {settings.host}, port {settings.port}") from None
 
 
 def _guarded(program: str, work: Callable[[], int]) -> int:

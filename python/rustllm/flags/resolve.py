@@ -41,7 +41,8 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}
 
 def resolve(given: dict[str, Any]) -> dict[str, Any]:
     """The fields of `ServerSettings`, from what was given. Raises UsageError."""
-    values = dict(given)
+    # Showing help or the version is the caller's doing.
+    values = {target: value for target, value in given.items() if target not in ("help", "version")}
     sampling = {target: values.pop(target) for target in list(values) if target.startswith("sampling.")}
     escape = values.pop("escape", True)
     for step in (_model, _slots, _keys, _template, _grammar, _log, _network):

@@ -1,0 +1,226 @@
+"""The commands as a shell sees them: what they print and their exit status."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rustllm.config import EMBEDDED_MODEL
+from rustllm.logging import JsonFormatter, TextFormatter, set_up
+from tests.support.server import Server
+
+
+def run(*argv: str, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
+    return subprocess.run(
+        [sys.executable, "-m", "rustllm", *argv],
+        env={**environ, **env},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def failure(status: int, *argv: str, **env: str) -> str:
+    done = run(*argv, **env)
+    assert done.returncode == status, done
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+# rustllm serve
+
+
+def test_help_is_quick_and_complete() -> None:
+    began = time.perf_counter()
+    done = run("serve", "--help")
+    took = time.perf_counter() - began
+    assert done.returncode == 0
+    for words in ("--ctx-size N", "default: 2048", "env: LLAMA_ARG_PORT", "Model and engine:", "--mlock", "--lora"):
+        assert words in done.stdout
+    # It takes a tenth of this alone; the machine may be busy.
+    assert took < 2.0
+
+
+def test_the_server_is_not_imported_for_help() -> None:
+    code = "import sys, rustllm.cli; rustllm.cli.run_server(['--help'], 'x'); print('fastapi' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_version() -> None:
+    from rustllm import __version__
+
+    assert run("serve", "--version").stdout == f"rustllm {__version__}\n"
+    assert run("--version").stdout == f"rustllm {__version__}\n"
+
+
+def test_mistakes_on_the_command_line_have_status_2() -> None:
+    assert failure(2, "serve", "--prot", "1") == ("rustllm serve: error: unknown flag '--prot'; did you mean --port?")
+    assert "LLAMA_ARG_PORT" in failure(2, "serve", LLAMA_ARG_PORT="x")
+    assert "min_p" in failure(2, "serve", "--min-p", "-3")
+    assert run("nonsense").returncode == 2
+    assert run().returncode == 2
+
+
+def test_models_that_cannot_be_loaded_have_status_1(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.gguf"
+    assert str(absent) in failure(1, "serve", "-m", str(absent))
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(EMBEDDED_MODEL.read_bytes()[:1000])
+    done = run("serve", "-m", str(broken), "--port", "0")
+    assert done.returncode == 1
+    assert str(broken) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_has_status_1() -> None:
+    server = Server("-lv", "1")
+    try:
+        server.wait()
+        done = run("serve", "--port", str(server.port))
+    finally:
+        server.stop()
+    assert done.returncode == 1
+    assert str(server.port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_flags_without_effect_are_warned_of_once() -> None:
+    server = Server("-ngl", "99", "-ngl", "99", "--mlock", "-lv", "1")
+    try:
+        lines = server.wait().output().splitlines()
+    finally:
+        server.stop()
+    assert [line for line in lines if line.startswith("warning:")] == [
+        "warning: -ngl has no effect: models run on the CPU",
+        "warning: --mlock has no effect: model files are always memory-mapped",
+    ]
+
+
+# The other commands
+
+
+def test_tokenize() -> None:
+    assert run("tokenize", "Once upon a time", "--json").stdout == "[1, 403, 407, 261, 378]\n"
+    assert run("tokenize", "--json", stdin="Once upon a time").stdout == "[1, 403, 407, 261, 378]\n"
+    assert run("tokenize", "--json", "--no-bos", "Once").stdout == "[403]\n"
+    assert run("tokenize", "Once").stdout.splitlines()[1] == "     403 ' Once'"
+
+
+def test_info() -> None:
+    done = run("info", "--json")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert found["metadata"]["general.architecture"] == "llama"
+    assert found["types"] == {"F32": 48}
+    assert found["n_params"] == 292_800
+    assert "general.architecture = 'llama'" in run("info").stdout
+
+
+def test_info_of_no_model(tmp_path: Path) -> None:
+    file = tmp_path / "x.gguf"
+    file.write_text("hello, this is not a model")
+    assert str(file) in failure(1, "info", "-m", str(file))
+
+
+def test_perplexity(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("Once upon a time, there was a little girl who liked to play in the park. " * 20)
+    done = run("perplexity", "-f", str(text), "-c", "64", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["n_scored"] == 31 * found["n_chunks"]
+    assert 1.0 < found["value"] < 40.0
+    assert 0.0 < found["error"] < found["value"]
+    shown = run("perplexity", "-f", str(text), "-c", "64").stdout
+    assert f"perplexity {found['value']:.4f}" in shown
+
+
+def test_perplexity_is_the_mean_over_the_second_halves(tmp_path: Path) -> None:
+    from rustllm._rustllm import Engine
+
+    words = "Tim had a red ball. He liked to throw it high up in the sky. " * 8
+    text = tmp_path / "text"
+    text.write_text(words)
+    engine = Engine.load(EMBEDDED_MODEL, n_ctx=64, n_parallel=1)
+    tokens = engine.tokenizer.encode(words)
+    expected: list[float] = []
+    for at in range(0, len(tokens) // 64 * 64, 64):
+        expected += engine.score([engine.tokenizer.bos or 0, *tokens[at + 1 : at + 64]], 33)
+    engine.shutdown()
+    found = json.loads(run("perplexity", "-f", str(text), "-c", "64", "--json").stdout)
+    assert found["n_chunks"] > 1
+    assert found["value"] == pytest.approx(math.exp(-sum(expected) / len(expected)), rel=1e-9)
+
+
+def test_perplexity_needs_text_and_room(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("short")
+    assert "at least 512 are needed" in failure(1, "perplexity", "-f", str(text))
+    assert "ctx-size" in failure(1, "perplexity", "-f", str(text), "-c", "0")
+    assert "absent" in failure(1, "perplexity", "-f", str(tmp_path / "absent"))
+
+
+# Log lines
+
+
+def record(message: str, **fields: object) -> logging.LogRecord:
+    made = logging.LogRecord("rustllm.test", logging.INFO, "file", 1, message, None, None)
+    made.created = 0.0
+    made.fields = fields
+    return made
+
+
+def test_text_lines() -> None:
+    line = TextFormatter().format(record("request", status=200, path="/v1/x", query="a b", text='say "hi"\n'))
+    assert line == (
+        "1970-01-01T00:00:00.000Z info request status=200 path=/v1/x"
+        ' query="a b" text="say \\"hi\\"\\n"'
+    )  # fmt: skip
+
+
+def test_a_message_cannot_forge_lines() -> None:
+    assert "\n" not in TextFormatter().format(record("a\nb\x1b[0m"))
+    assert "\n" not in JsonFormatter().format(record("a\nb", path="x\ny"))
+
+
+def test_json_lines() -> None:
+    line = json.loads(JsonFormatter().format(record("request", status=200, path=Path("x"))))
+    assert line == {
+        "time": "1970-01-01T00:00:00.000Z",
+        "level": "info",
+        "logger": "rustllm.test",
+        "message": "request",
+        "status": 200,
+        "path": "x",
+    }
+
+
+def test_the_log_file_has_the_lines_of_the_verbosity(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    code = (
+        "import logging; from pathlib import Path; from rustllm.logging import set_up;"
+        f"set_up(verbosity=2, file=Path({str(file)!r}), form='text');"
+        "log = logging.getLogger('rustllm.x'); log.info('quiet'); log.warning('loud');"
+        "logging.getLogger('other').info('foreign')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+    (line,) = file.read_text().splitlines()
+    assert line.endswith("warning loud")
+
+
+def test_a_log_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="absent"):
+        set_up(verbosity=3, file=tmp_path / "absent" / "log", form="text")
+    assert "absent" in failure(1, "serve", "--log-file", str(tmp_path / "absent" / "log"))
