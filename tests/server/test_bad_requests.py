@@ -70,8 +70,10 @@ def test_bytes_that_are_no_request(server: Server, good_text: str, path: str, bo
     refused(server, good_text, answer, started)
 
 
-def test_the_content_type_does_not_matter_for_json(server: Server, good_text: str) -> None:
-    answer = server.post("/completion", content=json.dumps(GOOD).encode(), headers={"content-type": "text/plain"})
+# curl calls a body a form unless it is told otherwise.
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
+def test_the_content_type_does_not_matter_for_json(server: Server, good_text: str, kind: str) -> None:
+    answer = server.post("/completion", content=json.dumps(GOOD).encode(), headers={"content-type": kind})
     assert answer.body["content"] == good_text
 
 
