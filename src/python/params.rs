@@ -6,29 +6,10 @@ use pyo3::types::{PyBool, PyDict};
 use crate::config::{LogitBias, Mirostat, SamplerKind, SamplingParams};
 use crate::error::Error;
 
-/// How one request is sampled; keywords have llama-server's names and defaults.
-#[pyclass(name = "SamplingParams", module = "rustllm._rustllm", frozen)]
-pub struct PySamplingParams(pub SamplingParams);
-
-#[pymethods]
-impl PySamplingParams {
-    #[new]
-    #[pyo3(signature = (**fields))]
-    fn new(fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let mut params = SamplingParams::default();
-        for (key, value) in fields.into_iter().flatten() {
-            set(&mut params, &key.extract::<String>()?, &value)?;
-        }
-        params.validate()?;
-        Ok(Self(params))
-    }
-
-    /// All fields by name.
-    fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let p = &self.0;
-        let dict = PyDict::new(py);
-        macro_rules! put { ($($name:ident),*) => { $( dict.set_item(stringify!($name), &p.$name)?; )* } }
-        put!(
+/// Calls a macro with the names of all fields whose Python value is the Rust one.
+macro_rules! plain_fields {
+    ($callback:ident) => {
+        $callback!(
             n_predict,
             n,
             seed,
@@ -65,7 +46,33 @@ impl PySamplingParams {
             t_max_predict_ms,
             return_progress,
             id_slot
-        );
+        )
+    };
+}
+
+/// How one request is sampled; keywords have llama-server's names and defaults.
+#[pyclass(name = "SamplingParams", module = "rustllm._rustllm", frozen)]
+pub struct PySamplingParams(pub SamplingParams);
+
+#[pymethods]
+impl PySamplingParams {
+    #[new]
+    #[pyo3(signature = (**fields))]
+    fn new(fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let mut params = SamplingParams::default();
+        for (key, value) in fields.into_iter().flatten() {
+            set(&mut params, &key.extract::<String>()?, &value)?;
+        }
+        params.validate()?;
+        Ok(Self(params))
+    }
+
+    /// All fields by name.
+    fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let p = &self.0;
+        let dict = PyDict::new(py);
+        macro_rules! put { ($($name:ident),*) => { $( dict.set_item(stringify!($name), &p.$name)?; )* } }
+        plain_fields!(put);
         let mirostat = match p.mirostat {
             Mirostat::Off => 0,
             Mirostat::V1 => 1,
@@ -95,44 +102,7 @@ fn set(params: &mut SamplingParams, key: &str, value: &Bound<'_, PyAny>) -> PyRe
             }
         };
     }
-    fields!(
-        n_predict,
-        n,
-        seed,
-        temperature,
-        dynatemp_range,
-        dynatemp_exponent,
-        top_k,
-        top_p,
-        min_p,
-        top_n_sigma,
-        xtc_probability,
-        xtc_threshold,
-        typical_p,
-        adaptive_target,
-        adaptive_decay,
-        repeat_last_n,
-        repeat_penalty,
-        presence_penalty,
-        frequency_penalty,
-        dry_multiplier,
-        dry_base,
-        dry_allowed_length,
-        dry_penalty_last_n,
-        dry_sequence_breakers,
-        mirostat_tau,
-        mirostat_eta,
-        ignore_eos,
-        n_probs,
-        post_sampling_probs,
-        min_keep,
-        stop,
-        cache_prompt,
-        n_keep,
-        t_max_predict_ms,
-        return_progress,
-        id_slot
-    );
+    plain_fields!(fields);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod spm;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod unicode;
 mod vocab;
 mod wpm;
 

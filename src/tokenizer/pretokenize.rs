@@ -6,6 +6,8 @@
 
 use unicode_general_category::{GeneralCategory as G, get_general_category};
 
+use super::unicode::is_punctuation;
+
 /// Length of the match at `at`, in characters; 0 where there is none.
 type Rule = fn(chars: &[char], at: usize) -> usize;
 
@@ -145,21 +147,6 @@ fn is_number(c: char) -> bool {
         return c.is_ascii_digit();
     }
     matches!(get_general_category(c), G::DecimalNumber | G::LetterNumber | G::OtherNumber)
-}
-
-fn is_punctuation(c: char) -> bool {
-    use G::{ClosePunctuation, ConnectorPunctuation, DashPunctuation, FinalPunctuation, InitialPunctuation};
-    use G::{OpenPunctuation, OtherPunctuation};
-    matches!(
-        get_general_category(c),
-        ConnectorPunctuation
-            | DashPunctuation
-            | OpenPunctuation
-            | ClosePunctuation
-            | InitialPunctuation
-            | FinalPunctuation
-            | OtherPunctuation
-    )
 }
 
 /// Neither space, letter nor number.

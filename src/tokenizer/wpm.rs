@@ -5,6 +5,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::TokenId;
 use super::spm::SPACE;
+use super::unicode::is_punctuation;
 use super::vocab::Vocab;
 
 /// Longer words are unknown, as in BERT; it keeps the search for pieces linear in the text.
@@ -60,22 +61,10 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn stands_alone(c: char, category: G) -> bool {
-    use G::{ClosePunctuation, ConnectorPunctuation, DashPunctuation, FinalPunctuation, InitialPunctuation};
-    use G::{OpenPunctuation, OtherPunctuation};
-    let punctuation = matches!(
-        category,
-        ConnectorPunctuation
-            | DashPunctuation
-            | OpenPunctuation
-            | ClosePunctuation
-            | InitialPunctuation
-            | FinalPunctuation
-            | OtherPunctuation
-    );
     let ascii_symbol =
         c.is_ascii() && matches!(category, G::MathSymbol | G::CurrencySymbol | G::ModifierSymbol | G::OtherSymbol);
     let ideograph = matches!(c,
         '\u{4e00}'..='\u{9fff}' | '\u{3400}'..='\u{4dbf}' | '\u{20000}'..='\u{2a6df}' | '\u{2a700}'..='\u{2ceaf}'
         | '\u{f900}'..='\u{faff}' | '\u{2f800}'..='\u{2fa1f}');
-    punctuation || ascii_symbol || ideograph
+    is_punctuation(c) || ascii_symbol || ideograph
 }

@@ -9,26 +9,12 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer
+from rustllm.flags.resolve import SAMPLER_LETTERS
 from rustllm.server.errors import ApiError
 from rustllm.server.state import Model, ServerState
 
 #: Bias entries of one request, before strings are turned into tokens.
 MAX_BIASES = 4096
-
-#: One-letter names of the sampler stages.
-SAMPLER_LETTERS = {
-    "e": "penalties",
-    "d": "dry",
-    "s": "top_n_sigma",
-    "k": "top_k",
-    "y": "typ_p",
-    "p": "top_p",
-    "m": "min_p",
-    "x": "xtc",
-    "t": "temperature",
-    "i": "infill",
-    "a": "adaptive_p",
-}
 
 
 class SamplingFields(BaseModel):
