@@ -3,6 +3,8 @@
 use super::Simd;
 use super::activations::Activations;
 #[cfg(target_arch = "x86_64")]
+use super::gemm_avx2;
+#[cfg(target_arch = "x86_64")]
 use super::gemm_avx512::{Target, float_tile, quant_tile};
 use super::gemm_scalar::{float_row, quant_row};
 use super::packed::{Layout, Matrix, TILE};
@@ -63,14 +65,25 @@ unsafe fn one_tile(
         }
         _ => {
             for row in 0..a.m {
-                let sums = match matrix.layout {
-                    Layout::Quant(q) => quant_row(q, tile, a, row),
-                    Layout::Float(float) => float_row(float, tile, a, row),
-                };
+                let sums = one_row(matrix.layout, tile, a, row, simd);
                 // SAFETY: the caller vouches for `out`.
                 unsafe { std::slice::from_raw_parts_mut(out.add(row * stride), lanes) }.copy_from_slice(&sums[..lanes]);
             }
         }
+    }
+}
+
+/// Products of one tile with one row, without AVX-512.
+fn one_row(layout: Layout, tile: &[u8], a: &Activations, row: usize, simd: Simd) -> [f32; TILE] {
+    match (layout, simd) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the choice of `Simd` was made by asking the processor.
+        (Layout::Quant(q), Simd::Avx2) => unsafe { gemm_avx2::quant_row(q, tile, a, row) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        (Layout::Float(float), Simd::Avx2) => unsafe { gemm_avx2::float_row(float, tile, a, row) },
+        (Layout::Quant(q), _) => quant_row(q, tile, a, row),
+        (Layout::Float(float), _) => float_row(float, tile, a, row),
     }
 }
 
@@ -142,8 +155,10 @@ mod tests {
             let x: Vec<f32> = (0..m * k).map(|i| if i % 11 == 0 { 0.0 } else { random() as f32 / 2.1e9 - 1.0 }).collect();
             let matrix = Matrix::pack(ty, n, k, &bytes, &Pool::new(1));
             let y = product(&[&matrix], &x, k, Simd::get());
-            let slow = product(&[&matrix], &x, k, Simd::Scalar);
-            prop_assert_eq!(y.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), slow.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+            for simd in Simd::available() {
+                let other = product(&[&matrix], &x, k, simd);
+                prop_assert!(y.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()), "{simd:?}");
+            }
 
             // Batch invariance: a row alone has the same bits.
             let last = product(&[&matrix], &x[(m - 1) * k..], k, Simd::get());

@@ -1,9 +1,12 @@
 //! The matrix product in plain Rust: slow, portable, and the oracle of the vector versions.
+//!
+//! Both functions are inlined, so that the AVX2 version is this code compiled for AVX2.
 
 use super::activations::{Activations, GROUP};
 use super::packed::{Float, Quant, TILE, half_at};
 
 /// Products of one tile with row `row`, for integers.
+#[inline(always)]
 pub fn quant_row(q: Quant, tile: &[u8], a: &Activations, row: usize) -> [f32; TILE] {
     let mut acc = [0.0f32; TILE];
     for (g, bytes) in tile.chunks_exact(q.group_bytes()).enumerate() {
@@ -35,6 +38,7 @@ pub fn quant_row(q: Quant, tile: &[u8], a: &Activations, row: usize) -> [f32; TI
 }
 
 /// Products of one tile with row `row`, for floats: four partial sums by column, added pairwise.
+#[inline(always)]
 pub fn float_row(float: Float, tile: &[u8], a: &Activations, row: usize) -> [f32; TILE] {
     let mut parts = [[0.0f32; TILE]; 4];
     for (column, x) in a.values[row * a.k..][..a.k].iter().enumerate() {
@@ -50,6 +54,7 @@ pub fn float_row(float: Float, tile: &[u8], a: &Activations, row: usize) -> [f32
     std::array::from_fn(|lane| (parts[0][lane] + parts[1][lane]) + (parts[2][lane] + parts[3][lane]))
 }
 
+#[inline(always)]
 fn read(half: bool, bytes: &[u8], index: usize) -> f32 {
     if half {
         half_at(Float::F16, bytes, index)
