@@ -230,6 +230,8 @@ def test_reasoning_flags_reach_the_template() -> None:
     assert settings("-rea", "on").template_kwargs == {"enable_thinking": True}
     assert settings("--reasoning-budget", "0").template_kwargs == {"enable_thinking": False}
     assert settings("--reasoning-effort", "low").template_kwargs == {"reasoning_effort": "low"}
+    assert settings("--no-reasoning-preserve").template_kwargs == {"preserve_reasoning": False}
+    assert settings("--reasoning-preserve").template_kwargs == {"preserve_reasoning": True}
     explicit = settings("--chat-template-kwargs", '{"enable_thinking": true}', "--reasoning", "off")
     assert explicit.template_kwargs == {"enable_thinking": True}
 

@@ -11,6 +11,7 @@ import jinja2
 
 from rustllm.chat.builtin import BUILTIN, detect_builtin, render_builtin
 from rustllm.chat.messages import Message
+from rustllm.chat.quirks import Quirk, apply_quirks, quirks_of, thinks_by_default, variables
 from rustllm.chat.sandbox import MAX_CHARS, MAX_TICKS, Sandbox, strftime_at
 
 #: Keyword arguments that a request may pass to a template. Anything else could shadow what the
@@ -24,6 +25,11 @@ ALLOWED_KWARGS = frozenset(
         "documents",
         "date_string",
         "xml_tools",
+        "preserve_reasoning",
+        "preserve_thinking",
+        "clear_thinking",
+        "truncate_history_thinking",
+        "drop_thinking",
     }
 )
 
@@ -48,6 +54,8 @@ class ChatTemplate:
     _compiled: jinja2.Template | None = field(default=None, compare=False, repr=False)
     _builtin: str | None = field(default=None, compare=False, repr=False)
     _takes_system: bool = field(default=True, compare=False, repr=False)
+    _thinks: bool = field(default=True, compare=False, repr=False)
+    _quirks: tuple[Quirk, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         builtin = self.source if self.source in BUILTIN else None
@@ -60,6 +68,8 @@ class ChatTemplate:
             except (jinja2.TemplateError, RecursionError) as error:
                 raise TemplateError(f"the chat template cannot be parsed: {_describe(error)}") from error
             object.__setattr__(self, "_takes_system", self._renders_system())
+            object.__setattr__(self, "_thinks", thinks_by_default(self.source, self._probe))
+            object.__setattr__(self, "_quirks", quirks_of(self.source))
 
     def _renders_system(self) -> bool:
         """Whether the template takes system messages; some raise an exception on them."""
@@ -73,6 +83,10 @@ class ChatTemplate:
                 return True  # it is broken in general; `check` says how
             return "ystem" not in str(refusal)
         return True
+
+    def _probe(self, add_generation_prompt: bool, thinking: bool) -> str:
+        user = [{"role": "user", "content": "test"}]
+        return self._render_jinja(user, add_generation_prompt, None, {"enable_thinking": thinking}, None)
 
     def check(self) -> None:
         """Renders a short chat, so that a broken template is found when the model is loaded."""
@@ -90,6 +104,7 @@ class ChatTemplate:
         """The text of the prompt. Raises TemplateError with the template's own message."""
         if self._builtin is not None:
             return render_builtin(self._builtin, messages, add_generation_prompt)
+        messages = apply_quirks(self._quirks, messages)
         if not self._takes_system:
             messages = merge_system(messages)
         text = self._render_jinja(messages, add_generation_prompt, tools, dict(kwargs or {}), now)
@@ -108,20 +123,21 @@ class ChatTemplate:
         environment = self._compiled.environment
         assert isinstance(environment, Sandbox)
         environment.budget.ticks = MAX_TICKS
-        variables: dict[str, Any] = {"enable_thinking": True, **kwargs}
-        variables.update(
+        now = now or datetime.now()
+        inputs = variables(kwargs, self._thinks, now)
+        inputs.update(
             messages=list(messages),
             add_generation_prompt=add_generation_prompt,
             bos_token=self.bos,
             eos_token=self.eos,
-            strftime_now=strftime_at(now or datetime.now()),
+            strftime_now=strftime_at(now),
         )
         if tools:
-            variables["tools"] = list(tools)
+            inputs["tools"] = list(tools)
         parts: list[str] = []
         size = 0
         try:
-            for part in self._compiled.generate(variables):
+            for part in self._compiled.generate(inputs):
                 size += len(part)
                 if size > MAX_CHARS:
                     raise TemplateError(f"the chat template makes more than {MAX_CHARS} characters")

@@ -92,7 +92,6 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("--log-prompts-dir", None, 1, "prompts are not written to files"),
     ("--skip-chat-parsing, --no-skip-chat-parsing", "LLAMA_ARG_SKIP_CHAT_PARSING", 0, "answers are not parsed yet"),
     ("--reasoning-budget-message", "LLAMA_ARG_THINK_BUDGET_MESSAGE", 1, "budgets of thought are not enforced yet"),
-    ("--reasoning-preserve, --no-reasoning-preserve", "LLAMA_ARG_REASONING_PRESERVE", 0, "the template decides it"),
     ("--spm-infill", None, 0, MISSING),
     ("--embd-normalize", None, 1, MISSING),
     ("--media-path", None, 1, MEDIA),

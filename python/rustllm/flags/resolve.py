@@ -99,6 +99,8 @@ def _template(values: dict[str, Any]) -> None:
     effort = values.pop("reasoning_effort", "default")
     if effort != "default":
         kwargs.setdefault("reasoning_effort", effort)
+    if (preserve := values.pop("reasoning_preserve", None)) is not None:
+        kwargs.setdefault("preserve_reasoning", preserve)
     reasoning, budget = values.get("reasoning", "auto"), values.get("reasoning_budget", -1)
     if reasoning == "off" or budget == 0:
         kwargs.setdefault("enable_thinking", False)

@@ -183,6 +183,14 @@ CHAT = (
         default="default",
     ),
     _flag(
+        "--reasoning-preserve",
+        "reasoning_preserve",
+        Switch(),
+        "LLAMA_ARG_REASONING_PRESERVE",
+        "Tell the template to keep the reasoning of earlier answers; on by default.",
+        off="--no-reasoning-preserve",
+    ),
+    _flag(
         "--reasoning-format",
         "reasoning_format",
         Choice(("auto", "none", "deepseek", "deepseek-legacy")),

@@ -14,17 +14,6 @@ from tests.support.server import TEMPLATES
 
 RECORDED = [json.loads(line) for line in (TEMPLATES / "expected.jsonl").read_text(encoding="utf-8").splitlines()]
 
-#: Recorded prompts that llama-server makes with code of its own for these templates, beside what
-#: the template says; ARCHITECTURE.md has the reasons.
-SPECIAL_HANDLERS = {"Apertus-8B-Instruct.jinja", "StepFun3.5-Flash.jinja", "deepseek-ai-DeepSeek-V4.jinja"}
-
-
-def is_special(case: dict[str, Any]) -> bool:
-    return case["template"] in SPECIAL_HANDLERS and len(case["body"]["messages"]) > 1
-
-
-CASES = [case for case in RECORDED if not is_special(case)]
-
 
 def render(case: dict[str, Any]) -> str:
     name = case["template"]
@@ -34,12 +23,11 @@ def render(case: dict[str, Any]) -> str:
     return render_prompt(template, parse_messages(case["body"]["messages"]), tools=case["body"].get("tools"))
 
 
-def test_nearly_all_are_checked() -> None:
+def test_all_are_checked() -> None:
     assert len(RECORDED) == 204
-    assert len(CASES) == 201
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["template"])
+@pytest.mark.parametrize("case", RECORDED, ids=lambda case: case["template"])
 def test_recorded_prompt(case: dict[str, Any]) -> None:
     assert render(case) == case["prompt"]
 

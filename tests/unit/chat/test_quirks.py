@@ -1,0 +1,69 @@
+"""What llama-server does beside the template, on templates of the tests' own."""
+
+from __future__ import annotations
+
+import pytest
+
+from rustllm.chat.template import ChatTemplate
+
+ROLES = "{% for m in messages %}[{{ m.role }}:{{ m.content }}:{{ m.thinking }}]{% endfor %}"
+CHAT = [
+    {"role": "developer", "content": " rules "},
+    {"role": "user", "content": " hi "},
+    {"role": "assistant", "content": " yes ", "reasoning_content": " hm "},
+]
+
+
+@pytest.mark.parametrize(
+    ("marks", "expected"),
+    [
+        ("", "[system: rules :][user: hi :][assistant: yes :]"),
+        ("<|channel|>", "[developer: rules :][user: hi :][assistant: yes : hm ]"),
+        (
+            "You have access to the following functions in JSONSchema format",
+            "[system:rules:][user:hi:][assistant:yes:]",
+        ),
+        ("<|tool_list_start|><|tool_list_end|>", "[system: rules :][user: hi :][assistant: yes : hm ]"),
+        ("List of tools: [", "[system: rules :][user: hi :][assistant: yes : hm ]"),
+        ("List of tools: [<|tool_list_start|>", "[system: rules :][user: hi :][assistant: yes :]"),
+    ],
+)
+def test_messages_are_changed_for_the_formats_that_need_it(marks: str, expected: str) -> None:
+    before = [dict(message) for message in CHAT]
+    assert ChatTemplate(ROLES + "{#" + marks + "#}").render(CHAT) == expected
+    assert before == CHAT
+
+
+@pytest.mark.parametrize(
+    ("source", "thinks"),
+    [
+        # It shows only in the instructions, and answers have no reasoning part.
+        ("{{ enable_thinking }}|{{ messages[0].content }}", False),
+        ("{{ messages[0].content }}{% if add_generation_prompt %}A{{ enable_thinking }}{% endif %}", True),
+        ("{{ enable_thinking }}{{ messages[0].reasoning_content }}", True),
+        ("{{ raise_exception('no') if enable_thinking else 'closed' }}", True),
+    ],
+)
+def test_thinking_is_on_only_where_answers_can_show_it(source: str, thinks: bool) -> None:
+    assert ChatTemplate(source)._thinks is thinks
+
+
+def test_the_request_decides_about_thinking() -> None:
+    template = ChatTemplate("{{ enable_thinking }}")
+    user = [{"role": "user", "content": "hi"}]
+    assert template.render(user) == "False"
+    assert template.render(user, kwargs={"enable_thinking": True}) == "True"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        ({}, "True False False False"),
+        ({"preserve_reasoning": False}, "False True True True"),
+        ({"drop_thinking": True}, "True False False True"),
+    ],
+)
+def test_earlier_reasoning_is_kept_by_default(kwargs: dict[str, bool], expected: str) -> None:
+    names = ("preserve_thinking", "clear_thinking", "truncate_history_thinking", "drop_thinking")
+    source = " ".join("{{ " + name + " }}" for name in names)
+    assert ChatTemplate(source).render([{"role": "user", "content": "hi"}], kwargs=kwargs) == expected
