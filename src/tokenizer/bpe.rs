@@ -1,12 +1,13 @@
-//! Byte-level byte-pair encoding (GPT-2): words are split off first, then neighbours are merged
-//! by the rank of their pair.
+//! Byte-pair encoding: words are split off first, then neighbours are merged by the rank of their
+//! pair. The parts to begin with are bytes (GPT-2) or, for a few schemes, characters.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::LazyLock;
 
 use super::TokenId;
-use super::pretokenize::PreTokenizer;
+use super::pretokenize::{PreTokenizer, Trait};
+use super::spm::SPACE;
 use super::vocab::Vocab;
 use crate::error::Result;
 use crate::gguf::Metadata;
@@ -19,14 +20,21 @@ pub struct Bpe {
     /// The token of each byte.
     bytes: Vec<Option<TokenId>>,
     pre: PreTokenizer,
-    /// A word that is a token as a whole is taken as it is.
-    whole_words: bool,
+}
+
+/// A part of a word: a token to merge, or a character that has none.
+#[derive(Clone, Copy)]
+enum Part {
+    Token(TokenId),
+    Unknown(char),
+    /// Merged into the part before it.
+    Gone,
 }
 
 /// The character that stands for a byte in the vocabulary: printable Latin-1 as itself, the rest
 /// from U+0100 on, in order.
 #[must_use]
-pub fn byte_to_char(byte: u8) -> char {
+fn byte_to_char(byte: u8) -> char {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     if printable(byte) {
         return char::from(byte);
@@ -37,7 +45,7 @@ pub fn byte_to_char(byte: u8) -> char {
 
 /// The bytes of a token's text; characters that stand for no byte are taken as they are.
 #[must_use]
-pub fn chars_to_bytes(text: &str) -> Vec<u8> {
+fn chars_to_bytes(text: &str) -> Vec<u8> {
     static BYTES: LazyLock<HashMap<char, u8>> = LazyLock::new(|| (0..=255).map(|b| (byte_to_char(b), b)).collect());
     let mut bytes = Vec::new();
     for c in text.chars() {
@@ -54,7 +62,11 @@ impl Bpe {
     pub fn read(m: &Metadata, vocab: &Vocab, pre: PreTokenizer) -> Result<Self> {
         let key = "tokenizer.ggml.merges";
         let mut merges = HashMap::new();
-        for (rank, merge) in m.require(key, m.strings(key))?.iter().enumerate() {
+        let lines = match m.strings(key)? {
+            None if pre.has(Trait::NeedsNoMerges) => &[],
+            lines => m.require(key, Ok(lines))?,
+        };
+        for (rank, merge) in lines.iter().enumerate() {
             // A space separates the two; as a first character it belongs to the left one.
             let cut = merge.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| at);
             let Some(cut) = cut else {
@@ -68,54 +80,101 @@ impl Bpe {
             };
             merges.entry((a, b)).or_insert((rank as u32, ab));
         }
-        let bytes = (0..=255u8).map(|byte| vocab.ids.get(byte_to_char(byte).encode_utf8(&mut [0; 4]) as &str).copied());
-        Ok(Self { merges, bytes: bytes.collect(), whole_words: pre.keeps_whole_words(), pre })
+        let raw = pre.has(Trait::RawText);
+        let byte_text = |byte: u8| if raw { format!("<0x{byte:02X}>") } else { byte_to_char(byte).to_string() };
+        let bytes = (0..=255u8).map(|byte| vocab.ids.get(&byte_text(byte)).copied()).collect();
+        Ok(Self { merges, bytes, pre })
+    }
+
+    /// Whether tokens are text rather than the characters that stand for bytes.
+    fn is_raw(&self) -> bool {
+        self.pre.has(Trait::RawText)
+    }
+
+    /// The bytes that a token's text stands for.
+    pub fn spell(&self, text: &str) -> Vec<u8> {
+        match self.is_raw() {
+            true if self.pre.has(Trait::EscapesSpaces) => text.replace(SPACE, " ").into_bytes(),
+            true => text.into(),
+            false => chars_to_bytes(text),
+        }
     }
 
     /// Appends the ids of `text`.
     pub fn encode(&self, vocab: &Vocab, text: &str, out: &mut Vec<TokenId>) {
-        for word in self.pre.split(text) {
-            if self.whole_words {
-                let spelled: String = word.bytes().map(byte_to_char).collect();
-                if let Some(id) = vocab.ids.get(&spelled) {
-                    out.push(*id);
-                    continue;
-                }
+        let escaped = self.pre.has(Trait::EscapesSpaces).then(|| text.replace(' ', SPACE));
+        for word in self.pre.split(escaped.as_deref().unwrap_or(text)) {
+            match self.whole_word(vocab, word) {
+                Some(id) => out.push(id),
+                None => self.encode_word(vocab, word, out),
             }
-            self.encode_word(word, out);
         }
     }
 
-    fn encode_word(&self, word: &str, out: &mut Vec<TokenId>) {
+    /// The token of a word that is not to be merged.
+    fn whole_word(&self, vocab: &Vocab, word: &str) -> Option<TokenId> {
+        let is_wanted = self.pre.has(Trait::WholeWords)
+            || (self.pre.has(Trait::WholeLineBreaks) && word.bytes().all(|byte| byte == b'\n'));
+        if !is_wanted {
+            return None;
+        }
+        if self.is_raw() {
+            return vocab.ids.get(word).copied();
+        }
+        vocab.ids.get(&word.bytes().map(byte_to_char).collect::<String>()).copied()
+    }
+
+    fn parts(&self, vocab: &Vocab, word: &str) -> Vec<Part> {
+        if self.is_raw() {
+            let id = |c: char| vocab.ids.get(c.encode_utf8(&mut [0; 4]) as &str).copied();
+            return word.chars().map(|c| id(c).map_or(Part::Unknown(c), Part::Token)).collect();
+        }
         // Bytes that are not in the vocabulary are dropped, as llama.cpp drops them.
-        let mut symbols: Vec<Option<TokenId>> =
-            word.bytes().map(|b| self.bytes[usize::from(b)]).filter(Option::is_some).collect();
-        let n = symbols.len();
+        word.bytes().filter_map(|byte| self.bytes[usize::from(byte)]).map(Part::Token).collect()
+    }
+
+    fn encode_word(&self, vocab: &Vocab, word: &str, out: &mut Vec<TokenId>) {
+        let mut parts = self.parts(vocab, word);
+        self.merge(&mut parts);
+        for part in parts {
+            match part {
+                Part::Token(id) => out.push(id),
+                Part::Unknown(c) => {
+                    out.extend(c.encode_utf8(&mut [0; 4]).bytes().filter_map(|byte| self.bytes[usize::from(byte)]));
+                }
+                Part::Gone => {}
+            }
+        }
+    }
+
+    /// Merges neighbours, the best rank first, the leftmost of equal ones.
+    fn merge(&self, parts: &mut [Part]) {
+        let n = parts.len();
         let mut next: Vec<usize> = (1..=n).collect();
         let mut prev: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();
         let mut heap = BinaryHeap::new();
-        let push = |heap: &mut BinaryHeap<_>, symbols: &[Option<TokenId>], a: usize, b: usize| {
-            let (Some(left), Some(right)) = (symbols[a], symbols[b]) else { return };
+        let push = |heap: &mut BinaryHeap<_>, parts: &[Part], a: usize, b: usize| {
+            let (Part::Token(left), Part::Token(right)) = (parts[a], parts[b]) else { return };
             if let Some((rank, merged)) = self.merges.get(&(left, right)) {
                 heap.push(Reverse((*rank, a, b, left, right, *merged)));
             }
         };
-        (1..n).for_each(|b| push(&mut heap, &symbols, b - 1, b));
+        (1..n).for_each(|b| push(&mut heap, parts, b - 1, b));
+        let is = |part: Part, id: TokenId| matches!(part, Part::Token(own) if own == id);
         while let Some(Reverse((_, a, b, left, right, merged))) = heap.pop() {
-            if symbols[a] != Some(left) || symbols[b] != Some(right) || next[a] != b {
+            if !is(parts[a], left) || !is(parts[b], right) || next[a] != b {
                 continue;
             }
-            symbols[a] = Some(merged);
-            symbols[b] = None;
+            parts[a] = Part::Token(merged);
+            parts[b] = Part::Gone;
             next[a] = next[b];
             if next[a] < n {
                 prev[next[a]] = a;
-                push(&mut heap, &symbols, a, next[a]);
+                push(&mut heap, parts, a, next[a]);
             }
             if prev[a] != usize::MAX {
-                push(&mut heap, &symbols, prev[a], a);
+                push(&mut heap, parts, prev[a], a);
             }
         }
-        out.extend(symbols.into_iter().flatten());
     }
 }

@@ -20,7 +20,7 @@ pub use stream::StreamDecoder;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use bpe::Bpe;
-use pretokenize::PreTokenizer;
+use pretokenize::{PreTokenizer, Trait};
 use special::{Fragment, SpecialFinder};
 use spm::{SPACE, Spm};
 use vocab::Vocab;
@@ -67,27 +67,28 @@ impl Tokenizer {
         let model = m.require("tokenizer.ggml.model", m.str("tokenizer.ggml.model"))?;
         let name = match model {
             "llama" => "spm",
-            "gpt2" => "bpe",
+            "gpt2" | "gemma4" => "bpe",
             "bert" => "wpm",
             other => {
-                let message = format!("the tokenizer {other:?} is unknown; known: llama, gpt2, bert");
+                let message = format!("the tokenizer {other:?} is unknown; known: llama, gpt2, gemma4, bert");
                 return Err(Error::Unsupported(message));
             }
         };
-        let vocab = Vocab::read(m, name)?;
-        let (algorithm, bos_default) = match name {
-            "spm" => (Algorithm::Spm(Spm::new(&vocab)), true),
-            "wpm" => (Algorithm::Wpm, true),
-            _ => {
-                let pre = pre_tokenizer(m)?;
-                let adds_bos = pre.adds_bos();
-                (Algorithm::Bpe(Bpe::read(m, &vocab, pre)?), adds_bos)
-            }
+        let pre = if name == "bpe" { Some(pre_tokenizer(m, model)?) } else { None };
+        let has = |wanted| pre.is_some_and(|pre: PreTokenizer| pre.has(wanted));
+        let has_usual_ids = model != "gemma4";
+        let vocab = Vocab::read(m, name, has_usual_ids && !has(Trait::NoUsualBos), has_usual_ids)?;
+        let bos_default = name != "bpe" || has(Trait::AddsBos);
+        let always_bos = has(Trait::AlwaysBos);
+        let algorithm = match pre {
+            Some(pre) => Algorithm::Bpe(Bpe::read(m, &vocab, pre)?),
+            None if name == "spm" => Algorithm::Spm(Spm::new(&vocab)),
+            None => Algorithm::Wpm,
         };
         let flag = |name: &str, default: bool| m.bool(&format!("tokenizer.ggml.{name}")).map(|v| v.unwrap_or(default));
         Ok(Self {
             special: SpecialFinder::new(&vocab, m)?,
-            adds_bos: flag("add_bos_token", bos_default)?,
+            adds_bos: flag("add_bos_token", bos_default)? || always_bos,
             adds_eos: flag("add_eos_token", name == "wpm")?,
             adds_space: flag("add_space_prefix", name == "spm")?,
             bytes: (0..vocab.len()).map(|id| spell(&vocab, &algorithm, id as TokenId)).collect(),
@@ -223,8 +224,8 @@ impl Tokenizer {
     }
 }
 
-fn pre_tokenizer(m: &Metadata) -> Result<PreTokenizer> {
-    let name = m.str("tokenizer.ggml.pre")?.unwrap_or("default");
+fn pre_tokenizer(m: &Metadata, model: &str) -> Result<PreTokenizer> {
+    let name = if model == "gemma4" { model } else { m.str("tokenizer.ggml.pre")?.unwrap_or("default") };
     PreTokenizer::from_name(name).ok_or_else(|| {
         Error::Unsupported(format!("the pre-tokenizer {name:?} is unknown; known: {}", PreTokenizer::known()))
     })
@@ -233,16 +234,16 @@ fn pre_tokenizer(m: &Metadata) -> Result<PreTokenizer> {
 /// The bytes of a token's text.
 fn spell(vocab: &Vocab, algorithm: &Algorithm, id: TokenId) -> Vec<u8> {
     let text = vocab.texts[id as usize].as_str();
-    let plain = matches!(vocab.kind(id), TokenKind::Normal | TokenKind::Unused);
+    let byte =
+        || text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).map(|hex| u8::from_str_radix(hex, 16));
     match (algorithm, vocab.kind(id)) {
-        (Algorithm::Spm(_), TokenKind::Byte) => {
-            let hex = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-            hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).map_or_else(|| text.into(), |byte| vec![byte])
+        (Algorithm::Spm(_) | Algorithm::Bpe(_), TokenKind::Byte) => {
+            byte().and_then(std::result::Result::ok).map_or_else(|| text.into(), |byte| vec![byte])
         }
         (Algorithm::Spm(_) | Algorithm::Wpm, TokenKind::Normal | TokenKind::Unused | TokenKind::UserDefined) => {
             text.replace(SPACE, " ").into_bytes()
         }
-        (Algorithm::Bpe(_), _) if plain => bpe::chars_to_bytes(text),
+        (Algorithm::Bpe(bpe), TokenKind::Normal | TokenKind::Unused) => bpe.spell(text),
         _ => text.into(),
     }
 }

@@ -25,8 +25,41 @@ pub struct SpecialFinder {
 #[derive(Debug)]
 struct Finder {
     automaton: AhoCorasick,
-    /// For each pattern its token, and whether blanks after it belong to it.
-    tokens: Vec<(TokenId, bool)>,
+    /// For each pattern its token, and which blanks belong to it.
+    tokens: Vec<(TokenId, Swallows)>,
+}
+
+/// Blanks beside a special token that are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Swallows {
+    Nothing,
+    Before,
+    After,
+}
+
+/// Which blanks the special tokens of a model swallow. Files do not say it, so that the names of
+/// the few models that were trained so have to.
+fn swallowing(m: &Metadata) -> Result<impl Fn(&str) -> Swallows> {
+    let name = m.str("general.name")?.unwrap_or_default().to_lowercase();
+    let pre = m.str("tokenizer.ggml.pre")?.unwrap_or_default();
+    let arch = m.str("general.architecture")?.unwrap_or_default();
+    let has = |text: &str, parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    let masks =
+        has(pre, &["jina-v2-de", "jina-v2-es", "jina-v2-code"]) || has(arch, &["nomic-bert-moe", "jina-bert-v3"]);
+    let is_phi3 = !masks && has(&name, &["phi-3", "phi3"]);
+    let is_modern = !masks && !is_phi3 && has(&name, &["modern-bert"]);
+    Ok(move |text: &str| match text {
+        "<mask>" if masks => Swallows::Before,
+        "[MASK]" if is_modern => Swallows::Before,
+        "<unk>" | "<s>" | "<|endoftext|>" => Swallows::Nothing,
+        _ if is_phi3 => Swallows::After,
+        _ => Swallows::Nothing,
+    })
+}
+
+/// What C's `isspace` holds to be a blank.
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
 }
 
 impl SpecialFinder {
@@ -38,12 +71,11 @@ impl SpecialFinder {
         };
         let all: Vec<TokenId> = (0..vocab.len() as TokenId).filter(special).collect();
         let user: Vec<TokenId> = all.iter().copied().filter(|id| vocab.kind(*id) == TokenKind::UserDefined).collect();
-        // The one model family whose special tokens swallow the blanks after them.
-        let name = m.str("general.name")?.unwrap_or_default().to_lowercase();
-        let is_phi3 = name.contains("phi-3") || name.contains("phi3");
-        let strips =
-            |id: TokenId| is_phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&vocab.texts[id as usize].as_str());
-        Ok(Self { all: Finder::new(vocab, m, &all, strips)?, user_defined: Finder::new(vocab, m, &user, strips)? })
+        let swallows = swallowing(m)?;
+        Ok(Self {
+            all: Finder::new(vocab, m, &all, &swallows)?,
+            user_defined: Finder::new(vocab, m, &user, &swallows)?,
+        })
     }
 
     /// The parts of `text`, in order; where two special tokens start at one place, the longer wins.
@@ -52,15 +84,19 @@ impl SpecialFinder {
         let mut parts = Vec::new();
         let mut done = 0;
         for found in finder.automaton.find_iter(text) {
+            let (token, swallows) = finder.tokens[found.pattern()];
             // Blanks before it may have been swallowed, never the token itself.
-            if found.start() > done {
-                parts.push(Fragment::Text(&text[done..found.start()]));
+            let mut left = text.get(done..found.start()).unwrap_or_default();
+            if swallows == Swallows::Before {
+                left = left.trim_end_matches(is_blank);
             }
-            let (token, strips) = finder.tokens[found.pattern()];
+            if !left.is_empty() {
+                parts.push(Fragment::Text(left));
+            }
             parts.push(Fragment::Token(token));
             done = found.end();
-            if strips {
-                done = text.len() - text[done..].trim_start().len();
+            if swallows == Swallows::After {
+                done = text.len() - text[done..].trim_start_matches(is_blank).len();
             }
         }
         if done < text.len() {
@@ -71,12 +107,12 @@ impl SpecialFinder {
 }
 
 impl Finder {
-    fn new(vocab: &Vocab, m: &Metadata, ids: &[TokenId], strips: impl Fn(TokenId) -> bool) -> Result<Self> {
+    fn new(vocab: &Vocab, m: &Metadata, ids: &[TokenId], swallows: &impl Fn(&str) -> Swallows) -> Result<Self> {
         let texts = ids.iter().map(|id| vocab.texts[*id as usize].as_str());
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(texts)
             .map_err(|error| m.error("tokenizer.ggml.token_type", format!("too many special tokens: {error}")))?;
-        Ok(Self { automaton, tokens: ids.iter().map(|id| (*id, strips(*id))).collect() })
+        Ok(Self { automaton, tokens: ids.iter().map(|id| (*id, swallows(&vocab.texts[*id as usize]))).collect() })
     }
 }

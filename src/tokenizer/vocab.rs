@@ -7,35 +7,56 @@ use crate::error::Result;
 use crate::gguf::Metadata;
 
 /// Texts that end a generation wherever a vocabulary has them, as llama.cpp knows them.
-const END_TEXTS: [&str; 16] = [
+const END_TEXTS: [&str; 23] = [
     "<|eot_id|>",
     "<|im_end|>",
     "<|end|>",
     "<|return|>",
     "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
     "<end_of_turn>",
     "<|endoftext|>",
+    "</s>",
     "<|eom_id|>",
     "<EOT>",
     "_<EOT>",
-    "<｜end▁of▁sentence｜>",
-    "<end_of_utterance>",
+    "[EOT]",
+    "[EOS]",
     "<|end_of_text|>",
-    "<|calls|>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
     "<|end_of_turn|>",
-    "<|flush|>",
 ];
 
+/// Padding and separators of code models, which end a generation too: the file's key, and the texts
+/// of which the first that there is counts where the file lacks the key.
+const FIM_TEXTS: [(&str, &[&str]); 3] = [
+    ("fim_pad", &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"]),
+    ("fim_rep", &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"]),
+    ("fim_sep", &["<|file_sep|>"]),
+];
+
+/// Texts of the harmony format that are shown, whatever the file says.
+const SHOWN_TEXTS: [&str; 4] = ["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
+
 /// Texts of the end of a turn, looked for where the file names no such token.
-const TURN_TEXTS: [&str; 8] = [
+const TURN_TEXTS: [&str; 11] = [
     "<|eot_id|>",
     "<|im_end|>",
     "<|end|>",
     "<end_of_turn>",
     "<|endoftext|>",
+    "<|end_of_text|>",
     "<EOT>",
     "_<EOT>",
+    "[EOT]",
     "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>",
 ];
 
 /// Texts, kinds and special tokens.
@@ -61,8 +82,9 @@ pub struct SpecialTokens {
 }
 
 impl Vocab {
-    /// Reads and checks the `tokenizer.ggml.*` keys. `algorithm` decides which defaults hold.
-    pub fn read(m: &Metadata, algorithm: &str) -> Result<Self> {
+    /// Reads and checks the `tokenizer.ggml.*` keys. `algorithm` decides which special ids a file
+    /// without them has, as far as `usual_bos` and `usual_eos` let it.
+    pub fn read(m: &Metadata, algorithm: &str, usual_bos: bool, usual_eos: bool) -> Result<Self> {
         let key = "tokenizer.ggml.tokens";
         let texts = m.require(key, m.strings(key))?.to_vec();
         if texts.is_empty() || u32::try_from(texts.len()).is_err() {
@@ -82,7 +104,7 @@ impl Vocab {
             // The first of two equal texts is the one that text is turned into.
             ids.entry(text.clone()).or_insert(id as TokenId);
         }
-        let special = SpecialTokens::read(m, algorithm, texts.len())?;
+        let special = SpecialTokens::read(m, algorithm, texts.len(), usual_bos, usual_eos)?;
         let longest = texts.iter().map(String::len).max().unwrap_or(0);
         let mut vocab = Self { longest, texts, scores, kinds, ids, special, eog: Vec::new() };
         vocab.find_ends(m)?;
@@ -118,12 +140,17 @@ impl Vocab {
         if self.special.eot.is_none() {
             self.special.eot = TURN_TEXTS.iter().find_map(by_text);
         }
+        let by_key = |name: &str| -> Result<Option<TokenId>> {
+            let id = m.u64(&format!("tokenizer.ggml.{name}_token_id"))?.and_then(|id| TokenId::try_from(id).ok());
+            Ok(id.filter(|id| (*id as usize) < self.texts.len()))
+        };
         let mut eog: Vec<TokenId> = END_TEXTS.iter().filter_map(by_text).collect();
-        eog.extend(self.special.eos.into_iter().chain(self.special.eot));
-        eog.extend(m.u64("tokenizer.ggml.eom_token_id")?.and_then(|id| TokenId::try_from(id).ok()));
+        for (name, texts) in FIM_TEXTS {
+            eog.extend(by_key(name)?.or_else(|| texts.iter().find_map(by_text)));
+        }
+        eog.extend(self.special.eos.into_iter().chain(self.special.eot).chain(by_key("eom")?));
         eog.sort_unstable();
         eog.dedup();
-        eog.retain(|id| (*id as usize) < self.texts.len());
         // An end token is never text, whatever the file says of its kind.
         for id in &eog {
             let kind = &mut self.kinds[*id as usize];
@@ -131,13 +158,32 @@ impl Vocab {
                 *kind = TokenKind::Control;
             }
         }
+        let shown: Vec<TokenId> = SHOWN_TEXTS.iter().filter_map(by_text).collect();
         self.eog = eog;
+        shown.into_iter().for_each(|id| self.kinds[id as usize] = TokenKind::UserDefined);
+        self.withdraw_ends();
         Ok(())
+    }
+
+    /// Texts that end nothing in the company of others: `<|end|>` where messages have parts that end
+    /// so, `</s>` where tools have an end of their own.
+    fn withdraw_ends(&mut self) {
+        let ends = |text: &str| self.ids.get(text).copied().filter(|id| self.eog.contains(id));
+        let calls = ends("<|call|>").or(ends("<|calls|>")).is_some();
+        let harmony = calls && (ends("<|return|>").is_some() || ends("<|flush|>").is_some());
+        let part = ends("<|end|>").filter(|_| harmony);
+        let stray = ends("</s>").filter(|_| ends("<|tool_response>").is_some());
+        for (id, kind) in [(part, TokenKind::UserDefined), (stray, TokenKind::Normal)] {
+            if let Some(id) = id {
+                self.eog.retain(|end| *end != id);
+                self.kinds[id as usize] = kind;
+            }
+        }
     }
 }
 
 impl SpecialTokens {
-    fn read(m: &Metadata, algorithm: &str, n: usize) -> Result<Self> {
+    fn read(m: &Metadata, algorithm: &str, n: usize, usual_bos: bool, usual_eos: bool) -> Result<Self> {
         let id = |name: &str, default: Option<TokenId>| -> Result<Option<TokenId>> {
             let key = format!("tokenizer.ggml.{name}_token_id");
             match m.u64(&key)? {
@@ -154,8 +200,8 @@ impl SpecialTokens {
             _ => [Some(11), Some(11), None, None],
         };
         Ok(Self {
-            bos: id("bos", defaults[0])?,
-            eos: id("eos", defaults[1])?,
+            bos: id("bos", defaults[0].filter(|_| usual_bos))?,
+            eos: id("eos", defaults[1].filter(|_| usual_eos))?,
             eot: id("eot", None)?,
             unk: id("unknown", defaults[2])?,
             // The first spelling is the format's own.
