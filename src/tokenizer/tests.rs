@@ -1,5 +1,7 @@
 //! Recorded vectors and properties of the tokenizers.
 
+mod families;
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;

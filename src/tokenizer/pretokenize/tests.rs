@@ -7,6 +7,7 @@ use fancy_regex::Regex;
 use proptest::prelude::*;
 
 use super::PreTokenizer;
+use super::charset::{self, Set};
 use super::schemes::SCHEMES;
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -27,6 +28,9 @@ const FROM_THE_RIGHT: &str = r"\P{N}*\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))|\P{N}+
 const HAN: &str =
     r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2EBEF}\x{2F800}-\x{2FA1F}";
 const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝ\x{1F5F}-\x{1F7D}ᾀ-ᾴᾶ-ᾼ\x{1FBE}ῂ-ῄῆ-ῌ\x{1FD0}-\x{1FD3}\x{1FD6}-\x{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+
+const DEEPSEEK_SIGNS: &str = r"\s?[!-/:-~！-／：-～‘-‟　-。]+";
+const UNSPACED_SCRIPT: &str = r"[一-\x{9FFF}\x{3400}-\x{4DBF}\x{F900}-\x{FAFF}\x{3040}-ゟ゠-ヿ･-ﾟ⼀-\x{2FDF}\x{E40}-\x{E7F}\x{E80}-\x{EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{AA60}-\x{AA7F}\x{A9E0}-\x{A9FF}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+";
 
 /// The expressions of a scheme, by one of its names. llama.cpp's regex engine has one class for all
 /// letters, so that `\p{Lu}` and `\p{Ll}` are both `\p{L}` where it meets them.
@@ -76,9 +80,7 @@ fn expressions(name: &str) -> Vec<String> {
             GPT2,
         ]),
         "deepseek-coder" => own(&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN, r"\p{N}"]),
-        "deepseek-llm" => {
-            own(&[r"[\r\n]", DEEPSEEK_LETTERS, r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", EAST_ASIAN, r"\p{N}+"])
-        }
+        "deepseek-llm" => own(&[r"[\r\n]", DEEPSEEK_LETTERS, DEEPSEEK_SIGNS, r"\s+$", EAST_ASIAN, r"\p{N}+"]),
         "deepseek-v3" => own(&[r"\p{N}{1,3}", IDEOGRAPHS, &deepseek3]),
         "spark2_5" => vec![
             r"\p{N}{1,3}".into(),
@@ -86,11 +88,7 @@ fn expressions(name: &str) -> Vec<String> {
             format!(r"{SIGN_AND_LATIN}|{MARKED_NO_SIGN}| ?[\p{{P}}\p{{S}}]+|[\r\n]|\s+(?!\S)|\s+"),
             r"\p{N}".into(),
         ],
-        "afmoe" => own(&[
-            FROM_THE_RIGHT,
-            r"[一-\x{9FFF}\x{3400}-\x{4DBF}\x{F900}-\x{FAFF}\x{3040}-ゟ゠-ヿ･-ﾟ⼀-\x{2FDF}\x{E40}-\x{E7F}\x{E80}-\x{EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{AA60}-\x{AA7F}\x{A9E0}-\x{A9FF}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+",
-            &deepseek3,
-        ]),
+        "afmoe" => own(&[FROM_THE_RIGHT, UNSPACED_SCRIPT, &deepseek3]),
         "youtu" => vec![
             format!("[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|{IDEOGRAPHS}"),
             format!(r"{}|\p{{N}}|{REST_SLASHES}", cased(r"\p{L}\p{M}", r"\p{L}\p{M}", &contracted)),
@@ -211,6 +209,29 @@ fn long_blanks_are_halved_alike() {
                 let text = format!("a{}{end}", " ".repeat(n));
                 assert_eq!(scheme.split(&text), split_slowly(stages, &text), "{scheme:?}, {n} blanks, then {end:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn every_character_of_the_listed_sets() {
+    let sets: [(Set, &str); 10] = [
+        (charset::bloom_word, BLOOM),
+        (charset::han, &format!("[{HAN}]")),
+        (charset::east_asian, EAST_ASIAN),
+        (charset::ideograph_or_kana, IDEOGRAPHS),
+        (charset::hangul, "[가-힣ㄱ-ㆎ]"),
+        (charset::bopomofo, "[ㄅ-ㄯ]"),
+        (charset::wide_punctuation, "[！…“”‘’—：；，、-〿︰-﹏]"),
+        (charset::unspaced_script, UNSPACED_SCRIPT),
+        (charset::deepseek_sign, DEEPSEEK_SIGNS),
+        (charset::deepseek_letter, DEEPSEEK_LETTERS),
+    ];
+    for (set, expression) in sets {
+        let regex = Regex::new(expression).expect("the expression is right");
+        for c in '\0'..=char::MAX {
+            let is_in = regex.is_match(c.encode_utf8(&mut [0; 4])).expect("no limit is near");
+            assert_eq!(set(c), is_in, "U+{:04X} in {expression}", u32::from(c));
         }
     }
 }
