@@ -6,6 +6,7 @@ format gets the same treatment. `variables` are those that every template sees.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -103,6 +104,59 @@ def thinks_by_default(source: str, probe: Probe) -> bool:
         return _opening(probe, True) != _opening(probe, False)
     except ValueError:
         return True
+
+
+def takes_objects(source: str, render: Callable[[list[Message]], str]) -> bool:
+    """Whether a template reads the arguments of tool calls as objects rather than as JSON text.
+
+    Clients send text, and many templates take the arguments apart. One that only prints an object
+    would print it as Python does, which no model was trained on.
+    """
+    if "tool_calls" not in source:
+        return False
+    call = {"id": "call00001", "type": "function", "function": {"name": "test", "arguments": {"key": "a value"}}}
+    messages: list[Message] = [
+        {"role": "user", "content": "test"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "test", "tool_call_id": "call00001"},
+        {"role": "assistant", "content": "test"},
+        {"role": "user", "content": "test"},
+    ]
+    try:
+        text = render(messages)
+    except ValueError:
+        return False
+    return "a value" in text and "{'key'" not in text
+
+
+def fit_arguments(messages: Sequence[Message], as_objects: bool) -> list[Message]:
+    """The messages with the arguments of tool calls in the form that the template reads.
+
+    Raises ValueError for a text that should be an object and is not JSON.
+    """
+    fitted: list[Message] = []
+    for index, message in enumerate(messages):
+        if calls := message.get("tool_calls"):
+            place = f"messages[{index}].tool_calls"
+            calls = [_fit_call(call, as_objects, f"{place}[{at}]") for at, call in enumerate(calls)]
+            message = {**message, "tool_calls": calls}
+        fitted.append(message)
+    return fitted
+
+
+def _fit_call(call: Mapping[str, Any], as_objects: bool, place: str) -> dict[str, Any]:
+    function = call["function"]
+    arguments = function.get("arguments")
+    if as_objects and isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{place}.function.arguments: {arguments[:40]!r} is not JSON ({error})") from error
+    elif not as_objects and arguments is not None and not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
+    else:
+        return dict(call)
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _opening(probe: Probe, thinking: bool) -> str:

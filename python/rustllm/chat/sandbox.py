@@ -69,6 +69,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for name in ("center", "indent", "replace", "wordwrap"):
             self.filters[name] = _limited(self.filters[name])
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """As jinja2's sandbox, which changes no lists, but for a queue: each call costs a tick."""
+        if isinstance(obj, list) and attr in ("append", "pop"):
+            return True
+        return super().is_safe_attribute(obj, attr, value)
+
     def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
         """Refuses where jinja2 would go on with an undefined value."""
         raise SecurityError(f"the attribute {attribute!r} is not allowed in a template")

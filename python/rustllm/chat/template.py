@@ -11,7 +11,15 @@ import jinja2
 
 from rustllm.chat.builtin import BUILTIN, detect_builtin, render_builtin
 from rustllm.chat.messages import Message
-from rustllm.chat.quirks import Quirk, apply_quirks, quirks_of, thinks_by_default, variables
+from rustllm.chat.quirks import (
+    Quirk,
+    apply_quirks,
+    fit_arguments,
+    quirks_of,
+    takes_objects,
+    thinks_by_default,
+    variables,
+)
 from rustllm.chat.sandbox import MAX_CHARS, MAX_TICKS, Sandbox, strftime_at
 
 #: Keyword arguments that a request may pass to a template. Anything else could shadow what the
@@ -55,6 +63,7 @@ class ChatTemplate:
     _builtin: str | None = field(default=None, compare=False, repr=False)
     _takes_system: bool = field(default=True, compare=False, repr=False)
     _thinks: bool = field(default=True, compare=False, repr=False)
+    _takes_objects: bool = field(default=False, compare=False, repr=False)
     _quirks: tuple[Quirk, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +78,7 @@ class ChatTemplate:
                 raise TemplateError(f"the chat template cannot be parsed: {_describe(error)}") from error
             object.__setattr__(self, "_takes_system", self._renders_system())
             object.__setattr__(self, "_thinks", thinks_by_default(self.source, self._probe))
+            object.__setattr__(self, "_takes_objects", takes_objects(self.source, self._render_calls))
             object.__setattr__(self, "_quirks", quirks_of(self.source))
 
     def _renders_system(self) -> bool:
@@ -88,6 +98,11 @@ class ChatTemplate:
         user = [{"role": "user", "content": "test"}]
         return self._render_jinja(user, add_generation_prompt, None, {"enable_thinking": thinking}, None)
 
+    def _render_calls(self, messages: list[Message]) -> str:
+        parameters = {"type": "object", "properties": {"key": {"type": "string", "description": "test"}}}
+        function = {"name": "test", "description": "test", "parameters": {**parameters, "required": ["key"]}}
+        return self._render_jinja(messages, True, [{"type": "function", "function": function}], {}, None)
+
     def check(self) -> None:
         """Renders a short chat, so that a broken template is found when the model is loaded."""
         self.render([{"role": "user", "content": "test"}])
@@ -104,7 +119,10 @@ class ChatTemplate:
         """The text of the prompt. Raises TemplateError with the template's own message."""
         if self._builtin is not None:
             return render_builtin(self._builtin, messages, add_generation_prompt)
-        messages = apply_quirks(self._quirks, messages)
+        try:
+            messages = apply_quirks(self._quirks, fit_arguments(messages, self._takes_objects))
+        except ValueError as error:
+            raise TemplateError(str(error)) from error
         if not self._takes_system:
             messages = merge_system(messages)
         text = self._render_jinja(messages, add_generation_prompt, tools, dict(kwargs or {}), now)

@@ -228,7 +228,7 @@ pub fn to_group_of_three(chars: &[char], at: usize) -> usize {
     }
     while place < chars.len() {
         let n = count(chars, place, usize::MAX, digit);
-        let first = if n % 3 == 0 && place == at { 3 } else { n % 3 };
+        let first = if n.is_multiple_of(3) && place == at { 3 } else { n % 3 };
         if first < n {
             // At a run's own start, where its length is a multiple, there is a cut too.
             return place + first - at;

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rustllm.chat.template import ChatTemplate
+from rustllm.chat.template import ChatTemplate, TemplateError
+from tests.support.server import TEMPLATES
 
 ROLES = "{% for m in messages %}[{{ m.role }}:{{ m.content }}:{{ m.thinking }}]{% endfor %}"
 CHAT = [
@@ -67,3 +68,58 @@ def test_earlier_reasoning_is_kept_by_default(kwargs: dict[str, bool], expected:
     names = ("preserve_thinking", "clear_thinking", "truncate_history_thinking", "drop_thinking")
     source = " ".join("{{ " + name + " }}" for name in names)
     assert ChatTemplate(source).render([{"role": "user", "content": "hi"}], kwargs=kwargs) == expected
+
+
+def _calls(arguments: object) -> list[dict[str, object]]:
+    function = {"name": "weather", "arguments": arguments}
+    return [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]},
+    ]
+
+
+CALLS = "{% for m in messages %}{% for c in m.tool_calls %}{{ SHOWN }}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ("c.function.arguments | tojson", '{"city": "Oslo"}'),
+        ("c.function.arguments.items() | list | first | last", "Oslo"),
+        ("c.function.arguments if c.function.arguments is string else c.function.arguments.values() | first", "Oslo"),
+        ("'<' + c.function.arguments + '>'", '<{"city":"Oslo"}>'),
+        ("c.function.arguments", '{"city":"Oslo"}'),
+        ("c.function.name", "weather"),
+    ],
+)
+@pytest.mark.parametrize("arguments", ['{"city":"Oslo"}', {"city": "Oslo"}])
+def test_arguments_of_tool_calls_have_the_form_that_the_template_reads(
+    shown: str, expected: str, arguments: object
+) -> None:
+    template = ChatTemplate(CALLS.replace("SHOWN", shown))
+    assert template.render(_calls(arguments)) == expected
+
+
+def test_arguments_that_are_not_json_are_named() -> None:
+    template = ChatTemplate(CALLS.replace("SHOWN", "c.function.arguments | tojson"))
+    with pytest.raises(TemplateError, match=r"messages\[1\]\.tool_calls\[0\]\.function\.arguments: '\{city'"):
+        template.render(_calls("{city"))
+
+
+def test_recorded_templates_take_the_texts_that_clients_send() -> None:
+    """No template may fail on a call's arguments for being text."""
+    messages = [
+        *_calls('{"city": "Oslo"}'),
+        {"role": "tool", "content": "sunny", "tool_call_id": "call00001"},
+        {"role": "assistant", "content": "Sunny."},
+        {"role": "user", "content": "Thanks"},
+    ]
+    messages[1]["tool_calls"][0]["id"] = "call00001"  # type: ignore[index]
+    texts = {}
+    for path in sorted(TEMPLATES.glob("*.jinja")):
+        template = ChatTemplate(path.read_text(encoding="utf-8"), "<s>", "</s>")
+        if template._takes_objects:
+            texts[path.name] = template.render(messages)
+    assert len(texts) > 15
+    assert "Return of functions.weather:0" in texts["Kimi-K2-Instruct.jinja"]
+    assert [name for name, text in texts.items() if "Oslo" not in text or '\\"city' in text] == []
