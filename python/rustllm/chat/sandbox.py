@@ -23,6 +23,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 #: long chat.
 MAX_TICKS = 500_000
 
+#: Steps that the call of a function counts for; it takes about as long as so many blocks.
+CALL_TICKS = 5
+
 #: Characters that one expression may build, and a whole prompt may have.
 MAX_CHARS = 8_000_000
 
@@ -70,7 +73,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.filters[name] = _limited(self.filters[name])
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """As jinja2's sandbox, which changes no lists, but for a queue: each call costs a tick."""
+        """As jinja2's sandbox, which changes no lists, but for a queue: each call costs ticks."""
         if isinstance(obj, list) and attr in ("append", "pop"):
             return True
         return super().is_safe_attribute(obj, attr, value)
@@ -86,9 +89,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise SecurityError("a format with a large or computed width is not allowed in a template")
         return super().wrap_str_format(value)
 
-    def tick(self) -> None:
+    def tick(self, cost: int = 1) -> None:
         """Called by compiled templates at the start of each block."""
-        self.budget.ticks -= 1
+        self.budget.ticks -= cost
         if self.budget.ticks < 0:
             raise SecurityError(f"the template takes more than {MAX_TICKS} steps")
 
@@ -113,7 +116,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 raise SecurityError(f"str.{name} is not allowed in a template")
             if name == "replace" and len(args) >= 2 and len(str(args[1])) > len(str(args[0])):
                 _check_length(len(owner) + (owner.count(str(args[0])) * len(str(args[1]))))
-        self.tick()
+        self.tick(CALL_TICKS)
         return super().call(context, obj, *args, **kwargs)
 
 
