@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::plan::StepPlan;
 use super::scheduler::Scheduler;
 use crate::error::{Error, Result};
+use crate::layers::visit_rows;
 use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
 use crate::models::{Model, SequenceRows, StepInput};
 
@@ -19,14 +20,14 @@ pub struct Runner {
 
 /// Logits of the sampled rows, in the order of the plan's chunks that sample.
 pub struct Logits {
-    values: Vec<f32>,
-    n_vocab: usize,
+    /// `[rows, n_vocab]`; none where nothing ran.
+    rows: Option<Tensor>,
 }
 
 impl Logits {
-    /// One row after the other, for scratch use.
-    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        self.values.chunks_exact_mut(self.n_vocab)
+    /// Calls `visit` with each row and its index; the row is scratch memory from then on.
+    pub fn visit(&self, visit: impl FnMut(usize, &mut [f32])) -> Result<()> {
+        self.rows.as_ref().map_or(Ok(()), |rows| Ok(visit_rows(rows, visit)?))
     }
 }
 
@@ -54,19 +55,18 @@ impl Runner {
             }
         }
         if input.tokens.is_empty() {
-            return Ok(Logits { values: Vec::new(), n_vocab: 1 });
+            return Ok(Logits { rows: None });
         }
-        let logits = self.model.forward(&input, &mut self.store)?;
-        self.rows(&logits, input.outputs.len())
+        self.logits(&input)
     }
 
-    fn rows(&self, logits: &Tensor, n: usize) -> Result<Logits> {
-        let n_vocab = self.model.info().n_vocab;
-        let values = if n == 0 { Vec::new() } else { logits.flatten_all()?.to_vec1::<f32>()? };
-        if values.len() != n * n_vocab {
-            return Err(Error::Internal(format!("{} logits for {n} rows of {n_vocab}", values.len())));
+    fn logits(&mut self, input: &StepInput) -> Result<Logits> {
+        let rows = self.model.forward(input, &mut self.store)?;
+        let expected = (input.outputs.len(), self.model.info().n_vocab);
+        if rows.dims2()? != expected {
+            return Err(Error::Internal(format!("logits of shape {:?} instead of {expected:?}", rows.dims())));
         }
-        Ok(Logits { values, n_vocab })
+        Ok(Logits { rows: Some(rows) })
     }
 
     /// Computes `tokens` as an independent sequence and hands the logits of each row from `first`
@@ -114,10 +114,7 @@ impl Runner {
                 sequences: vec![SequenceRows { row: 0, n_tokens: end - at, n_past: at, blocks: blocks.to_vec() }],
                 outputs,
             };
-            let logits = self.model.forward(&input, &mut self.store)?;
-            for (row, values) in self.rows(&logits, n)?.rows_mut().enumerate() {
-                visit(end - n + row, values);
-            }
+            self.logits(&input)?.visit(|row, values| visit(end - n + row, values))?;
             at = end;
         }
         Ok(())

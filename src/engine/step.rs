@@ -49,7 +49,7 @@ impl EngineLoop {
                 Ok(logits) => {
                     self.scheduler.commit(&plan);
                     self.report_progress(&plan);
-                    self.sample(&plan, logits);
+                    self.sample(&plan, &logits);
                 }
                 Err(error) => self.fail_step(&plan, &error),
             }
@@ -131,10 +131,11 @@ impl EngineLoop {
         }
     }
 
-    fn sample(&mut self, plan: &StepPlan, mut logits: Logits) {
-        let sampled = plan.chunks.iter().filter(|chunk| chunk.samples);
-        for (chunk, row) in sampled.zip(logits.rows_mut()) {
-            self.sample_one(*chunk, row);
+    fn sample(&mut self, plan: &StepPlan, logits: &Logits) {
+        let sampled: Vec<Chunk> = plan.chunks.iter().filter(|chunk| chunk.samples).copied().collect();
+        let outcome = logits.visit(|row, values| self.sample_one(sampled[row], values));
+        if let Err(error) = outcome {
+            self.fail_step(plan, &error);
         }
     }
 

@@ -1,77 +1,325 @@
-//! Rows of activations, as f32 and as int8 per 32 columns.
+//! Rows of activations as the matrix products read them: int8 per 32 columns, or f32.
+//!
+//! Rows are grouped into panels of 8, what remains into one panel of 4, 2 and 1 rows each. In a
+//! panel the rows lie side by side, so that the operands of one instruction come from one run:
+//! four int8 columns of each row (`[unit][four][row]`), or one f32 column (`[column][row]`).
+//! What is stored of a row depends on its own values alone.
 
-use super::pool::Pool;
+use super::Simd;
+use super::packed::UNIT;
+use super::pool::{Parts, Pool};
 
-/// Columns that share a scale.
-pub const GROUP: usize = 32;
+/// Most rows of a panel.
+pub const PANEL: usize = 8;
 
-/// `m` rows of `k` values, ready for [`super::gemm`]. Each row depends on its own values only.
-#[derive(Debug)]
+/// What a unit of a row has beside its int8 values.
+pub const FIELDS: usize = 5;
+/// The scale, f32.
+pub const SCALE: usize = 0;
+/// The negative sum of the int8 values, i32; then those of its two halves.
+pub const NEGATIVE_SUM: usize = 1;
+/// Scale times sum, f32: what a weight's min is multiplied with.
+pub const SCALED_SUM: usize = 4;
+
+/// Below this, a group of values counts as zero: the inverse of its scale would overflow.
+const SMALLEST: f32 = 1e-30;
+
+/// Which forms of the rows are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forms {
+    pub quants: bool,
+    pub floats: bool,
+}
+
+impl Forms {
+    /// What either asks for.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { quants: self.quants || other.quants, floats: self.floats || other.floats }
+    }
+}
+
+/// `m` rows of `k` values. The buffers are kept from one use to the next.
+#[derive(Debug, Default)]
 pub struct Activations {
     pub m: usize,
     pub k: usize,
-    pub values: Vec<f32>,
-    /// int8 rows; empty unless asked for.
+    /// int8 rows in panels.
     pub quants: Vec<i8>,
-    /// One scale per 32 columns.
-    pub scales: Vec<f32>,
-    /// One sum of int8 values per 16 columns.
-    pub sums: Vec<i32>,
+    /// `[unit][field][row]` for each panel, the bits of f32 or i32.
+    pub meta: Vec<u32>,
+    /// f32 rows in panels.
+    pub floats: Vec<f32>,
+    has: Option<Forms>,
+}
+
+/// A group of rows: the first one and their number, 8, 4, 2 or 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Panel {
+    pub row: usize,
+    pub width: usize,
+}
+
+/// The panels of `m` rows, in order.
+pub fn panels(m: usize) -> impl ExactSizeIterator<Item = Panel> {
+    (0..n_panels(m)).map(move |index| panel(m, index))
+}
+
+/// How many panels `m` rows have.
+#[must_use]
+pub fn n_panels(m: usize) -> usize {
+    m / PANEL + (m % PANEL).count_ones() as usize
+}
+
+/// Panel `index` of `m` rows.
+#[must_use]
+pub fn panel(m: usize, index: usize) -> Panel {
+    let full = m / PANEL;
+    if index < full {
+        return Panel { row: index * PANEL, width: PANEL };
+    }
+    let mut row = full * PANEL;
+    let mut width = PANEL / 2;
+    let mut before = index - full;
+    loop {
+        if m & width != 0 {
+            if before == 0 {
+                return Panel { row, width };
+            }
+            before -= 1;
+            row += width;
+        }
+        width /= 2;
+    }
+}
+
+/// The panel that holds `row` of `m`.
+fn panel_of(m: usize, row: usize) -> Panel {
+    panels(m % PANEL)
+        .map(|panel| Panel { row: panel.row + m / PANEL * PANEL, ..panel })
+        .find(|panel| (panel.row..panel.row + panel.width).contains(&row))
+        .unwrap_or(Panel { row: row / PANEL * PANEL, width: PANEL })
 }
 
 impl Activations {
-    /// Takes `values` (m rows of k), quantized as well if `quantize`; then k divides by 32.
+    /// Takes `m` rows of `k` values, as `source` writes each of them, in the wanted forms. For
+    /// int8, `k` divides by 32.
+    pub fn fill(
+        &mut self,
+        (m, k): (usize, usize),
+        forms: Forms,
+        pool: &Pool,
+        simd: Simd,
+        source: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        let writer = self.writer((m, k), forms);
+        let piece = if m <= PANEL { m } else { PANEL };
+        pool.run(m.div_ceil(piece.max(1)), &|index| {
+            let mut values = vec![0.0; k];
+            simd.run(
+                #[inline(always)]
+                || {
+                    for row in index * piece..m.min((index + 1) * piece) {
+                        source(row, &mut values);
+                        let panel = panel_of(m, row);
+                        // SAFETY: each row is written by one piece only.
+                        unsafe { writer.put_row(panel, row - panel.row, &values) }
+                    }
+                },
+            );
+        });
+    }
+
+    /// Makes room for `m` rows of `k` values, which the writer then puts there.
+    pub fn writer(&mut self, (m, k): (usize, usize), forms: Forms) -> Writer {
+        assert!(!forms.quants || k.is_multiple_of(UNIT), "{k} columns do not divide into units");
+        (self.m, self.k, self.has) = (m, k, Some(forms));
+        if forms.quants {
+            self.quants.resize(self.quants.len().max(m * k), 0);
+            self.meta.resize(self.meta.len().max(m * k / UNIT * FIELDS), 0);
+        }
+        if forms.floats {
+            self.floats.resize(self.floats.len().max(m * k), 0.0);
+        }
+        Writer {
+            k,
+            forms,
+            quants: Parts(self.quants.as_mut_ptr()),
+            meta: Parts(self.meta.as_mut_ptr()),
+            floats: Parts(self.floats.as_mut_ptr()),
+        }
+    }
+
+    /// Whether all forms of `forms` are there.
     #[must_use]
-    pub fn new(values: Vec<f32>, k: usize, quantize: bool, pool: &Pool) -> Self {
-        let m = values.len() / k;
-        let mut this = Self { m, k, values, quants: Vec::new(), scales: Vec::new(), sums: Vec::new() };
-        if quantize {
-            this.quantize(pool);
-        }
-        this
-    }
-
-    fn quantize(&mut self, pool: &Pool) {
-        let groups = self.k / GROUP;
-        let mut rows: Vec<Row> = Vec::new();
-        self.quants = vec![0; self.m * self.k];
-        self.scales = vec![0.0; self.m * groups];
-        self.sums = vec![0; self.m * groups * 2];
-        let quants = self.quants.chunks_exact_mut(self.k);
-        let scales = self.scales.chunks_exact_mut(groups);
-        let sums = self.sums.chunks_exact_mut(groups * 2);
-        for ((values, quants), (scales, sums)) in self.values.chunks_exact(self.k).zip(quants).zip(scales.zip(sums)) {
-            rows.push(Row { values, quants, scales, sums });
-        }
-        pool.run_chunks(&mut rows, 4, &|_, rows| rows.iter_mut().for_each(Row::quantize));
+    pub fn has(&self, forms: Forms) -> bool {
+        self.has.is_some_and(|has| has.quants >= forms.quants && has.floats >= forms.floats)
     }
 }
 
-struct Row<'a> {
-    values: &'a [f32],
-    quants: &'a mut [i8],
-    scales: &'a mut [f32],
-    sums: &'a mut [i32],
+/// Writes rows of [`Activations`] from several threads.
+pub struct Writer {
+    k: usize,
+    forms: Forms,
+    quants: Parts<i8>,
+    meta: Parts<u32>,
+    floats: Parts<f32>,
 }
 
-impl Row<'_> {
-    fn quantize(&mut self) {
-        let quants = self.quants.chunks_exact_mut(GROUP);
-        let groups =
-            self.values.chunks_exact(GROUP).zip(quants).zip(self.scales.iter_mut().zip(self.sums.chunks_exact_mut(2)));
-        for ((values, quants), (scale, sums)) in groups {
-            let max = values.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-            let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
-            for (x, q) in values.iter().zip(quants.iter_mut()) {
-                // Adding and taking away 1.5 · 2²³ rounds to the nearest even integer without a
-                // library call; |x · inverse| ≤ 127, so it is exact.
-                *q = ((x * inverse + 12_582_912.0) - 12_582_912.0) as i8;
+impl Writer {
+    /// Puts a whole row at place `at` of `panel`.
+    ///
+    /// # Safety
+    /// The panel must be one of the rows that the writer was made for, the activations must live,
+    /// and no other thread may write this row.
+    #[inline(always)]
+    pub unsafe fn put_row(&self, panel: Panel, at: usize, values: &[f32]) {
+        let (units, rest) = values.as_chunks::<UNIT>();
+        for (unit, values) in units.iter().enumerate() {
+            // SAFETY: passed on.
+            unsafe { self.put_unit(panel, at, unit, values) }
+        }
+        // SAFETY: passed on.
+        unsafe { self.put_floats(panel, at, units.len() * UNIT, rest) }
+    }
+
+    /// Puts 32 columns of one row.
+    ///
+    /// # Safety
+    /// As for [`Self::put_row`], for this unit of the row.
+    #[inline(always)]
+    pub unsafe fn put_unit(&self, panel: Panel, at: usize, unit: usize, values: &[f32; UNIT]) {
+        // SAFETY: passed on.
+        unsafe { self.put_floats(panel, at, unit * UNIT, values) }
+        if !self.forms.quants {
+            return;
+        }
+        let Panel { row, width } = panel;
+        let quantized = quantize(values);
+        // SAFETY: the panel has `width · k` int8 values from `row · k` on, and `FIELDS · width`
+        // fields for each unit; `at < width`.
+        unsafe {
+            let quants = self.quants.0.add(row * self.k + unit * UNIT * width).cast::<[i8; 4]>();
+            for (four, values) in quantized.values.as_chunks::<4>().0.iter().enumerate() {
+                *quants.add(four * width + at) = *values;
             }
-            // A NaN or an infinity must not vanish in the integers: it spoils its group visibly.
-            *scale = if values.iter().all(|x| x.is_finite()) { max / 127.0 } else { f32::NAN };
-            for (sum, half) in sums.iter_mut().zip(quants.chunks_exact(16)) {
-                *sum = half.iter().map(|q| i32::from(*q)).sum();
+            let meta = self.meta.0.add((row * (self.k / UNIT) + unit * width) * FIELDS);
+            for (field, bits) in quantized.fields().into_iter().enumerate() {
+                *meta.add(field * width + at) = bits;
             }
         }
+    }
+
+    /// Puts columns from `column` on of one row, as floats where these are wanted.
+    ///
+    /// # Safety
+    /// As for [`Self::put_row`], for these columns.
+    #[inline(always)]
+    pub unsafe fn put_floats(&self, panel: Panel, at: usize, column: usize, values: &[f32]) {
+        if !self.forms.floats {
+            return;
+        }
+        // SAFETY: the panel has `width · k` floats from `row · k` on.
+        unsafe {
+            let floats = self.floats.0.add(panel.row * self.k + column * panel.width + at);
+            for (i, value) in values.iter().enumerate() {
+                *floats.add(i * panel.width) = *value;
+            }
+        }
+    }
+}
+
+/// 32 values as int8.
+struct Quantized {
+    values: [i8; UNIT],
+    scale: f32,
+    /// Sums of the two halves.
+    sums: [i32; 2],
+}
+
+impl Quantized {
+    fn fields(&self) -> [u32; FIELDS] {
+        let [low, high] = self.sums;
+        let all = low + high;
+        [self.scale.to_bits(), -all as u32, -low as u32, -high as u32, (self.scale * all as f32).to_bits()]
+    }
+}
+
+/// Symmetric int8 with a scale of the largest magnitude over 127, rounded to the nearest even.
+#[inline(always)]
+fn quantize(values: &[f32; UNIT]) -> Quantized {
+    // The bits of magnitudes are ordered as these are, with infinities and NaN above all.
+    let mut lanes = [0u32; 16];
+    for (lane, max) in lanes.iter_mut().enumerate() {
+        let bits = |i: usize| values[i].to_bits() & 0x7fff_ffff;
+        *max = bits(lane).max(bits(lane + 16));
+    }
+    let max = lanes.iter().fold(0, |max, bits| max.max(*bits));
+    let largest = f32::from_bits(max);
+    let (scale, inverse) = if !largest.is_finite() {
+        // A NaN or an infinity must not vanish in the integers: it spoils its group visibly.
+        (f32::NAN, 0.0)
+    } else if largest < SMALLEST {
+        (0.0, 0.0)
+    } else {
+        (largest / 127.0, 127.0 / largest)
+    };
+    // Adding 1.5 · 2²³ leaves the nearest even integer in the low bits of the sum.
+    const ROUND: f32 = 12_582_912.0;
+    let mut integers = [0i32; UNIT];
+    for (integer, value) in integers.iter_mut().zip(values) {
+        *integer = ((value * inverse + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    }
+    if !largest.is_finite() {
+        integers = [0; UNIT];
+    }
+    let sum = |half: &[i32]| half.iter().sum();
+    Quantized {
+        values: integers.map(|integer| integer as i8),
+        scale,
+        sums: [sum(&integers[..UNIT / 2]), sum(&integers[UNIT / 2..])],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_cover_all_rows_in_order() {
+        for m in 0..40 {
+            let mut next = 0;
+            for panel in panels(m) {
+                assert_eq!(panel.row, next);
+                assert!([1, 2, 4, 8].contains(&panel.width));
+                for row in panel.row..panel.row + panel.width {
+                    assert_eq!(panel_of(m, row), panel);
+                }
+                next += panel.width;
+            }
+            assert_eq!(next, m);
+        }
+    }
+
+    #[test]
+    fn integers_are_within_half_a_step() {
+        let values: [f32; UNIT] = std::array::from_fn(|i| (i as f32 * 0.37).sin() * 3.0);
+        let quantized = quantize(&values);
+        for (value, integer) in values.iter().zip(quantized.values) {
+            assert!((value - f32::from(integer) * quantized.scale).abs() <= quantized.scale * 0.501);
+        }
+        assert_eq!(quantized.sums.iter().sum::<i32>(), quantized.values.iter().map(|v| i32::from(*v)).sum::<i32>());
+        assert!(quantized.values.iter().any(|v| v.abs() == 127));
+    }
+
+    #[test]
+    fn odd_values_are_kept_visible_or_zero() {
+        let mut values = [1.0f32; UNIT];
+        values[5] = f32::INFINITY;
+        assert!(quantize(&values).scale.is_nan());
+        values[5] = f32::NAN;
+        assert!(quantize(&values).scale.is_nan());
+        assert_eq!(quantize(&[1e-38; UNIT]).scale, 0.0);
+        assert_eq!(quantize(&[f32::MAX; UNIT]).values, [127; UNIT]);
     }
 }

@@ -1,215 +1,225 @@
-//! y = x · Wᵀ over several matrices that share their input.
+//! y = x · Wᵀ over packed matrices, shared out to the threads, with what follows in the same pass.
 
 use super::Simd;
-use super::activations::Activations;
+use super::activations::{Activations, Forms, PANEL, Panel, Writer, n_panels, panel};
 #[cfg(target_arch = "x86_64")]
-use super::gemm_avx2;
-#[cfg(target_arch = "x86_64")]
-use super::gemm_avx512::{Target, float_tile, quant_tile};
-use super::gemm_scalar::{float_row, quant_row};
-use super::packed::{Layout, Matrix, TILE};
+use super::gemm_avx512;
+use super::gemm_scalar;
+use super::math::silu;
+use super::packed::{Matrix, TILE, UNIT};
 use super::pool::{Parts, Pool};
 
-/// Tiles of a piece: enough work to be worth an atomic, few enough to balance the threads.
-const TILES_OF_PIECE: usize = 4;
+/// A matrix with an optional bias.
+#[derive(Debug, Clone, Copy)]
+pub struct Weight<'a> {
+    pub matrix: &'a Matrix,
+    pub bias: Option<&'a [f32]>,
+}
 
-/// Multiplies the rows of `a` with each of `matrices`; their outputs lie side by side in the rows
-/// of `y` (m rows of the sum of all n). Every element depends on its own row alone.
-pub fn gemm(matrices: &[&Matrix], a: &Activations, y: &mut [f32], pool: &Pool, simd: Simd) {
-    let stride: usize = matrices.iter().map(|matrix| matrix.n).sum();
-    assert_eq!(y.len(), a.m * stride, "the output has m rows of all matrices' n");
-    let mut tiles = Vec::new();
-    let mut column = 0;
-    for matrix in matrices {
-        assert_eq!(matrix.k, a.k, "the matrix has as many columns as the input");
-        assert!(!matrix.wants_quants() || a.quants.len() == a.m * a.k, "the input is quantized");
-        tiles.extend((0..matrix.n_tiles()).map(|tile| (*matrix, tile, column + tile * TILE)));
-        column += matrix.n;
+impl Weight<'_> {
+    /// The form of the activations that products with this matrix read.
+    #[must_use]
+    pub fn forms(&self) -> Forms {
+        Forms { quants: self.matrix.wants_quants(), floats: !self.matrix.wants_quants() }
     }
+
+    fn bias_at(&self, tile: usize) -> Option<&[f32]> {
+        self.bias.map(|bias| &bias[tile * TILE..])
+    }
+}
+
+/// Products of two tiles with a panel: `[tile][row][lane]`.
+type Block = [[[f32; TILE]; PANEL]; 2];
+
+/// Activations that fit into a core's own cache beside a stretch of weights.
+const ROWS_BYTES: usize = 256 << 10;
+
+/// Pieces for each thread: enough that one which loses its core for a while delays the others
+/// little, few enough that taking them costs nothing.
+const PIECES_OF_THREAD: usize = 12;
+
+/// Multiplies the rows of `a` with each of `weights`; their outputs lie side by side in the rows of
+/// `y` (m rows of the sum of all n). With `add` they are added to what is there. Every element
+/// depends on its own row alone.
+pub fn gemm(weights: &[Weight], a: &Activations, y: &mut [f32], add: bool, pool: &Pool, simd: Simd) {
+    let stride: usize = weights.iter().map(|weight| weight.matrix.n).sum();
+    assert_eq!(y.len(), a.m * stride, "the output has m rows of all matrices' n");
     let out = &Parts(y.as_mut_ptr());
-    pool.run(tiles.len().div_ceil(TILES_OF_PIECE), &|piece| {
-        let end = tiles.len().min((piece + 1) * TILES_OF_PIECE);
-        for (matrix, tile, column) in &tiles[piece * TILES_OF_PIECE..end] {
-            let lanes = TILE.min(matrix.n - tile * TILE);
-            // SAFETY: `column + lanes <= stride` and `y` has a.m rows of `stride`, so each store is
-            // inside; tiles write disjoint columns.
-            unsafe { one_tile(matrix, *tile, a, out.0.add(*column), stride, lanes, simd) }
+    let mut column = 0;
+    let columns: Vec<usize> = weights
+        .iter()
+        .map(|weight| {
+            check(weight, a);
+            column += weight.matrix.n;
+            column - weight.matrix.n
+        })
+        .collect();
+    share_out(weights, a, pool, simd, &|index, first, n_tiles, panel, block| {
+        let weight = &weights[index];
+        for (tile, products) in (first..first + n_tiles).zip(block.iter_mut()) {
+            let lanes = TILE.min(weight.matrix.n - tile * TILE);
+            for (row, products) in products.iter_mut().take(panel.width).enumerate() {
+                if let Some(bias) = weight.bias_at(tile) {
+                    products.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                }
+                // SAFETY: `row` is one of a.m and the lanes end inside of the matrix's columns, so
+                // they lie in `y`; no other piece has this tile.
+                let y = unsafe {
+                    let at = (panel.row + row) * stride + columns[index] + tile * TILE;
+                    std::slice::from_raw_parts_mut(out.0.add(at), lanes)
+                };
+                match <&mut [f32; TILE]>::try_from(&mut *y) {
+                    Ok(y) => put(y, products, add),
+                    Err(_) => put(y, products, add),
+                }
+            }
+        }
+    });
+}
+
+#[inline(always)]
+fn put(y: &mut [f32], products: &[f32; TILE], add: bool) {
+    if add {
+        y.iter_mut().zip(products).for_each(|(y, product)| *y += product);
+    } else {
+        y.iter_mut().zip(products).for_each(|(y, product)| *y = *product);
+    }
+}
+
+/// The gated half of a feed-forward layer: silu(x · gateᵀ) · (x · upᵀ), put into `out` in `forms`
+/// as the input of the next product.
+pub fn gemm_gated(
+    gate: &Weight,
+    up: &Weight,
+    a: &Activations,
+    out: &mut Activations,
+    forms: Forms,
+    pool: &Pool,
+    simd: Simd,
+) {
+    check(gate, a);
+    check(up, a);
+    let n = gate.matrix.n;
+    assert_eq!(n, up.matrix.n, "both halves have the same width");
+    let writer = out.writer((a.m, n), forms);
+    share_out(&[*gate], a, pool, simd, &|_, first, n_tiles, panel, gates| {
+        let mut ups = [[[0.0; TILE]; PANEL]; 2];
+        products(up.matrix, first, n_tiles, a, panel, simd, &mut ups);
+        for row in 0..panel.width {
+            let mut values = [0.0; UNIT];
+            for tile in 0..n_tiles {
+                let (gates, ups) = (&mut gates[tile][row], &mut ups[tile][row]);
+                for (weight, products) in [(gate, &mut *gates), (up, &mut *ups)] {
+                    if let Some(bias) = weight.bias_at(first + tile) {
+                        products.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                    }
+                }
+                for ((value, gate), up) in values[tile * TILE..].iter_mut().zip(gates).zip(ups) {
+                    *value = silu(*gate) * *up;
+                }
+            }
+            // SAFETY: two tiles from an even one on are one unit, which no other piece has.
+            unsafe { put_gated(&writer, panel, row, first * TILE, &values[..UNIT.min(n - first * TILE)]) }
         }
     });
 }
 
 /// # Safety
-/// `out` must have `a.m` rows of `lanes` floats, `stride` apart, that nobody else uses.
-unsafe fn one_tile(
-    matrix: &Matrix,
-    index: usize,
-    a: &Activations,
-    out: *mut f32,
-    stride: usize,
-    lanes: usize,
-    simd: Simd,
-) {
-    let tile = matrix.tile(index);
-    match simd {
-        #[cfg(target_arch = "x86_64")]
-        Simd::Avx512 => {
-            let target = Target { out, stride, lanes };
-            // SAFETY: the choice of `Simd` was made by asking the processor; shapes were checked
-            // by `gemm`; the caller vouches for `out`.
-            unsafe {
-                match matrix.layout {
-                    Layout::Quant(q) => quant_tile(q, tile, a, &target),
-                    Layout::Float(float) => float_tile(float, tile, a, &target),
-                }
-            }
-        }
-        _ => {
-            for row in 0..a.m {
-                let sums = one_row(matrix.layout, tile, a, row, simd);
-                // SAFETY: the caller vouches for `out`.
-                unsafe { std::slice::from_raw_parts_mut(out.add(row * stride), lanes) }.copy_from_slice(&sums[..lanes]);
-            }
+/// As for [`Writer::put_unit`].
+#[inline(always)]
+unsafe fn put_gated(writer: &Writer, panel: Panel, row: usize, column: usize, values: &[f32]) {
+    // SAFETY: passed on.
+    unsafe {
+        match values.try_into() {
+            Ok(unit) => writer.put_unit(panel, row, column / UNIT, unit),
+            Err(_) => writer.put_floats(panel, row, column, values),
         }
     }
 }
 
-/// Products of one tile with one row, without AVX-512.
-fn one_row(layout: Layout, tile: &[u8], a: &Activations, row: usize, simd: Simd) -> [f32; TILE] {
-    match (layout, simd) {
+fn check(weight: &Weight, a: &Activations) {
+    assert_eq!(weight.matrix.k, a.k, "the matrix has as many columns as the input");
+    assert!(a.has(weight.forms()), "the input has the form that the matrix reads");
+}
+
+/// Calls `sink` with the products of every pair of tiles of every matrix with every panel: the
+/// index of the matrix, the first tile, the number of tiles, the panel and the products.
+#[inline(always)]
+fn share_out(
+    weights: &[Weight],
+    a: &Activations,
+    pool: &Pool,
+    simd: Simd,
+    sink: &(impl Fn(usize, usize, usize, Panel, &mut Block) + Sync),
+) {
+    let pairs = |weight: &Weight| weight.matrix.n_tiles().div_ceil(2);
+    let total: usize = weights.iter().map(pairs).sum();
+    let pairs_of_piece = (total / (pool.n_threads() * PIECES_OF_THREAD)).max(1);
+    let pieces = |weight: &Weight| pairs(weight).div_ceil(pairs_of_piece);
+    pool.run(weights.iter().map(pieces).sum(), &|piece| {
+        let mut within = piece;
+        let mut index = 0;
+        while within >= pieces(&weights[index]) {
+            within -= pieces(&weights[index]);
+            index += 1;
+        }
+        let n_tiles = weights[index].matrix.n_tiles();
+        let first = within * pairs_of_piece * 2;
+        let tiles = first..n_tiles.min(first + pairs_of_piece * 2);
+        simd.run(
+            #[inline(always)]
+            || {
+                for rows in row_blocks(a) {
+                    for tile in tiles.clone().step_by(2) {
+                        let n = 2.min(tiles.end - tile);
+                        for panel in rows.clone().map(|index| panel(a.m, index)) {
+                            let mut block = [[[0.0; TILE]; PANEL]; 2];
+                            products(weights[index].matrix, tile, n, a, panel, simd, &mut block);
+                            sink(index, tile, n, panel, &mut block);
+                        }
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// Ranges of panels whose activations stay in a core's cache while tiles pass by.
+fn row_blocks(a: &Activations) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let n = n_panels(a.m);
+    let step = (ROWS_BYTES / (a.k * PANEL)).max(1);
+    (0..n).step_by(step).map(move |start| start..n.min(start + step))
+}
+
+/// Products of one or two tiles with a panel.
+#[inline(always)]
+fn products(
+    matrix: &Matrix,
+    tile: usize,
+    n_tiles: usize,
+    a: &Activations,
+    panel: Panel,
+    simd: Simd,
+    out: &mut Block,
+) {
+    match simd {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the choice of `Simd` was made by asking the processor.
-        (Layout::Quant(q), Simd::Avx2) => unsafe { gemm_avx2::quant_row(q, tile, a, row) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        (Layout::Float(float), Simd::Avx2) => unsafe { gemm_avx2::float_row(float, tile, a, row) },
-        (Layout::Quant(q), _) => quant_row(q, tile, a, row),
-        (Layout::Float(float), _) => float_row(float, tile, a, row),
+        // SAFETY: the choice of `Simd` was made by asking the processor; `check` has seen the shapes.
+        Simd::Avx512 => unsafe {
+            if n_tiles == 2 {
+                gemm_avx512::products::<2>(matrix, tile, a, panel, out);
+            } else {
+                let (first, _) = out.split_first_chunk_mut::<1>().expect("a block has two tiles");
+                gemm_avx512::products::<1>(matrix, tile, a, panel, first);
+            }
+        },
+        _ => {
+            for (tile, out) in (tile..tile + n_tiles).zip(out) {
+                gemm_scalar::products(matrix, tile, a, panel, out);
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gguf::{GgmlType, dequantize_row};
-    use proptest::prelude::*;
-
-    const TYPES: [GgmlType; 13] = [
-        GgmlType::F32,
-        GgmlType::F16,
-        GgmlType::BF16,
-        GgmlType::Q4_0,
-        GgmlType::Q4_1,
-        GgmlType::Q5_0,
-        GgmlType::Q5_1,
-        GgmlType::Q8_0,
-        GgmlType::Q2K,
-        GgmlType::Q3K,
-        GgmlType::Q4K,
-        GgmlType::Q5K,
-        GgmlType::Q6K,
-    ];
-
-    /// Random weights of `ty` whose floats are finite and of moderate size.
-    fn weights(ty: GgmlType, n: usize, k: usize, random: &mut impl FnMut() -> u32) -> Vec<u8> {
-        let mut bytes: Vec<u8> = (0..n * k / ty.block_size() * ty.block_bytes()).map(|_| random() as u8).collect();
-        let scales: &[usize] = match ty {
-            GgmlType::F32 => return (0..n * k).flat_map(|_| (random() as f32 / 2e9 - 1.0).to_le_bytes()).collect(),
-            GgmlType::BF16 => {
-                return (0..n * k)
-                    .flat_map(|_| half::bf16::from_f32(random() as f32 / 2e9 - 1.0).to_le_bytes())
-                    .collect();
-            }
-            GgmlType::F16 | GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => &[0],
-            GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q4K | GgmlType::Q5K => &[0, 2],
-            GgmlType::Q2K => &[80, 82],
-            GgmlType::Q3K => &[108],
-            GgmlType::Q6K => &[208],
-        };
-        for block in bytes.chunks_exact_mut(ty.block_bytes()) {
-            for at in scales {
-                let value = half::f16::from_f32(random() as f32 / 4.3e9 * 0.1 - 0.03);
-                block[*at..*at + 2].copy_from_slice(&value.to_le_bytes());
-            }
-        }
-        bytes
-    }
-
-    fn product(matrices: &[&Matrix], x: &[f32], k: usize, simd: Simd) -> Vec<f32> {
-        let pool = Pool::new(2);
-        let a = Activations::new(x.to_vec(), k, matrices.iter().any(|m| m.wants_quants()), &pool);
-        let mut y = vec![0.0; a.m * matrices.iter().map(|m| m.n).sum::<usize>()];
-        gemm(matrices, &a, &mut y, &pool, simd);
-        y
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
-        #[test]
-        fn products_are_right_and_the_same_bits_on_every_path(
-            ty in prop::sample::select(TYPES.to_vec()), n in 1usize..70, blocks in 1usize..4, m in 1usize..20, seed in 1u32..,
-        ) {
-            let mut state = seed;
-            let mut random = || { state ^= state << 13; state ^= state >> 17; state ^= state << 5; state };
-            let k = blocks * if ty.block_size() == 1 { 37 } else { ty.block_size().max(32) };
-            let bytes = weights(ty, n, k, &mut random);
-            let x: Vec<f32> = (0..m * k).map(|i| if i % 11 == 0 { 0.0 } else { random() as f32 / 2.1e9 - 1.0 }).collect();
-            let matrix = Matrix::pack(ty, n, k, &bytes, &Pool::new(1));
-            let y = product(&[&matrix], &x, k, Simd::get());
-            for simd in Simd::available() {
-                let other = product(&[&matrix], &x, k, simd);
-                prop_assert!(y.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()), "{simd:?}");
-            }
-
-            // Batch invariance: a row alone has the same bits.
-            let last = product(&[&matrix], &x[(m - 1) * k..], k, Simd::get());
-            prop_assert_eq!(&y[(m - 1) * n..], &last[..]);
-
-            // Against exact arithmetic on the reference decoding.
-            let mut w = vec![0.0f32; n * k];
-            dequantize_row(ty, &bytes, &mut w);
-            for row in 0..m {
-                for col in 0..n {
-                    let pairs = || x[row * k..][..k].iter().zip(&w[col * k..][..k]);
-                    let exact: f64 = pairs().map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-                    let size: f64 = pairs().map(|(x, w)| f64::from(x.abs()) * f64::from(w.abs())).sum();
-                    // int8 activations: half a step of 1/127 of a group's largest value.
-                    let w_sum: f64 = w[col * k..][..k].iter().map(|w| f64::from(w.abs())).sum();
-                    let tolerance = if matrix.wants_quants() { w_sum * 0.6 / 127.0 } else { size * 1e-5 } + 1e-6;
-                    let got = f64::from(y[row * n + col]);
-                    prop_assert!((got - exact).abs() <= tolerance, "{ty:?} {got} {exact} {tolerance}");
-                }
-            }
-        }
-
-        #[test]
-        fn a_nan_is_not_lost(m in 1usize..4, at in 0usize..64) {
-            let bytes = weights(GgmlType::Q8_0, 16, 64, &mut || 77);
-            let matrix = Matrix::pack(GgmlType::Q8_0, 16, 64, &bytes, &Pool::new(1));
-            let mut x = vec![0.5f32; m * 64];
-            x[at] = f32::NAN;
-            let y = product(&[&matrix], &x, 64, Simd::get());
-            prop_assert!(y[0].is_nan());
-        }
-    }
-
-    #[test]
-    fn matrices_side_by_side_equal_each_alone() {
-        let mut state = 9u32;
-        let mut random = || {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            state
-        };
-        let pool = Pool::new(1);
-        let a = Matrix::pack(GgmlType::Q4_1, 24, 64, &weights(GgmlType::Q4_1, 24, 64, &mut random), &pool);
-        let b = Matrix::pack(GgmlType::F32, 5, 64, &weights(GgmlType::F32, 5, 64, &mut random), &pool);
-        let x: Vec<f32> = (0..3 * 64).map(|i| (i as f32).sin()).collect();
-        let both = product(&[&a, &b], &x, 64, Simd::get());
-        let (ya, yb) = (product(&[&a], &x, 64, Simd::get()), product(&[&b], &x, 64, Simd::get()));
-        for row in 0..3 {
-            assert_eq!(both[row * 29..][..24], ya[row * 24..][..24]);
-            assert_eq!(both[row * 29 + 24..][..5], yb[row * 5..][..5]);
-        }
-    }
-}
+mod tests;

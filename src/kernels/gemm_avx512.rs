@@ -1,193 +1,334 @@
-//! The matrix product with AVX-512 VNNI: one `vpdpbusd` serves 16 rows × 4 columns, and each line
-//! of weights is unpacked once for up to eight rows of activations.
+//! The matrix product with AVX-512 VNNI: one `vpdpbusd` serves 16 rows × 4 columns. Each line of
+//! weights is unpacked once for up to four rows of activations, and each four of activations is
+//! read once for two tiles.
 
 use std::arch::x86_64::*;
 
-use super::activations::{Activations, GROUP};
-use super::packed::{Float, Quant, TILE};
+use super::activations::{Activations, FIELDS, NEGATIVE_SUM, PANEL, Panel, SCALE, SCALED_SUM};
+use super::packed::{Float, Format, Matrix, SUPER_UNITS, Scales, TILE, UNIT, with_format};
 
-/// Where the products of a tile go: row r, lane l at `out[r * stride + l]`, `lanes` of them.
-pub struct Target {
-    pub out: *mut f32,
-    pub stride: usize,
-    pub lanes: usize,
-}
-
-impl Target {
-    /// # Safety
-    /// Row `row` must lie inside what `out` points to; AVX-512 must be there.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn store(&self, row: usize, value: __m512) {
-        let mask = ((1u32 << self.lanes) - 1) as u16;
-        // SAFETY: the caller vouches for the row; the mask keeps within its lanes.
-        unsafe { _mm512_mask_storeu_ps(self.out.add(row * self.stride), mask, value) }
-    }
-}
-
-/// Products of one tile with all rows of `a`, for integers.
+/// Products of `T` tiles from `first` on with the rows of a panel: row r, tile t, lane l goes to
+/// `out[t][r][l]`.
 ///
 /// # Safety
-/// AVX-512 F, BW, VL and VNNI must be there; `tile` must be a whole tile of `a.k` columns in
-/// layout `q`; `target` must have `a.m` rows.
-pub unsafe fn quant_tile(q: Quant, tile: &[u8], a: &Activations, target: &Target) {
-    // SAFETY: passed on.
-    unsafe {
-        match (q.bits, q.group, q.half, q.min) {
-            (4, 32, true, false) => rows::<4, 32, true, false>(q, tile, a, target),
-            (4, 32, true, true) => rows::<4, 32, true, true>(q, tile, a, target),
-            (4, 32, false, true) => rows::<4, 32, false, true>(q, tile, a, target),
-            (8, 32, true, false) => rows::<8, 32, true, false>(q, tile, a, target),
-            (8, 32, true, true) => rows::<8, 32, true, true>(q, tile, a, target),
-            (8, 32, false, true) => rows::<8, 32, false, true>(q, tile, a, target),
-            (8, 16, false, true) => rows::<8, 16, false, true>(q, tile, a, target),
-            (8, 16, false, false) => rows::<8, 16, false, false>(q, tile, a, target),
-            other => unreachable!("no layout is {other:?}"),
-        }
-    }
-}
-
-/// # Safety
-/// As [`quant_tile`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows<const BITS: usize, const G: usize, const HALF: bool, const MIN: bool>(
-    q: Quant,
-    tile: &[u8],
+/// AVX-512 F, BW, VL and VNNI and FMA must be there; `a` must have `matrix.k` columns in the form
+/// that the matrix wants, and the panel must be one of its own.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
+pub unsafe fn products<const T: usize>(
+    matrix: &Matrix,
+    first: usize,
     a: &Activations,
-    target: &Target,
+    panel: Panel,
+    out: &mut [[[f32; TILE]; PANEL]; T],
 ) {
-    let mut row = 0;
-    while row < a.m {
-        // SAFETY: passed on; `row + M <= a.m` by the match.
-        unsafe {
-            row += match a.m - row {
-                1 => some_rows::<1, BITS, G, HALF, MIN>(q, tile, a, row, target),
-                2..4 => some_rows::<2, BITS, G, HALF, MIN>(q, tile, a, row, target),
-                4..8 => some_rows::<4, BITS, G, HALF, MIN>(q, tile, a, row, target),
-                _ => some_rows::<8, BITS, G, HALF, MIN>(q, tile, a, row, target),
+    let tiles = std::array::from_fn(|t| matrix.tile(first + t).as_ptr());
+    // SAFETY: passed on; the kernels of 8 rows go over them in two halves.
+    unsafe {
+        with_format!(matrix.ty,
+            F => {
+                let job = QuantJob { tiles, units: a.k / UNIT, tile_bytes: matrix.tile_bytes(), panel, a };
+                match panel.width {
+                    8 => {
+                        quant_rows::<F, T, 8, 4>(&job, 0, out);
+                        quant_rows::<F, T, 8, 4>(&job, 4, out);
+                    }
+                    4 => quant_rows::<F, T, 4, 4>(&job, 0, out),
+                    2 => quant_rows::<F, T, 2, 2>(&job, 0, out),
+                    _ => quant_rows::<F, T, 1, 1>(&job, 0, out),
+                }
+            },
+            float => {
+                let x = a.floats.as_ptr().add(panel.row * a.k);
+                match panel.width {
+                    8 => float_rows::<T, 8>(float, tiles, x, a.k, out),
+                    4 => float_rows::<T, 4>(float, tiles, x, a.k, out),
+                    2 => float_rows::<T, 2>(float, tiles, x, a.k, out),
+                    _ => float_rows::<T, 1>(float, tiles, x, a.k, out),
+                }
             }
-        }
+        );
     }
 }
 
-/// # Safety
-/// As [`quant_tile`], and rows `row .. row + M` must be there.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn some_rows<const M: usize, const BITS: usize, const G: usize, const HALF: bool, const MIN: bool>(
-    q: Quant,
-    tile: &[u8],
-    a: &Activations,
-    row: usize,
-    target: &Target,
-) -> usize {
-    let mut acc = [_mm512_setzero_ps(); M];
-    let low = _mm512_set1_epi8(15);
-    let group_bytes = q.group_bytes();
-    for g in 0..a.k / G {
-        // SAFETY: the tile has a.k / G groups of group_bytes bytes, and every row of `a` has a.k
-        // quants, a.k / 32 scales and a.k / 16 sums.
-        unsafe {
-            let p = tile.as_ptr().add(g * group_bytes);
-            _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(group_bytes * 8).cast());
-            let mut w = [_mm512_setzero_si512(); 8];
-            for (line, pair) in w[..G / 4].chunks_exact_mut(if BITS == 4 { 2 } else { 1 }).enumerate() {
-                let bytes = _mm512_loadu_si512(p.add(line * 64).cast());
-                if BITS == 4 {
-                    pair[0] = _mm512_and_si512(bytes, low);
-                    pair[1] = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), low);
-                } else {
-                    pair[0] = bytes;
-                }
-            }
-            let scales = load::<HALF>(p.add(q.plane_bytes()));
-            let mins = if MIN { load::<HALF>(p.add(q.plane_bytes() + q.scale_bytes())) } else { scales };
-            for (r, acc) in acc.iter_mut().enumerate() {
-                let x = a.quants.as_ptr().add((row + r) * a.k + g * G).cast::<i32>();
-                let scale = *a.scales.get_unchecked((row + r) * (a.k / GROUP) + g * G / GROUP);
-                let sums = a.sums.as_ptr().add((row + r) * (a.k / 16) + g * G / 16);
-                let sum = if G == 32 { *sums + *sums.add(1) } else { *sums };
-                let mut even = _mm512_set1_epi32(-q.offset * sum);
-                let mut odd = _mm512_setzero_si512();
-                for four in 0..G / 8 {
-                    let x0 = _mm512_set1_epi32(x.add(four * 2).read_unaligned());
-                    let x1 = _mm512_set1_epi32(x.add(four * 2 + 1).read_unaligned());
-                    even = _mm512_dpbusd_epi32(even, w[four * 2], x0);
-                    odd = _mm512_dpbusd_epi32(odd, w[four * 2 + 1], x1);
-                }
-                let dots = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
-                let scaled = _mm512_mul_ps(scales, _mm512_set1_ps(scale));
-                *acc = _mm512_add_ps(*acc, _mm512_mul_ps(dots, scaled));
-                if MIN {
-                    let shift = _mm512_mul_ps(mins, _mm512_set1_ps(scale * sum as f32));
-                    *acc = _mm512_add_ps(*acc, shift);
-                }
-            }
-        }
-    }
-    for (r, acc) in acc.iter().enumerate() {
-        // SAFETY: passed on.
-        unsafe { target.store(row + r, *acc) }
-    }
-    M
+struct QuantJob<'a, const T: usize> {
+    tiles: [*const u8; T],
+    units: usize,
+    tile_bytes: usize,
+    panel: Panel,
+    a: &'a Activations,
 }
 
-/// # Safety
-/// 16 scales must lie at `p`; AVX-512 F must be there.
-#[target_feature(enable = "avx512f")]
-unsafe fn load<const HALF: bool>(p: *const u8) -> __m512 {
-    // SAFETY: passed on.
-    unsafe { if HALF { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) } else { _mm512_loadu_ps(p.cast()) } }
-}
-
-/// Products of one tile with all rows of `a`, for floats.
+/// Rows `row .. row + M` of a panel of `P`.
 ///
 /// # Safety
-/// As [`quant_tile`], for a float layout.
-#[target_feature(enable = "avx512f")]
-pub unsafe fn float_tile(float: Float, tile: &[u8], a: &Activations, target: &Target) {
-    let mut row = 0;
-    while row < a.m {
-        // SAFETY: passed on.
+/// As [`products`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
+    job: &QuantJob<'_, T>,
+    row: usize,
+    out: &mut [[[f32; TILE]; PANEL]; T],
+) {
+    const { assert!(M <= P && P <= PANEL) };
+    let q = F::QUANT;
+    let planes = q.planes(job.units * UNIT);
+    let mut acc = [[_mm512_setzero_ps(); M]; T];
+    let mut supers = [[_mm512_setzero_ps(); 2]; T];
+    // What lies one pass ahead is asked for a unit's share at a time, whatever plane it is of.
+    let share = job.tile_bytes * T / job.units;
+    for unit in 0..job.units {
+        // SAFETY: each tile has `units` units in all its planes, the panel `P · UNIT` int8 values and
+        // `P · FIELDS` fields for each unit; a prefetch may name any address.
         unsafe {
-            row += if a.m - row >= 4 {
-                float_rows::<4>(float, tile, a, row, target)
-            } else {
-                float_rows::<1>(float, tile, a, row, target)
+            let ahead = job.tiles[0].wrapping_add(job.tile_bytes * T + unit * share);
+            for line in 0..share.div_ceil(64) {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * 64).cast());
+            }
+            if q.super_bytes() > 0 && unit % SUPER_UNITS == 0 {
+                for (t, supers) in supers.iter_mut().enumerate() {
+                    let p = job.tiles[t].add(planes.supers + unit / SUPER_UNITS * q.super_bytes());
+                    supers[0] = half(p);
+                    if q.min {
+                        supers[1] = half(p.add(TILE * 2));
+                    }
+                }
+            }
+            let x = job.a.quants.as_ptr().add(job.panel.row * job.units * UNIT + unit * UNIT * P).cast::<i32>().add(row);
+            let meta = job.a.meta.as_ptr().add((job.panel.row * job.units + unit * P) * FIELDS).add(row);
+            let fours = q.group / 4;
+            for group in 0..UNIT / q.group {
+                let sums = meta.add(P * if q.group == UNIT { NEGATIVE_SUM } else { NEGATIVE_SUM + 1 + group });
+                let mut dots = [[_mm512_setzero_si512(); M]; T];
+                if let Some(bits) = q.offset_log2 {
+                    for r in 0..M {
+                        let start = shift_left(_mm512_set1_epi32(*sums.add(r) as i32), bits);
+                        for dots in &mut dots {
+                            dots[r] = start;
+                        }
+                    }
+                }
+                for four in group * fours..(group + 1) * fours {
+                    let mut w = [_mm512_setzero_si512(); T];
+                    for (t, w) in w.iter_mut().enumerate() {
+                        let low = job.tiles[t].add(unit * q.low_bytes());
+                        let high = job.tiles[t].add(planes.high + unit * q.high_bytes());
+                        *w = integers::<F>(low, high, four);
+                    }
+                    for r in 0..M {
+                        let x = _mm512_set1_epi32(x.add(four * P + r).read_unaligned());
+                        for (dots, w) in dots.iter_mut().zip(w) {
+                            dots[r] = _mm512_dpbusd_epi32(dots[r], w, x);
+                        }
+                    }
+                }
+                for t in 0..T {
+                    let p = job.tiles[t].add(planes.scales + unit * q.scale_bytes());
+                    let (scale, min) = scale_min::<F>(p, group, supers[t]);
+                    for r in 0..M {
+                        let x_scale = _mm512_set1_ps(f32::from_bits(*meta.add(P * SCALE + r)));
+                        let factor = _mm512_mul_ps(scale, x_scale);
+                        acc[t][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][r]), factor, acc[t][r]);
+                        if q.min {
+                            let x_sum = if q.group == UNIT {
+                                _mm512_set1_ps(f32::from_bits(*meta.add(P * SCALED_SUM + r)))
+                            } else {
+                                let sum = 0i32.wrapping_sub(*sums.add(r) as i32);
+                                _mm512_mul_ps(x_scale, _mm512_cvtepi32_ps(_mm512_set1_epi32(sum)))
+                            };
+                            acc[t][r] = _mm512_fmadd_ps(min, x_sum, acc[t][r]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (acc, out) in acc.iter().zip(out) {
+        for (acc, out) in acc.iter().zip(&mut out[row..]) {
+            // SAFETY: a row of the output is 16 floats.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *acc) }
+        }
+    }
+}
+
+/// Four `four` of a unit as unsigned bytes.
+///
+/// # Safety
+/// `low` and `high` must point to a unit's planes; AVX-512 BW must be there.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn integers<F: Format>(low: *const u8, high: *const u8, four: usize) -> __m512i {
+    let q = F::QUANT;
+    let mask = |bits: usize, at: usize| _mm512_set1_epi8((((1u16 << bits) - 1) << at) as u8 as i8);
+    let per_line = 8 / q.low;
+    // SAFETY: passed on.
+    let line = unsafe { _mm512_load_si512(low.add(four / per_line * 64).cast()) };
+    let right = (four % per_line * q.low) as u32;
+    let mut integers = shift_right(line, right);
+    if q.low < 8 {
+        integers = _mm512_and_si512(integers, mask(q.low, 0));
+    }
+    if q.high > 0 {
+        let per_line = 8 / q.high;
+        // SAFETY: passed on.
+        let line = unsafe { _mm512_load_si512(high.add(four / per_line * 64).cast()) };
+        let at = four % per_line * q.high;
+        let moved = if at >= q.low {
+            shift_right(line, (at - q.low) as u32)
+        } else {
+            shift_left_16(line, (q.low - at) as u32)
+        };
+        // integers | moved & mask
+        integers = _mm512_ternarylogic_epi32::<0xf8>(integers, moved, mask(q.high, q.low));
+    }
+    integers
+}
+
+/// Scales and mins of 16 rows in a group.
+///
+/// # Safety
+/// `p` must point to a unit's scales; AVX-512 F must be there.
+#[target_feature(enable = "avx512f,avx512bw,f16c")]
+#[inline]
+unsafe fn scale_min<F: Format>(p: *const u8, group: usize, supers: [__m512; 2]) -> (__m512, __m512) {
+    let q = F::QUANT;
+    let zero = _mm512_setzero_ps();
+    // SAFETY: passed on; a unit has 16 factors for each group, then those of the mins.
+    unsafe {
+        let bytes = |at: usize| _mm_loadu_si128(p.add(at * TILE).cast());
+        let scaled = |d: __m512, factors: __m512i| _mm512_mul_ps(d, _mm512_cvtepi32_ps(factors));
+        let negative = |x: __m512| _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MIN)));
+        match q.scales {
+            Scales::Half => (half(p), if q.min { half(p.add(TILE * 2)) } else { zero }),
+            Scales::Sub => {
+                let scale = scaled(supers[0], _mm512_cvtepi8_epi32(bytes(group)));
+                let min = if q.min {
+                    negative(scaled(supers[1], _mm512_cvtepi8_epi32(bytes(UNIT / q.group + group))))
+                } else {
+                    zero
+                };
+                (scale, min)
+            }
+            Scales::Nibble => {
+                let pairs = _mm512_cvtepu8_epi32(bytes(group));
+                let scale = scaled(supers[0], _mm512_and_si512(pairs, _mm512_set1_epi32(15)));
+                (scale, negative(scaled(supers[1], _mm512_srli_epi32::<4>(pairs))))
             }
         }
     }
 }
 
+/// 16 halves as f32.
+///
 /// # Safety
-/// As [`float_tile`], and rows `row .. row + M` must be there.
+/// 32 bytes must lie at `p`; AVX-512 F must be there.
 #[target_feature(enable = "avx512f")]
-unsafe fn float_rows<const M: usize>(float: Float, tile: &[u8], a: &Activations, row: usize, target: &Target) -> usize {
-    let mut parts = [[_mm512_setzero_ps(); 4]; M];
-    let mut column = 0;
-    while column < a.k {
-        for part in 0..4.min(a.k - column) {
-            // SAFETY: the tile has a.k columns of 16 values, each row of `a` a.k values.
-            unsafe {
-                let at = (column + part) * TILE;
-                let w = match float {
-                    Float::F32 => _mm512_loadu_ps(tile.as_ptr().add(at * 4).cast()),
-                    Float::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(tile.as_ptr().add(at * 2).cast())),
-                    Float::BF16 => {
-                        let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(tile.as_ptr().add(at * 2).cast()));
-                        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
-                    }
-                };
-                for (r, parts) in parts.iter_mut().enumerate() {
-                    let x = _mm512_set1_ps(*a.values.get_unchecked((row + r) * a.k + column + part));
-                    parts[part] = _mm512_add_ps(parts[part], _mm512_mul_ps(w, x));
+#[inline]
+unsafe fn half(p: *const u8) -> __m512 {
+    // SAFETY: passed on.
+    unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+}
+
+/// Bits of each pair of bytes to the right; `bits` is known when this is compiled.
+#[target_feature(enable = "avx512bw")]
+#[inline]
+fn shift_right(x: __m512i, bits: u32) -> __m512i {
+    match bits {
+        0 => x,
+        1 => _mm512_srli_epi16::<1>(x),
+        2 => _mm512_srli_epi16::<2>(x),
+        3 => _mm512_srli_epi16::<3>(x),
+        4 => _mm512_srli_epi16::<4>(x),
+        5 => _mm512_srli_epi16::<5>(x),
+        _ => _mm512_srli_epi16::<6>(x),
+    }
+}
+
+/// Bits of each pair of bytes to the left; `bits` is known when this is compiled.
+#[target_feature(enable = "avx512bw")]
+#[inline]
+fn shift_left_16(x: __m512i, bits: u32) -> __m512i {
+    match bits {
+        1 => _mm512_slli_epi16::<1>(x),
+        2 => _mm512_slli_epi16::<2>(x),
+        3 => _mm512_slli_epi16::<3>(x),
+        _ => _mm512_slli_epi16::<4>(x),
+    }
+}
+
+/// Integers to the left; `bits` is known when this is compiled.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn shift_left(x: __m512i, bits: u32) -> __m512i {
+    match bits {
+        2 => _mm512_slli_epi32::<2>(x),
+        3 => _mm512_slli_epi32::<3>(x),
+        4 => _mm512_slli_epi32::<4>(x),
+        5 => _mm512_slli_epi32::<5>(x),
+        _ => _mm512_slli_epi32::<7>(x),
+    }
+}
+
+/// Float weights: rows of a panel of `P`, whose values lie at `x`.
+///
+/// # Safety
+/// As [`products`].
+#[target_feature(enable = "avx512f,avx512bw,fma,f16c")]
+#[inline]
+unsafe fn float_rows<const T: usize, const P: usize>(
+    float: Float,
+    tiles: [*const u8; T],
+    x: *const f32,
+    k: usize,
+    out: &mut [[[f32; TILE]; PANEL]; T],
+) {
+    // SAFETY: passed on; a branch for each type keeps the choice out of the loop.
+    unsafe {
+        match float {
+            Float::F32 => float_columns::<T, P, 4>(tiles, x, k, out, |p| _mm512_loadu_ps(p.cast())),
+            Float::F16 => float_columns::<T, P, 2>(tiles, x, k, out, |p| half(p)),
+            Float::BF16 => float_columns::<T, P, 2>(tiles, x, k, out, |p| {
+                let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+            }),
+        }
+    }
+}
+
+/// # Safety
+/// As [`products`]; `load` reads 16 values of `SIZE` bytes.
+#[target_feature(enable = "avx512f,avx512bw,fma,f16c")]
+#[inline]
+unsafe fn float_columns<const T: usize, const P: usize, const SIZE: usize>(
+    tiles: [*const u8; T],
+    x: *const f32,
+    k: usize,
+    out: &mut [[[f32; TILE]; PANEL]; T],
+    load: impl Fn(*const u8) -> __m512,
+) {
+    let mut acc = [[_mm512_setzero_ps(); P]; T];
+    let line = TILE * SIZE;
+    for column in 0..k {
+        // SAFETY: the tile has k columns of 16 values, the panel k columns of P; a prefetch may name
+        // any address.
+        unsafe {
+            let mut w = [_mm512_setzero_ps(); T];
+            for (w, tile) in w.iter_mut().zip(tiles) {
+                let p = tile.add(column * line);
+                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line * 32).cast());
+                *w = load(p);
+            }
+            for r in 0..P {
+                let x = _mm512_set1_ps(*x.add(column * P + r));
+                for (acc, w) in acc.iter_mut().zip(w) {
+                    acc[r] = _mm512_fmadd_ps(w, x, acc[r]);
                 }
             }
         }
-        column += 4;
     }
-    for (r, p) in parts.iter().enumerate() {
-        let sum = _mm512_add_ps(_mm512_add_ps(p[0], p[1]), _mm512_add_ps(p[2], p[3]));
-        // SAFETY: passed on.
-        unsafe { target.store(row + r, sum) }
+    for (acc, out) in acc.iter().zip(out) {
+        for (acc, out) in acc.iter().zip(out) {
+            // SAFETY: a row of the output is 16 floats.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *acc) }
+        }
     }
-    M
 }

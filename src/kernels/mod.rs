@@ -2,24 +2,24 @@
 //! threads that runs them. Nothing here knows tensors, layers or models.
 //!
 //! Every output row is reduced in one fixed order, whatever the batch, the thread count or the
-//! instruction set: products are added group by group, without fused multiply-add, so the scalar
-//! twin of a kernel gives the same bits as its vector versions.
+//! instruction set, and each step of it is one correctly rounded operation (fused multiply-add
+//! among them), so the scalar twin of a kernel gives the same bits as its vector versions.
 
 pub mod activations;
+mod aligned;
 pub mod attention;
 pub mod dispatch;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
-mod gemm_avx2;
-#[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
 mod gemm_scalar;
 pub mod math;
+mod pack;
 pub mod packed;
 pub mod pool;
 
-pub use activations::Activations;
+pub use activations::{Activations, Forms};
 pub use dispatch::Simd;
-pub use gemm::gemm;
+pub use gemm::{Weight, gemm, gemm_gated};
 pub use packed::Matrix;
 pub use pool::Pool;

@@ -1,19 +1,36 @@
-//! Weights in the layouts that the kernels read: 16 output rows side by side.
+//! Weights in the layouts that the kernels read: 16 output rows side by side, in planes.
 //!
-//! Quantized: for each tile of 16 rows and each group of 16 or 32 columns, first the values as
-//! unsigned integers, four columns of sixteen rows to a 64-byte line (4-bit layouts: two such
-//! fours to a line, the even one in the low nibbles), then 16 scales and, where the format has
-//! them, 16 mins. value = scale · (integer − offset) + min.
+//! A tile is 16 rows of all columns, a unit 32 columns of it. The integers of quantized weights lie
+//! in a low plane (2, 4 or 8 bits) and, where the format has 3, 5 or 6 bits, a high plane (1 or 2
+//! bits). Four columns of sixteen rows, the operand of one `vpdpbusd`, fill a 64-byte line; a line
+//! of a narrower plane holds several such fours, four j of the line at bits `j · width` of each
+//! byte. After the planes come the scales:
+//!
+//! - [`Scales::Half`]: for each unit 16 f16 scales, then 16 f16 mins where there are mins;
+//! - [`Scales::Sub`]: for each unit 16 i8 factors for each group, then as many for the mins; at the
+//!   end of the tile, for each 256 columns, 16 f16 scales and as many for the mins;
+//! - [`Scales::Nibble`]: as `Sub`, factor and min in the two halves of one byte.
+//!
+//! value = scale · (integer − offset) + min. All planes begin at a cache line and take as many
+//! bytes as the file's format, a few in a hundred more where it packs its scales tighter.
 //!
 //! Floats: for each tile and each column, 16 values.
 
 use half::{bf16, f16};
 
+use super::aligned::AlignedBytes;
+use super::pack::pack_tile;
 use super::pool::Pool;
-use crate::gguf::{GgmlType, k4_scale_min, q3k_scales};
+use crate::gguf::GgmlType;
 
 /// Output rows of a tile: the lanes of a 512-bit vector of f32.
 pub const TILE: usize = 16;
+
+/// Columns that are unpacked together, and that share a scale of the activations.
+pub const UNIT: usize = 32;
+
+/// Units of a block of the K formats.
+pub const SUPER_UNITS: usize = 8;
 
 /// Element type of float weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,64 +47,159 @@ pub enum Layout {
     Quant(Quant),
 }
 
+/// Where the scales of an integer layout come from, see the module's page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scales {
+    Half,
+    Sub,
+    Nibble,
+}
+
 /// An integer layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quant {
-    /// 4 or 8.
-    pub bits: usize,
+    /// Bits of the low plane: 2, 4 or 8.
+    pub low: usize,
+    /// Bits of the high plane: 0, 1 or 2.
+    pub high: usize,
     /// Columns of a scale: 16 or 32.
     pub group: usize,
-    /// Scales and mins are f16 (else f32).
-    pub half: bool,
+    pub scales: Scales,
     /// There are mins.
     pub min: bool,
-    /// Taken from each integer.
-    pub offset: i32,
+    /// Taken from each integer: 0 or 2 to the power of `offset_log2`.
+    pub offset_log2: Option<u32>,
+}
+
+/// Where the parts of a quantized tile begin, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Planes {
+    pub high: usize,
+    pub scales: usize,
+    pub supers: usize,
+    /// Bytes of the whole tile.
+    pub bytes: usize,
 }
 
 impl Quant {
-    /// Bytes of the integers of a tile's group.
+    /// Bytes of a unit in the low plane.
     #[must_use]
-    pub const fn plane_bytes(self) -> usize {
-        TILE * self.group * self.bits / 8
+    pub const fn low_bytes(self) -> usize {
+        TILE * UNIT * self.low / 8
     }
 
-    /// Bytes of 16 scales.
+    /// Bytes of a unit in the high plane.
+    #[must_use]
+    pub const fn high_bytes(self) -> usize {
+        TILE * UNIT * self.high / 8
+    }
+
+    /// Bytes of a unit among the scales.
     #[must_use]
     pub const fn scale_bytes(self) -> usize {
-        TILE * if self.half { 2 } else { 4 }
+        let fields = 1 + self.min as usize;
+        match self.scales {
+            Scales::Half => TILE * 2 * fields,
+            Scales::Sub => TILE * (UNIT / self.group) * fields,
+            Scales::Nibble => TILE * (UNIT / self.group),
+        }
     }
 
-    /// Bytes of a tile's group.
+    /// Bytes of the scales of 256 columns; 0 where there are none.
     #[must_use]
-    pub const fn group_bytes(self) -> usize {
-        self.plane_bytes() + self.scale_bytes() * (1 + self.min as usize)
+    pub const fn super_bytes(self) -> usize {
+        match self.scales {
+            Scales::Half => 0,
+            Scales::Sub | Scales::Nibble => TILE * 2 * (1 + self.min as usize),
+        }
+    }
+
+    /// Where the parts of a tile of `k` columns begin.
+    #[must_use]
+    pub const fn planes(self, k: usize) -> Planes {
+        let units = k / UNIT;
+        let high = units * self.low_bytes();
+        let scales = high + units * self.high_bytes();
+        let supers = scales + units * self.scale_bytes();
+        let bytes = supers + units / SUPER_UNITS * self.super_bytes();
+        Planes { high, scales, supers, bytes: bytes.next_multiple_of(64) }
     }
 }
 
-const fn quant(bits: usize, group: usize, half: bool, min: bool, offset: i32) -> Layout {
-    Layout::Quant(Quant { bits, group, half, min, offset })
+/// A quantized format as a type, so that kernels are compiled for each.
+pub trait Format {
+    const QUANT: Quant;
 }
+
+macro_rules! formats {
+    ($($name:ident: $low:literal + $high:literal bits, $group:literal, $scales:ident, $min:literal, $offset:expr;)*) => {
+        $(
+            #[doc = concat!("The layout of ", stringify!($name), ".")]
+            pub struct $name;
+            impl Format for $name {
+                const QUANT: Quant = Quant {
+                    low: $low, high: $high, group: $group, scales: Scales::$scales, min: $min, offset_log2: $offset,
+                };
+            }
+        )*
+    };
+}
+
+formats! {
+    Q4_0: 4 + 0 bits, 32, Half, false, Some(3);
+    Q4_1: 4 + 0 bits, 32, Half, true, None;
+    Q5_0: 4 + 1 bits, 32, Half, false, Some(4);
+    Q5_1: 4 + 1 bits, 32, Half, true, None;
+    Q8_0: 8 + 0 bits, 32, Half, false, Some(7);
+    Q2K: 2 + 0 bits, 16, Nibble, true, None;
+    Q3K: 2 + 1 bits, 16, Sub, false, Some(2);
+    Q4K: 4 + 0 bits, 32, Sub, true, None;
+    Q5K: 4 + 1 bits, 32, Sub, true, None;
+    Q6K: 4 + 2 bits, 16, Sub, false, Some(5);
+}
+
+/// Evaluates `$body` with `$F` as the [`Format`] of the quantized type `$ty`, and `$floats` for the
+/// others.
+macro_rules! with_format {
+    ($ty:expr, $F:ident => $body:expr, $float:ident => $floats:expr) => {{
+        use $crate::gguf::GgmlType;
+        use $crate::kernels::packed::{self, Float};
+        macro_rules! quantized {
+            ($name:ident) => {{
+                type $F = packed::$name;
+                $body
+            }};
+        }
+        macro_rules! float {
+            ($name:ident) => {{
+                let $float = Float::$name;
+                $floats
+            }};
+        }
+        match $ty {
+            GgmlType::Q4_0 => quantized!(Q4_0),
+            GgmlType::Q4_1 => quantized!(Q4_1),
+            GgmlType::Q5_0 => quantized!(Q5_0),
+            GgmlType::Q5_1 => quantized!(Q5_1),
+            GgmlType::Q8_0 => quantized!(Q8_0),
+            GgmlType::Q2K => quantized!(Q2K),
+            GgmlType::Q3K => quantized!(Q3K),
+            GgmlType::Q4K => quantized!(Q4K),
+            GgmlType::Q5K => quantized!(Q5K),
+            GgmlType::Q6K => quantized!(Q6K),
+            GgmlType::F32 => float!(F32),
+            GgmlType::F16 => float!(F16),
+            GgmlType::BF16 => float!(BF16),
+        }
+    }};
+}
+pub(super) use with_format;
 
 impl Layout {
     /// The layout for a GGUF type.
     #[must_use]
-    pub const fn of(ty: GgmlType) -> Self {
-        match ty {
-            GgmlType::F32 => Self::Float(Float::F32),
-            GgmlType::F16 => Self::Float(Float::F16),
-            GgmlType::BF16 => Self::Float(Float::BF16),
-            GgmlType::Q4_0 => quant(4, 32, true, false, 8),
-            GgmlType::Q4_1 => quant(4, 32, true, true, 0),
-            GgmlType::Q5_0 => quant(8, 32, true, false, 16),
-            GgmlType::Q5_1 => quant(8, 32, true, true, 0),
-            GgmlType::Q8_0 => quant(8, 32, true, false, 128),
-            GgmlType::Q2K => quant(8, 16, false, true, 0),
-            GgmlType::Q3K => quant(8, 16, false, false, 4),
-            GgmlType::Q4K => quant(4, 32, false, true, 0),
-            GgmlType::Q5K => quant(8, 32, false, true, 0),
-            GgmlType::Q6K => quant(8, 16, false, false, 32),
-        }
+    pub fn of(ty: GgmlType) -> Self {
+        with_format!(ty, F => Self::Quant(F::QUANT), float => Self::Float(float))
     }
 
     /// Bytes of a tile of `k` columns.
@@ -96,7 +208,7 @@ impl Layout {
         match self {
             Self::Float(Float::F32) => k * TILE * 4,
             Self::Float(Float::F16 | Float::BF16) => k * TILE * 2,
-            Self::Quant(q) => k / q.group * q.group_bytes(),
+            Self::Quant(q) => q.planes(k).bytes,
         }
     }
 }
@@ -106,23 +218,10 @@ impl Layout {
 pub struct Matrix {
     pub n: usize,
     pub k: usize,
+    pub ty: GgmlType,
     pub layout: Layout,
-    data: Aligned,
-}
-
-/// Bytes that start at a cache line, so that vector loads never cross one.
-#[derive(Debug)]
-struct Aligned {
-    bytes: Vec<u8>,
-    start: usize,
-}
-
-impl Aligned {
-    fn zeroed(len: usize) -> Self {
-        let bytes = vec![0u8; len + 64];
-        let start = bytes.as_ptr().align_offset(64).min(64);
-        Self { bytes, start }
-    }
+    tile_bytes: usize,
+    data: AlignedBytes,
 }
 
 impl Matrix {
@@ -131,19 +230,14 @@ impl Matrix {
     pub fn pack(ty: GgmlType, n: usize, k: usize, source: &[u8], pool: &Pool) -> Self {
         let layout = Layout::of(ty);
         let tile_bytes = layout.tile_bytes(k);
-        let mut data = Aligned::zeroed(n.div_ceil(TILE) * tile_bytes);
+        let mut data = AlignedBytes::zeroed(n.div_ceil(TILE) * tile_bytes);
         let row_bytes = k / ty.block_size() * ty.block_bytes();
-        let (start, len) = (data.start, n.div_ceil(TILE) * tile_bytes);
-        pool.run_chunks(&mut data.bytes[start..start + len], tile_bytes, &|tile, out| {
-            let rows = source[tile * TILE * row_bytes..].chunks_exact(row_bytes).take(TILE.min(n - tile * TILE));
-            for (lane, row) in rows.enumerate() {
-                match layout {
-                    Layout::Float(_) => pack_floats(ty.block_bytes(), row, lane, out),
-                    Layout::Quant(q) => pack_quants(ty, q, row, lane, out),
-                }
-            }
+        pool.run_chunks(data.as_mut_slice(), tile_bytes, &|tile, out| {
+            let first = tile * TILE;
+            let rows = &source[first * row_bytes..][..TILE.min(n - first) * row_bytes];
+            pack_tile(ty, layout, k, rows, out);
         });
-        Self { n, k, layout, data }
+        Self { n, k, ty, layout, tile_bytes, data }
     }
 
     /// Number of tiles.
@@ -152,11 +246,16 @@ impl Matrix {
         self.n.div_ceil(TILE)
     }
 
+    /// Bytes of one tile.
+    #[must_use]
+    pub fn tile_bytes(&self) -> usize {
+        self.tile_bytes
+    }
+
     /// The bytes of tile `index`.
     #[must_use]
     pub fn tile(&self, index: usize) -> &[u8] {
-        let bytes = self.layout.tile_bytes(self.k);
-        &self.data.bytes[self.data.start + index * bytes..][..bytes]
+        &self.data.as_slice()[index * self.tile_bytes..][..self.tile_bytes]
     }
 
     /// Whether products need int8 activations.
@@ -164,114 +263,6 @@ impl Matrix {
     pub fn wants_quants(&self) -> bool {
         matches!(self.layout, Layout::Quant(_))
     }
-}
-
-fn pack_floats(size: usize, row: &[u8], lane: usize, out: &mut [u8]) {
-    for (column, value) in row.chunks_exact(size).enumerate() {
-        out[(column * TILE + lane) * size..][..size].copy_from_slice(value);
-    }
-}
-
-fn pack_quants(ty: GgmlType, q: Quant, row: &[u8], lane: usize, out: &mut [u8]) {
-    let mut group = 0;
-    for block in row.chunks_exact(ty.block_bytes()) {
-        unpack_block(ty, block, &mut |values, scale, min| {
-            let out = &mut out[group * q.group_bytes()..][..q.group_bytes()];
-            put_integers(q.bits, values, lane, &mut out[..q.plane_bytes()]);
-            put_scale(q.half, scale, lane, &mut out[q.plane_bytes()..]);
-            if q.min {
-                put_scale(q.half, min, lane, &mut out[q.plane_bytes() + q.scale_bytes()..]);
-            }
-            group += 1;
-        });
-    }
-}
-
-fn put_integers(bits: usize, values: &[u8], lane: usize, plane: &mut [u8]) {
-    for (column, value) in values.iter().enumerate() {
-        let (four, within) = (column / 4, column % 4);
-        if bits == 8 {
-            plane[four * 64 + lane * 4 + within] = *value;
-        } else {
-            plane[four / 2 * 64 + lane * 4 + within] |= value << (four % 2 * 4);
-        }
-    }
-}
-
-fn put_scale(half: bool, value: f32, lane: usize, out: &mut [u8]) {
-    if half {
-        out[lane * 2..][..2].copy_from_slice(&f16::from_f32(value).to_le_bytes());
-    } else {
-        out[lane * 4..][..4].copy_from_slice(&value.to_le_bytes());
-    }
-}
-
-fn f16_at(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
-}
-
-/// Calls `put` for each group of a block, in order, with its unsigned integers, scale and min.
-fn unpack_block(ty: GgmlType, b: &[u8], put: &mut dyn FnMut(&[u8], f32, f32)) {
-    match ty {
-        GgmlType::Q4_0 => put(&nibbles(&b[2..18]), f16_at(b, 0), 0.0),
-        GgmlType::Q4_1 => put(&nibbles(&b[4..20]), f16_at(b, 0), f16_at(b, 2)),
-        GgmlType::Q5_0 => put(&five_bits(&b[2..6], &b[6..22]), f16_at(b, 0), 0.0),
-        GgmlType::Q5_1 => put(&five_bits(&b[4..8], &b[8..24]), f16_at(b, 0), f16_at(b, 2)),
-        GgmlType::Q8_0 => {
-            let values: [u8; 32] = std::array::from_fn(|i| b[2 + i] ^ 0x80);
-            put(&values, f16_at(b, 0), 0.0);
-        }
-        GgmlType::Q2K => {
-            for j in 0..16 {
-                let values: [u8; 16] = std::array::from_fn(|l| two_bits(&b[16..80], j * 16 + l));
-                put(&values, f16_at(b, 80) * f32::from(b[j] & 15), -f16_at(b, 82) * f32::from(b[j] >> 4));
-            }
-        }
-        GgmlType::Q3K => {
-            let scales = q3k_scales(&b[96..108]);
-            for (j, scale) in scales.iter().enumerate() {
-                let values: [u8; 16] = std::array::from_fn(|l| {
-                    let i = j * 16 + l;
-                    two_bits(&b[32..96], i) | (b[i % 32] >> (i / 32) & 1) << 2
-                });
-                put(&values, f16_at(b, 108) * f32::from(*scale), 0.0);
-            }
-        }
-        GgmlType::Q4K | GgmlType::Q5K => {
-            let (high, low) = if ty == GgmlType::Q5K { (Some(&b[16..48]), &b[48..176]) } else { (None, &b[16..144]) };
-            for j in 0..8 {
-                let (scale, min) = k4_scale_min(&b[4..16], j);
-                let values: [u8; 32] = std::array::from_fn(|l| {
-                    let nibble = low[j / 2 * 32 + l] >> (j % 2 * 4) & 15;
-                    nibble | high.map_or(0, |plane: &[u8]| plane[l] >> j & 1) << 4
-                });
-                put(&values, f16_at(b, 0) * f32::from(scale), -f16_at(b, 2) * f32::from(min));
-            }
-        }
-        GgmlType::Q6K => {
-            for j in 0..16 {
-                let values: [u8; 16] = std::array::from_fn(|l| {
-                    let (half, at) = ((j * 16 + l) / 128, (j * 16 + l) % 128);
-                    let nibble = b[half * 64 + at % 64] >> (at / 64 * 4) & 15;
-                    nibble | (b[128 + half * 32 + at % 32] >> (at / 32 * 2) & 3) << 4
-                });
-                put(&values, f16_at(b, 208) * f32::from(b[192 + j] as i8), 0.0);
-            }
-        }
-        GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => unreachable!("floats have their own layout"),
-    }
-}
-
-fn nibbles(bytes: &[u8]) -> [u8; 32] {
-    std::array::from_fn(|i| bytes[i % 16] >> (i / 16 * 4) & 15)
-}
-
-fn five_bits(high: &[u8], bytes: &[u8]) -> [u8; 32] {
-    std::array::from_fn(|i| bytes[i % 16] >> (i / 16 * 4) & 15 | (high[i / 8] >> (i % 8) & 1) << 4)
-}
-
-fn two_bits(bytes: &[u8], i: usize) -> u8 {
-    bytes[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3
 }
 
 /// A bf16 or f16 at `index` of `bytes` as f32.

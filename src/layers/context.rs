@@ -1,25 +1,64 @@
 //! What every layer computes with.
 
-use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::kernels::{Pool, Simd};
+use candle_core::{CpuStorage, Layout, Result, bail};
 
-/// The threads and the instruction set.
+use super::Profile;
+use crate::kernels::{Activations, Pool, Simd};
+
+/// The threads, the instruction set and memory that is used anew in each layer.
 pub struct Compute {
     pub pool: Pool,
     pub simd: Simd,
+    pub profile: Profile,
+    scratch: Mutex<Scratch>,
+}
+
+/// Inputs of matrix products: of the layer, and of the second product where a layer has two.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub input: Activations,
+    pub hidden: Activations,
+}
+
+impl Compute {
+    /// `n_threads` threads, 0 for all cores, with the best instruction set there is.
+    #[must_use]
+    pub fn new(n_threads: usize) -> Self {
+        Self {
+            pool: Pool::new(n_threads),
+            simd: Simd::get(),
+            profile: Profile::from_environment(),
+            scratch: Mutex::default(),
+        }
+    }
+
+    /// The memory of the running layer; layers run one after the other.
+    pub(super) fn scratch(&self) -> MutexGuard<'_, Scratch> {
+        // What a panic left half written is overwritten by the next layer.
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The f32 values of a contiguous tensor.
 pub(super) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let values = storage.as_slice::<f32>()?;
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&values[start..end]),
-        None => bail!("the input of a layer must be contiguous, its layout is {layout:?}"),
+    let (start, end) = contiguous(layout)?;
+    Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// The f32 values of a contiguous tensor, to be written.
+pub(super) fn floats_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    let (start, end) = contiguous(layout)?;
+    match storage {
+        CpuStorage::F32(values) => Ok(&mut values[start..end]),
+        _ => bail!("layers compute in f32"),
     }
 }
 
-/// Width of the rows of `x`.
-pub(super) fn width(x: &Tensor) -> Result<usize> {
-    x.dim(candle_core::D::Minus1)
+fn contiguous(layout: &Layout) -> Result<(usize, usize)> {
+    match layout.contiguous_offsets() {
+        Some(range) => Ok(range),
+        None => bail!("the operands of a layer must be contiguous, the layout is {layout:?}"),
+    }
 }

@@ -1,7 +1,8 @@
 //! Token embeddings, decoded row by row from the file.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 
+use super::context::{Compute, floats_mut};
 use crate::gguf::{GgufFile, TensorInfo, dequantize_row};
 
 /// A table `[n_vocab, width]` that stays in the mapped file.
@@ -18,15 +19,33 @@ impl Embedding {
         Self { file: file.clone(), tensor: tensor.clone() }
     }
 
-    /// The rows of `tokens`, which must be in the vocabulary: `[tokens, width]`.
-    pub fn forward(&self, tokens: &[u32]) -> Result<Tensor> {
-        let width = self.tensor.dims[0];
-        let row_bytes = width / self.tensor.ty.block_size() * self.tensor.ty.block_bytes();
-        let data = self.file.data(&self.tensor);
-        let mut out = vec![0.0; tokens.len() * width];
-        for (token, out) in tokens.iter().zip(out.chunks_exact_mut(width)) {
-            dequantize_row(self.tensor.ty, &data[*token as usize * row_bytes..][..row_bytes], out);
-        }
-        Tensor::from_vec(out, (tokens.len(), width), &Device::Cpu)
+    /// Writes the rows of `tokens`, which must be in the vocabulary, to `x` `[tokens, width]`.
+    pub fn write(&self, tokens: &[u32], x: &Tensor, compute: &Compute) -> Result<()> {
+        x.inplace_op1(&EmbeddingOp { embedding: self, tokens, compute })
+    }
+}
+
+struct EmbeddingOp<'a> {
+    embedding: &'a Embedding,
+    tokens: &'a [u32],
+    compute: &'a Compute,
+}
+
+impl InplaceOp1 for EmbeddingOp<'_> {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let tensor = &self.embedding.tensor;
+        let width = tensor.dims[0];
+        let row_bytes = width / tensor.ty.block_size() * tensor.ty.block_bytes();
+        let data = self.embedding.file.data(tensor);
+        self.compute.pool.run_chunks(floats_mut(x, layout)?, width * 8, &|piece, rows| {
+            for (token, row) in self.tokens[piece * 8..].iter().zip(rows.chunks_exact_mut(width)) {
+                dequantize_row(tensor.ty, &data[*token as usize * row_bytes..][..row_bytes], row);
+            }
+        });
+        Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! Linear layers: one or several packed matrices over the same input, with what comes before
 //! (normalization) and after (bias, residual) in the same pass.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 
 use super::RmsNorm;
-use super::context::{Compute, floats, width};
-use crate::kernels::{Activations, Matrix, gemm};
+use super::context::{Compute, floats, floats_mut};
+use crate::kernels::{Activations, Forms, Matrix, Weight, gemm};
 
 /// A weight matrix `[n, k]` with an optional bias `[n]`.
 #[derive(Debug)]
@@ -14,9 +14,17 @@ pub struct Linear {
     pub bias: Option<Vec<f32>>,
 }
 
+impl Linear {
+    pub(super) fn weight(&self) -> Weight<'_> {
+        Weight { matrix: &self.matrix, bias: self.bias.as_deref() }
+    }
+}
+
 /// Several linear layers over one input, side by side in the output: `[rows, Σ n]`.
 #[derive(Debug)]
 pub struct Projection {
+    /// What it is in the model, for profiles.
+    pub name: &'static str,
     pub norm: Option<RmsNorm>,
     pub parts: Vec<Linear>,
 }
@@ -24,52 +32,55 @@ pub struct Projection {
 impl Projection {
     /// A projection by one matrix, without normalization.
     #[must_use]
-    pub fn single(linear: Linear) -> Self {
-        Self { norm: None, parts: vec![linear] }
+    pub fn single(name: &'static str, linear: Linear) -> Self {
+        Self { name, norm: None, parts: vec![linear] }
     }
 
-    /// Width of the output.
+    /// Columns of the input.
+    #[must_use]
+    pub fn k(&self) -> usize {
+        self.parts[0].matrix.k
+    }
+
+    /// Columns of the output.
     #[must_use]
     pub fn n(&self) -> usize {
         self.parts.iter().map(|part| part.matrix.n).sum()
     }
 
-    /// Projects `x` `[rows, k]`.
-    pub fn forward(&self, x: &Tensor, compute: &Compute) -> Result<Tensor> {
-        x.apply_op1_no_bwd(&ProjectionOp { projection: self, compute, k: width(x)? })
+    /// Writes the projection of `x` `[rows, k]` to `y` `[rows, n]`.
+    pub fn write(&self, x: &Tensor, y: &Tensor, compute: &Compute) -> Result<()> {
+        y.inplace_op2(x, &ProjectionOp { projection: self, compute, add: false })
     }
 
-    /// Projects `x` and adds `residual` `[rows, n]`.
-    pub fn forward_add(&self, x: &Tensor, residual: &Tensor, compute: &Compute) -> Result<Tensor> {
-        x.apply_op2_no_bwd(residual, &ProjectionOp { projection: self, compute, k: width(x)? })
+    /// Adds the projection of `x` `[rows, k]` to `y` `[rows, n]`.
+    pub fn add(&self, x: &Tensor, y: &Tensor, compute: &Compute) -> Result<()> {
+        y.inplace_op2(x, &ProjectionOp { projection: self, compute, add: true })
     }
 
-    /// The plain computation on rows of `k` values.
-    #[must_use]
-    pub fn run(&self, x: &[f32], k: usize, compute: &Compute) -> Vec<f32> {
-        let values = match &self.norm {
-            Some(norm) => norm.apply(x, &compute.pool),
-            None => x.to_vec(),
-        };
-        let matrices: Vec<&Matrix> = self.parts.iter().map(|part| &part.matrix).collect();
-        let quantize = matrices.iter().any(|matrix| matrix.wants_quants());
-        let activations = Activations::new(values, k, quantize, &compute.pool);
-        let mut y = vec![0.0; activations.m * self.n()];
-        gemm(&matrices, &activations, &mut y, &compute.pool, compute.simd);
-        self.add_biases(&mut y);
-        y
-    }
-
-    fn add_biases(&self, y: &mut [f32]) {
-        let n = self.n();
-        let mut start = 0;
-        for part in &self.parts {
-            let columns = start..start + part.matrix.n;
-            start = columns.end;
-            let Some(bias) = &part.bias else { continue };
-            for row in y.chunks_exact_mut(n) {
-                row[columns.clone()].iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            }
+    /// The rows of `x` as the matrices read them, normalized where there is a norm.
+    pub(super) fn fill(&self, x: &[f32], input: &mut Activations, compute: &Compute) {
+        let k = self.k();
+        let shape = (x.len() / k, k);
+        let forms = self.parts.iter().fold(Forms::default(), |forms, part| forms.or(part.weight().forms()));
+        let row = |row: usize| &x[row * k..(row + 1) * k];
+        match &self.norm {
+            Some(norm) => input.fill(
+                shape,
+                forms,
+                &compute.pool,
+                compute.simd,
+                #[inline(always)]
+                |at, out: &mut [f32]| norm.apply(row(at), out),
+            ),
+            None => input.fill(
+                shape,
+                forms,
+                &compute.pool,
+                compute.simd,
+                #[inline(always)]
+                |at, out: &mut [f32]| out.copy_from_slice(row(at)),
+            ),
         }
     }
 }
@@ -77,37 +88,21 @@ impl Projection {
 struct ProjectionOp<'a> {
     projection: &'a Projection,
     compute: &'a Compute,
-    k: usize,
+    add: bool,
 }
 
-impl ProjectionOp<'_> {
-    fn shape(&self, y: &[f32]) -> Shape {
-        let n = self.projection.n();
-        Shape::from((y.len() / n, n))
-    }
-}
-
-impl CustomOp1 for ProjectionOp<'_> {
+impl InplaceOp2 for ProjectionOp<'_> {
     fn name(&self) -> &'static str {
-        "projection"
+        self.projection.name
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = self.projection.run(floats(x, layout)?, self.k, self.compute);
-        let shape = self.shape(&y);
-        Ok((CpuStorage::F32(y), shape))
-    }
-}
-
-impl CustomOp2 for ProjectionOp<'_> {
-    fn name(&self) -> &'static str {
-        "projection-residual"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, r: &CpuStorage, lr: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut y = self.projection.run(floats(x, lx)?, self.k, self.compute);
-        y.iter_mut().zip(floats(r, lr)?).for_each(|(y, r)| *y += r);
-        let shape = self.shape(&y);
-        Ok((CpuStorage::F32(y), shape))
+    fn cpu_fwd(&self, y: &mut CpuStorage, ly: &Layout, x: &CpuStorage, lx: &Layout) -> Result<()> {
+        let Self { projection, compute, .. } = self;
+        let input = &mut compute.scratch().input;
+        let (x, y) = (floats(x, lx)?, floats_mut(y, ly)?);
+        compute.profile.time("inputs", || projection.fill(x, input, compute));
+        let weights: Vec<Weight> = projection.parts.iter().map(Linear::weight).collect();
+        compute.profile.time(projection.name, || gemm(&weights, input, y, self.add, &compute.pool, compute.simd));
+        Ok(())
     }
 }

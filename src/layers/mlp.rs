@@ -1,48 +1,46 @@
-//! The gated feed-forward layer (SwiGLU, Shazeer 2020): down(silu(gate(x)) · up(x)) + x.
+//! The gated feed-forward layer (SwiGLU, Shazeer 2020): x + down(silu(gate(x)) · up(x)).
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 
-use super::Projection;
-use super::context::{Compute, floats, width};
-use crate::kernels::math::silu;
+use super::context::{Compute, Scratch, floats_mut};
+use super::{Linear, Projection};
+use crate::kernels::{gemm, gemm_gated};
 
-/// `gate_up` normalizes and projects to both halves `[rows, 2 · n_ff]`; `down` comes back.
+/// `gate_up` has two parts of equal width over the normalized input; `down` leads back.
 #[derive(Debug)]
 pub struct GatedMlp {
     pub gate_up: Projection,
-    pub down: Projection,
+    pub down: Linear,
 }
 
 impl GatedMlp {
-    /// The layer with its residual: `[rows, width]` to the same.
-    pub fn forward(&self, x: &Tensor, compute: &Compute) -> Result<Tensor> {
-        let hidden = x.apply_op1_no_bwd(&GateUp { projection: &self.gate_up, compute, k: width(x)? })?;
-        self.down.forward_add(&hidden, x, compute)
+    /// Adds the layer's output to `x` `[rows, width]`.
+    pub fn add(&self, x: &Tensor, compute: &Compute) -> Result<()> {
+        x.inplace_op1(&GatedMlpOp { mlp: self, compute })
     }
 }
 
-struct GateUp<'a> {
-    projection: &'a Projection,
+struct GatedMlpOp<'a> {
+    mlp: &'a GatedMlp,
     compute: &'a Compute,
-    k: usize,
 }
 
-impl CustomOp1 for GateUp<'_> {
+impl InplaceOp1 for GatedMlpOp<'_> {
     fn name(&self) -> &'static str {
-        "gate-up"
+        "gated-mlp"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let both = self.projection.run(floats(x, layout)?, self.k, self.compute);
-        let n = self.projection.n() / 2;
-        let mut out = vec![0.0; both.len() / 2];
-        self.compute.pool.run_chunks(&mut out, n, &|row, out| {
-            let (gate, up) = both[row * 2 * n..(row + 1) * 2 * n].split_at(n);
-            for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-                *out = silu(*gate) * up;
-            }
-        });
-        let shape = Shape::from((out.len() / n, n));
-        Ok((CpuStorage::F32(out), shape))
+    fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Self { mlp, compute } = self;
+        let x = floats_mut(x, layout)?;
+        let Scratch { input, hidden } = &mut *compute.scratch();
+        let profile = &compute.profile;
+        profile.time("inputs", || mlp.gate_up.fill(x, input, compute));
+        let [gate, up] = [0, 1].map(|part| mlp.gate_up.parts[part].weight());
+        let down = mlp.down.weight();
+        let (pool, simd) = (&compute.pool, compute.simd);
+        profile.time(mlp.gate_up.name, || gemm_gated(&gate, &up, input, hidden, down.forms(), pool, simd));
+        profile.time("down", || gemm(&[down], hidden, x, true, pool, simd));
+        Ok(())
     }
 }

@@ -1,18 +1,22 @@
-//! The parts that models are wired from; each exists once. All are candle custom operations over
-//! f32 tensors `[rows, width]` whose CPU side calls [`crate::kernels`].
+//! The parts that models are wired from; each exists once. All are candle operations in
+//! place on f32 tensors `[rows, width]`, whose CPU side calls [`crate::kernels`].
 
 mod attention;
+mod buffer;
 mod context;
 mod embedding;
 mod linear;
 mod mlp;
 mod norm;
+mod profile;
 mod rope;
 
 pub use attention::{Attention, AttentionShape};
+pub use buffer::{Buffer, visit_rows};
 pub use context::Compute;
 pub use embedding::Embedding;
 pub use linear::{Linear, Projection};
 pub use mlp::GatedMlp;
 pub use norm::RmsNorm;
+pub use profile::Profile;
 pub use rope::{Rope, RopeKind, RopeScaling, RopeTable};

@@ -1,6 +1,6 @@
 //! The llama family: Llama 1 to 3, SmolLM, Mistral and all who use its tensors' names.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::settings::DecoderSettings;
 use super::weights::Weights;
@@ -8,7 +8,7 @@ use super::{Model, ModelInfo, StepInput};
 use crate::error::Result;
 use crate::gguf::GgufFile;
 use crate::kv_cache::KvStore;
-use crate::layers::{Attention, AttentionShape, Compute, Embedding, GatedMlp, Projection, Rope, RopeKind};
+use crate::layers::{Attention, AttentionShape, Buffer, Compute, Embedding, GatedMlp, Projection, Rope, RopeKind};
 
 /// A llama: attention with rotary positions, gated feed-forward, pre-normalization.
 pub struct Llama {
@@ -19,6 +19,17 @@ pub struct Llama {
     embedding: Embedding,
     layers: Vec<Layer>,
     head: Projection,
+    buffers: Buffers,
+}
+
+/// Rows of the running step.
+struct Buffers {
+    /// The residual stream.
+    x: Buffer,
+    /// Queries, keys and values of a layer.
+    qkv: Buffer,
+    /// One row for each that is wanted.
+    logits: Buffer,
 }
 
 struct Layer {
@@ -46,10 +57,17 @@ impl Llama {
         // Without an output matrix of its own, the model uses its embeddings.
         let head = if file.tensor("output.weight").is_some() { "output" } else { "token_embd" };
         let head = Projection {
+            name: "head",
             norm: Some(weights.rms_norm("output_norm", s.n_embd, s.rms_eps)?),
             parts: vec![weights.linear(head, s.n_embd, s.n_vocab)?],
         };
+        let width = |n| Buffer::new(n, &Device::Cpu);
         Ok(Self {
+            buffers: Buffers {
+                x: width(s.n_embd)?,
+                qkv: width(layers.first().map_or(0, |layer| layer.qkv.n()))?,
+                logits: width(head.n())?,
+            },
             info,
             shape: AttentionShape {
                 n_head: s.n_head,
@@ -73,6 +91,7 @@ impl Layer {
         let linear = |part: &str, k: usize, n: usize| weights.linear(&name(part), k, n);
         Ok(Self {
             qkv: Projection {
+                name: "qkv",
                 norm: Some(weights.rms_norm(&name("attn_norm"), s.n_embd, s.rms_eps)?),
                 parts: vec![
                     linear("attn_q", s.n_embd, s.n_head * s.dim_k)?,
@@ -80,13 +99,14 @@ impl Layer {
                     linear("attn_v", s.n_embd, s.n_head_kv * s.dim_v)?,
                 ],
             },
-            output: Projection::single(linear("attn_output", s.n_head * s.dim_v, s.n_embd)?),
+            output: Projection::single("output", linear("attn_output", s.n_head * s.dim_v, s.n_embd)?),
             mlp: GatedMlp {
                 gate_up: Projection {
+                    name: "gate, up",
                     norm: Some(weights.rms_norm(&name("ffn_norm"), s.n_embd, s.rms_eps)?),
                     parts: vec![linear("ffn_gate", s.n_embd, s.n_ff)?, linear("ffn_up", s.n_embd, s.n_ff)?],
                 },
-                down: Projection::single(linear("ffn_down", s.n_ff, s.n_embd)?),
+                down: linear("ffn_down", s.n_ff, s.n_embd)?,
             },
         })
     }
@@ -97,20 +117,24 @@ impl Model for Llama {
         &self.info
     }
 
-    fn forward(&self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
+    fn forward(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
+        let Self { compute, buffers, .. } = self;
         let rope = self.rope.table(step.positions());
-        let attention = Attention { shape: self.shape, step, rope: &rope, compute: &self.compute };
-        let mut x = self.embedding.forward(&step.tokens)?;
+        let attention = Attention { shape: self.shape, step, rope: &rope, compute };
+        let x = buffers.x.rows(step.tokens.len())?;
+        let qkv = buffers.qkv.rows(step.tokens.len())?;
+        compute.profile.time("embedding", || self.embedding.write(&step.tokens, &x, compute))?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let qkv = layer.qkv.forward(&x, &self.compute)?;
-            let attended = attention.forward(&qkv, cache.layer_mut(index))?;
-            x = layer.output.forward_add(&attended, &x, &self.compute)?;
-            x = layer.mlp.forward(&x, &self.compute)?;
+            layer.qkv.write(&x, &qkv, compute)?;
+            let attended =
+                compute.profile.time("attention", || attention.forward(&qkv, cache.layer_mut(index)))?;
+            layer.output.add(&attended, &x, compute)?;
+            layer.mlp.add(&x, compute)?;
         }
-        if step.outputs.is_empty() {
-            return Ok(Tensor::zeros((0, self.info.n_vocab), x.dtype(), x.device())?);
+        let logits = buffers.logits.rows(step.outputs.len())?;
+        if !step.outputs.is_empty() {
+            self.head.write(&step.select_outputs(&x)?, &logits, compute)?;
         }
-        let wanted = step.select_outputs(&x)?;
-        Ok(self.head.forward(&wanted, &self.compute)?)
+        Ok(logits)
     }
 }

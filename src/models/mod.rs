@@ -9,7 +9,6 @@ use candle_core::Tensor;
 use crate::config::EngineConfig;
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
-use crate::kernels::{Pool, Simd};
 use crate::kv_cache::KvStore;
 use crate::layers::Compute;
 use settings::DecoderSettings;
@@ -58,8 +57,9 @@ pub struct StepInput {
 pub trait Model: Send {
     fn info(&self) -> &ModelInfo;
     /// Runs all rows, writes their keys and values to `cache` and returns logits
-    /// `[outputs.len(), n_vocab]` in f32. Each row's bits do not depend on what else is in the step.
-    fn forward(&self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor>;
+    /// `[outputs.len(), n_vocab]` in f32, which the next call overwrites. Each row's bits do not
+    /// depend on what else is in the step.
+    fn forward(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor>;
 }
 
 impl StepInput {
@@ -83,7 +83,7 @@ pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32
         if progress(fraction) { Ok(()) } else { Err(Error::Internal("loading was stopped".into())) }
     };
     progress(0.0)?;
-    let compute = Compute { pool: Pool::new(config.n_threads), simd: Simd::get() };
+    let compute = Compute::new(config.n_threads);
     let model: Box<dyn Model> = match arch {
         "llama" => {
             let settings = DecoderSettings::read(file, arch)?;
