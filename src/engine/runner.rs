@@ -5,8 +5,8 @@ use candle_core::Tensor;
 use super::plan::StepPlan;
 use super::scheduler::Scheduler;
 use crate::error::{Error, Result};
-use crate::layers::visit_rows;
 use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
+use crate::layers::visit_rows;
 use crate::models::{Model, SequenceRows, StepInput};
 
 /// Rows of logits held at once when every position is wanted, to bound memory.

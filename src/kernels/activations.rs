@@ -274,11 +274,11 @@ fn quantize(values: &[f32; UNIT]) -> Quantized {
         integers = [0; UNIT];
     }
     let sum = |half: &[i32]| half.iter().sum();
-    Quantized {
-        values: integers.map(|integer| integer as i8),
-        scale,
-        sums: [sum(&integers[..UNIT / 2]), sum(&integers[UNIT / 2..])],
+    let mut values = [0i8; UNIT];
+    for (value, integer) in values.iter_mut().zip(&integers) {
+        *value = *integer as i8;
     }
+    Quantized { values, scale, sums: [sum(&integers[..UNIT / 2]), sum(&integers[UNIT / 2..])] }
 }
 
 #[cfg(test)]

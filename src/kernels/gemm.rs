@@ -54,27 +54,34 @@ pub fn gemm(weights: &[Weight], a: &Activations, y: &mut [f32], add: bool, pool:
             column - weight.matrix.n
         })
         .collect();
-    share_out(weights, a, pool, simd, &|index, first, n_tiles, panel, block| {
-        let weight = &weights[index];
-        for (tile, products) in (first..first + n_tiles).zip(block.iter_mut()) {
-            let lanes = TILE.min(weight.matrix.n - tile * TILE);
-            for (row, products) in products.iter_mut().take(panel.width).enumerate() {
-                if let Some(bias) = weight.bias_at(tile) {
-                    products.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-                }
-                // SAFETY: `row` is one of a.m and the lanes end inside of the matrix's columns, so
-                // they lie in `y`; no other piece has this tile.
-                let y = unsafe {
-                    let at = (panel.row + row) * stride + columns[index] + tile * TILE;
-                    std::slice::from_raw_parts_mut(out.0.add(at), lanes)
-                };
-                match <&mut [f32; TILE]>::try_from(&mut *y) {
-                    Ok(y) => put(y, products, add),
-                    Err(_) => put(y, products, add),
+    share_out(
+        weights,
+        a,
+        pool,
+        simd,
+        #[inline(always)]
+        |index, first, n_tiles, panel, block| {
+            let weight = &weights[index];
+            for (tile, products) in (first..first + n_tiles).zip(block.iter_mut()) {
+                let lanes = TILE.min(weight.matrix.n - tile * TILE);
+                for (row, products) in products.iter_mut().take(panel.width).enumerate() {
+                    if let Some(bias) = weight.bias_at(tile) {
+                        products.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                    }
+                    // SAFETY: `row` is one of a.m and the lanes end inside of the matrix's columns, so
+                    // they lie in `y`; no other piece has this tile.
+                    let y = unsafe {
+                        let at = (panel.row + row) * stride + columns[index] + tile * TILE;
+                        std::slice::from_raw_parts_mut(out.0.add(at), lanes)
+                    };
+                    match <&mut [f32; TILE]>::try_from(&mut *y) {
+                        Ok(y) => put(y, products, add),
+                        Err(_) => put(y, products, add),
+                    }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 #[inline(always)]
@@ -102,26 +109,33 @@ pub fn gemm_gated(
     let n = gate.matrix.n;
     assert_eq!(n, up.matrix.n, "both halves have the same width");
     let writer = out.writer((a.m, n), forms);
-    share_out(&[*gate], a, pool, simd, &|_, first, n_tiles, panel, gates| {
-        let mut ups = [[[0.0; TILE]; PANEL]; 2];
-        products(up.matrix, first, n_tiles, a, panel, simd, &mut ups);
-        for row in 0..panel.width {
-            let mut values = [0.0; UNIT];
-            for tile in 0..n_tiles {
-                let (gates, ups) = (&mut gates[tile][row], &mut ups[tile][row]);
-                for (weight, products) in [(gate, &mut *gates), (up, &mut *ups)] {
-                    if let Some(bias) = weight.bias_at(first + tile) {
-                        products.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+    share_out(
+        &[*gate],
+        a,
+        pool,
+        simd,
+        #[inline(always)]
+        |_, first, n_tiles, panel, gates| {
+            let mut ups = [[[0.0; TILE]; PANEL]; 2];
+            products(up.matrix, first, n_tiles, a, panel, simd, &mut ups);
+            for row in 0..panel.width {
+                let mut values = [0.0; UNIT];
+                for tile in 0..n_tiles {
+                    let (gates, ups) = (&mut gates[tile][row], &mut ups[tile][row]);
+                    for (weight, products) in [(gate, &mut *gates), (up, &mut *ups)] {
+                        if let Some(bias) = weight.bias_at(first + tile) {
+                            products.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                        }
+                    }
+                    for ((value, gate), up) in values[tile * TILE..].iter_mut().zip(gates).zip(ups) {
+                        *value = silu(*gate) * *up;
                     }
                 }
-                for ((value, gate), up) in values[tile * TILE..].iter_mut().zip(gates).zip(ups) {
-                    *value = silu(*gate) * *up;
-                }
+                // SAFETY: two tiles from an even one on are one unit, which no other piece has.
+                unsafe { put_gated(&writer, panel, row, first * TILE, &values[..UNIT.min(n - first * TILE)]) }
             }
-            // SAFETY: two tiles from an even one on are one unit, which no other piece has.
-            unsafe { put_gated(&writer, panel, row, first * TILE, &values[..UNIT.min(n - first * TILE)]) }
-        }
-    });
+        },
+    );
 }
 
 /// # Safety
@@ -150,7 +164,7 @@ fn share_out(
     a: &Activations,
     pool: &Pool,
     simd: Simd,
-    sink: &(impl Fn(usize, usize, usize, Panel, &mut Block) + Sync),
+    sink: impl Fn(usize, usize, usize, Panel, &mut Block) + Sync,
 ) {
     let pairs = |weight: &Weight| weight.matrix.n_tiles().div_ceil(2);
     let total: usize = weights.iter().map(pairs).sum();
@@ -193,15 +207,7 @@ fn row_blocks(a: &Activations) -> impl Iterator<Item = std::ops::Range<usize>> {
 
 /// Products of one or two tiles with a panel.
 #[inline(always)]
-fn products(
-    matrix: &Matrix,
-    tile: usize,
-    n_tiles: usize,
-    a: &Activations,
-    panel: Panel,
-    simd: Simd,
-    out: &mut Block,
-) {
+fn products(matrix: &Matrix, tile: usize, n_tiles: usize, a: &Activations, panel: Panel, simd: Simd, out: &mut Block) {
     match simd {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the choice of `Simd` was made by asking the processor; `check` has seen the shapes.

@@ -26,7 +26,8 @@ pub unsafe fn products<const T: usize>(
     unsafe {
         with_format!(matrix.ty,
             F => {
-                let job = QuantJob { tiles, units: a.k / UNIT, tile_bytes: matrix.tile_bytes(), panel, a };
+                let (units, tile_bytes) = (a.k / UNIT, matrix.tile_bytes());
+                let job = QuantJob { tiles, units, tile_bytes, panel, a };
                 match panel.width {
                     8 => {
                         quant_rows::<F, T, 8, 4>(&job, 0, out);
@@ -34,7 +35,11 @@ pub unsafe fn products<const T: usize>(
                     }
                     4 => quant_rows::<F, T, 4, 4>(&job, 0, out),
                     2 => quant_rows::<F, T, 2, 2>(&job, 0, out),
-                    _ => quant_rows::<F, T, 1, 1>(&job, 0, out),
+                    // One row is bound by memory, which is read fastest as a single stream.
+                    _ => for (tile, out) in tiles.into_iter().zip(out) {
+                        let job = QuantJob { tiles: [tile], units, tile_bytes, panel, a };
+                        quant_rows::<F, 1, 1, 1>(&job, 0, std::array::from_mut(out));
+                    },
                 }
             },
             float => {
@@ -93,7 +98,8 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
                     }
                 }
             }
-            let x = job.a.quants.as_ptr().add(job.panel.row * job.units * UNIT + unit * UNIT * P).cast::<i32>().add(row);
+            let x =
+                job.a.quants.as_ptr().add(job.panel.row * job.units * UNIT + unit * UNIT * P).cast::<i32>().add(row);
             let meta = job.a.meta.as_ptr().add((job.panel.row * job.units + unit * P) * FIELDS).add(row);
             let fours = q.group / 4;
             for group in 0..UNIT / q.group {
@@ -172,11 +178,8 @@ unsafe fn integers<F: Format>(low: *const u8, high: *const u8, four: usize) -> _
         // SAFETY: passed on.
         let line = unsafe { _mm512_load_si512(high.add(four / per_line * 64).cast()) };
         let at = four % per_line * q.high;
-        let moved = if at >= q.low {
-            shift_right(line, (at - q.low) as u32)
-        } else {
-            shift_left_16(line, (q.low - at) as u32)
-        };
+        let moved =
+            if at >= q.low { shift_right(line, (at - q.low) as u32) } else { shift_left_16(line, (q.low - at) as u32) };
         // integers | moved & mask
         integers = _mm512_ternarylogic_epi32::<0xf8>(integers, moved, mask(q.high, q.low));
     }
@@ -196,7 +199,8 @@ unsafe fn scale_min<F: Format>(p: *const u8, group: usize, supers: [__m512; 2]) 
     unsafe {
         let bytes = |at: usize| _mm_loadu_si128(p.add(at * TILE).cast());
         let scaled = |d: __m512, factors: __m512i| _mm512_mul_ps(d, _mm512_cvtepi32_ps(factors));
-        let negative = |x: __m512| _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MIN)));
+        let negative =
+            |x: __m512| _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MIN)));
         match q.scales {
             Scales::Half => (half(p), if q.min { half(p.add(TILE * 2)) } else { zero }),
             Scales::Sub => {

@@ -95,13 +95,8 @@ fn put_halves(q: Quant, block: &Block, lane: usize, out: &mut [u8]) {
 }
 
 fn read_block(ty: GgmlType, b: &[u8]) -> Block {
-    let mut block = Block {
-        values: [0; BLOCK],
-        scale: [b[0], b[1]],
-        min: [b[2], b[3]],
-        factors: [0; 16],
-        min_factors: [0; 16],
-    };
+    let mut block =
+        Block { values: [0; BLOCK], scale: [b[0], b[1]], min: [b[2], b[3]], factors: [0; 16], min_factors: [0; 16] };
     let values = &mut block.values;
     match ty {
         GgmlType::Q4_0 => nibbles(&b[2..18], values),

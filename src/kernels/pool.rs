@@ -1,6 +1,7 @@
-//! The compute pool: persistent workers that take pieces of a job from an atomic counter.
+//! The compute pool: persistent workers that take pieces of a job from atomic counters.
 //!
-//! The calling thread is worker 0. A job ends when all pieces are done, not when all workers have
+//! Each worker has a stretch of the pieces, so that what it reads lies together and can be asked for
+//! ahead; when its own are done it takes what others have left. The calling thread is worker 0. A job ends when all pieces are done, not when all workers have
 //! noticed it: a worker that the system has taken away comes too late and goes back to sleep.
 
 use std::cell::UnsafeCell;
@@ -32,9 +33,15 @@ struct Job {
     n_pieces: usize,
 }
 
+/// A counter with a cache line of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
 struct Shared {
     state: AtomicU64,
-    next: AtomicUsize,
+    /// The next piece of each worker's stretch.
+    next: Vec<Counter>,
     job: UnsafeCell<Option<Job>>,
     panicked: AtomicBool,
     stop: AtomicBool,
@@ -57,7 +64,7 @@ impl Pool {
         let n = if n_threads == 0 { cores() } else { n_threads };
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
+            next: (0..n.max(1)).map(|_| Counter::default()).collect(),
             job: UnsafeCell::new(None),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -69,7 +76,7 @@ impl Pool {
         let start = |index| {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name(format!("rustllm-worker-{index}"));
-            thread.spawn(move || shared.worker()).ok()
+            thread.spawn(move || shared.worker(index)).ok()
         };
         let workers = (1..n).filter_map(start).collect();
         Self { shared, workers, turn: Mutex::new(()) }
@@ -96,14 +103,16 @@ impl Pool {
         let work: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(work) };
         // SAFETY: the state is closed and nobody is inside, so nobody reads the slot.
         unsafe { *shared.job.get() = Some(Job { work, n_pieces }) };
-        shared.next.store(0, Ordering::Relaxed);
+        for (worker, next) in shared.next.iter().enumerate() {
+            next.0.store(shared.stretch(worker, n_pieces).start, Ordering::Relaxed);
+        }
         shared.panicked.store(false, Ordering::Relaxed);
         shared.state.fetch_add(EPOCH | OPEN, Ordering::SeqCst);
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
             drop(shared.lock.lock().unwrap_or_else(PoisonError::into_inner));
             shared.wake.notify_all();
         }
-        shared.take_pieces(Job { work, n_pieces });
+        shared.take_pieces(0, Job { work, n_pieces });
         shared.close();
         assert!(!shared.panicked.load(Ordering::Acquire), "a piece of a computation panicked");
     }
@@ -140,7 +149,7 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn worker(&self) {
+    fn worker(&self, index: usize) {
         let mut seen = 0;
         while let Some(state) = self.wait(seen) {
             seen = state / EPOCH;
@@ -151,7 +160,7 @@ impl Shared {
             }
             // SAFETY: being counted inside, the job is there and stays until we leave.
             let job = unsafe { *self.job.get() };
-            self.take_pieces(job.expect("an open state has a job"));
+            self.take_pieces(index, job.expect("an open state has a job"));
             self.state.fetch_sub(1, Ordering::Release);
         }
     }
@@ -183,16 +192,26 @@ impl Shared {
         found
     }
 
-    fn take_pieces(&self, job: Job) {
+    /// The pieces of worker `index`, whether or not it could be started.
+    fn stretch(&self, index: usize, n_pieces: usize) -> std::ops::Range<usize> {
+        let n = self.next.len();
+        index * n_pieces / n..(index + 1) * n_pieces / n
+    }
+
+    fn take_pieces(&self, index: usize, job: Job) {
         // SAFETY: see `run`: the closure outlives every worker inside the job.
         let work = unsafe { &*job.work };
-        loop {
-            let piece = self.next.fetch_add(1, Ordering::Relaxed);
-            if piece >= job.n_pieces {
-                return;
-            }
-            if catch_unwind(AssertUnwindSafe(|| work(piece))).is_err() {
-                self.panicked.store(true, Ordering::Release);
+        let n = self.next.len();
+        for worker in (index..n).chain(0..index) {
+            let end = self.stretch(worker, job.n_pieces).end;
+            loop {
+                let piece = self.next[worker].0.fetch_add(1, Ordering::Relaxed);
+                if piece >= end {
+                    break;
+                }
+                if catch_unwind(AssertUnwindSafe(|| work(piece))).is_err() {
+                    self.panicked.store(true, Ordering::Release);
+                }
             }
         }
     }

@@ -126,8 +126,7 @@ impl Model for Llama {
         compute.profile.time("embedding", || self.embedding.write(&step.tokens, &x, compute))?;
         for (index, layer) in self.layers.iter().enumerate() {
             layer.qkv.write(&x, &qkv, compute)?;
-            let attended =
-                compute.profile.time("attention", || attention.forward(&qkv, cache.layer_mut(index)))?;
+            let attended = compute.profile.time("attention", || attention.forward(&qkv, cache.layer_mut(index)))?;
             layer.output.add(&attended, &x, compute)?;
             layer.mlp.add(&x, compute)?;
         }

@@ -26,9 +26,7 @@ fn weights(ty: GgmlType, n: usize, k: usize, random: &mut impl FnMut() -> u32) -
     let scales: &[usize] = match ty {
         GgmlType::F32 => return (0..n * k).flat_map(|_| (random() as f32 / 2e9 - 1.0).to_le_bytes()).collect(),
         GgmlType::BF16 => {
-            return (0..n * k)
-                .flat_map(|_| half::bf16::from_f32(random() as f32 / 2e9 - 1.0).to_le_bytes())
-                .collect();
+            return (0..n * k).flat_map(|_| half::bf16::from_f32(random() as f32 / 2e9 - 1.0).to_le_bytes()).collect();
         }
         GgmlType::F16 | GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => &[0],
         GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q4K | GgmlType::Q5K => &[0, 2],
