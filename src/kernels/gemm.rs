@@ -23,13 +23,23 @@ impl Weight<'_> {
         Forms { quants: self.matrix.wants_quants(), floats: !self.matrix.wants_quants() }
     }
 
-    fn bias_at(&self, tile: usize) -> Option<&[f32]> {
-        self.bias.map(|bias| &bias[tile * TILE..])
+    /// `products` of tile `tile` with the bias added. Values pass by copy, which keeps them in one
+    /// vector register.
+    #[inline(always)]
+    fn biased(&self, tile: usize, mut products: Lanes) -> Lanes {
+        if let Some(bias) = self.bias {
+            let bias = &bias[tile * TILE..];
+            products.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+        products
     }
 }
 
+/// Products of a tile with one row.
+type Lanes = [f32; TILE];
+
 /// Products of two tiles with a panel: `[tile][row][lane]`.
-type Block = [[[f32; TILE]; PANEL]; 2];
+type Block = [[Lanes; PANEL]; 2];
 
 /// Activations that fit into a core's own cache beside a stretch of weights.
 const ROWS_BYTES: usize = 256 << 10;
@@ -62,22 +72,17 @@ pub fn gemm(weights: &[Weight], a: &Activations, y: &mut [f32], add: bool, pool:
         #[inline(always)]
         |index, first, n_tiles, panel, block| {
             let weight = &weights[index];
-            for (tile, products) in (first..first + n_tiles).zip(block.iter_mut()) {
+            for (tile, rows) in (first..first + n_tiles).zip(block.iter()) {
                 let lanes = TILE.min(weight.matrix.n - tile * TILE);
-                for (row, products) in products.iter_mut().take(panel.width).enumerate() {
-                    if let Some(bias) = weight.bias_at(tile) {
-                        products.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-                    }
+                for (row, products) in rows.iter().take(panel.width).enumerate() {
+                    let products = weight.biased(tile, *products);
                     // SAFETY: `row` is one of a.m and the lanes end inside of the matrix's columns, so
                     // they lie in `y`; no other piece has this tile.
                     let y = unsafe {
                         let at = (panel.row + row) * stride + columns[index] + tile * TILE;
                         std::slice::from_raw_parts_mut(out.0.add(at), lanes)
                     };
-                    match <&mut [f32; TILE]>::try_from(&mut *y) {
-                        Ok(y) => put(y, products, add),
-                        Err(_) => put(y, products, add),
-                    }
+                    put(y, products, add);
                 }
             }
         },
@@ -85,11 +90,19 @@ pub fn gemm(weights: &[Weight], a: &Activations, y: &mut [f32], add: bool, pool:
 }
 
 #[inline(always)]
-fn put(y: &mut [f32], products: &[f32; TILE], add: bool) {
+fn put(y: &mut [f32], mut products: Lanes, add: bool) {
     if add {
-        y.iter_mut().zip(products).for_each(|(y, product)| *y += product);
-    } else {
-        y.iter_mut().zip(products).for_each(|(y, product)| *y = *product);
+        // A short row is padded, so that whole tiles take the same vector path.
+        let mut before = [0.0; TILE];
+        match <&Lanes>::try_from(&*y) {
+            Ok(y) => before = *y,
+            Err(_) => before[..y.len()].copy_from_slice(y),
+        }
+        products.iter_mut().zip(before).for_each(|(product, before)| *product += before);
+    }
+    match <&mut Lanes>::try_from(&mut *y) {
+        Ok(y) => *y = products,
+        Err(_) => y.copy_from_slice(&products[..y.len()]),
     }
 }
 
@@ -121,14 +134,10 @@ pub fn gemm_gated(
             for row in 0..panel.width {
                 let mut values = [0.0; UNIT];
                 for tile in 0..n_tiles {
-                    let (gates, ups) = (&mut gates[tile][row], &mut ups[tile][row]);
-                    for (weight, products) in [(gate, &mut *gates), (up, &mut *ups)] {
-                        if let Some(bias) = weight.bias_at(first + tile) {
-                            products.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-                        }
-                    }
+                    let gates = gate.biased(first + tile, gates[tile][row]);
+                    let ups = up.biased(first + tile, ups[tile][row]);
                     for ((value, gate), up) in values[tile * TILE..].iter_mut().zip(gates).zip(ups) {
-                        *value = silu(*gate) * *up;
+                        *value = silu(gate) * up;
                     }
                 }
                 // SAFETY: two tiles from an even one on are one unit, which no other piece has.
