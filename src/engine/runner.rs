@@ -60,7 +60,7 @@ impl Runner {
         self.rows(&logits, input.outputs.len())
     }
 
-    fn rows(&self, logits: &Tensor, n: usize) -> Result<Logits> {
+    pub(super) fn rows(&self, logits: &Tensor, n: usize) -> Result<Logits> {
         let n_vocab = self.model.info().n_vocab;
         let values = if n == 0 { Vec::new() } else { logits.flatten_all()?.to_vec1::<f32>()? };
         if values.len() != n * n_vocab {

@@ -14,6 +14,7 @@ mod gemm_avx2;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
 mod gemm_scalar;
+pub mod limits;
 pub mod math;
 pub mod packed;
 pub mod pool;
@@ -21,5 +22,6 @@ pub mod pool;
 pub use activations::Activations;
 pub use dispatch::Simd;
 pub use gemm::gemm;
+pub use limits::Limits;
 pub use packed::Matrix;
 pub use pool::Pool;

@@ -1,0 +1,84 @@
+"""The flags of `rustllm bench`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rustllm.config import EMBEDDED_MODEL
+
+FORMS = ("table", "md", "json")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declares the flags."""
+    parser.add_argument("-m", "--model", type=Path, default=EMBEDDED_MODEL, metavar="FILE", help="the GGUF file")
+    parser.add_argument("-o", "--output", choices=FORMS, default="table", help="how to print (table)")
+    model = parser.add_argument_group("a model on this machine")
+    count = at_least(0)
+    model.add_argument("-p", "--n-prompt", type=count, default=512, metavar="N", help="prompt tokens (512); 0: none")
+    model.add_argument("-n", "--n-gen", type=count, default=128, metavar="N", help="tokens to decode (128); 0: none")
+    model.add_argument(
+        "-b",
+        "--sequences",
+        type=counts,
+        default=(1,),
+        metavar="N,...",
+        help="sequences that are decoded together, one row each (1)",
+    )
+    model.add_argument("-t", "--threads", type=count, default=0, metavar="N", help="compute threads; 0 is all cores")
+    model.add_argument("-r", "--repeats", type=at_least(1), default=5, metavar="N", help="timed repeats of a row (5)")
+    model.add_argument("-d", "--depth", type=count, default=0, metavar="N", help="tokens in the cache before (0)")
+    model.add_argument("--step", type=at_least(1), default=2048, metavar="N", help="most tokens of a step (2048)")
+    model.add_argument("-ctk", "--cache-type-k", default="f16", metavar="TYPE", help="type of cached keys (f16)")
+    model.add_argument("-ctv", "--cache-type-v", default="f16", metavar="TYPE", help="type of cached values (f16)")
+    model.add_argument("--limits", action="store_true", help="measure the machine too, and each row's share of it")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measures and prints."""
+    from rustllm.bench import rows, show
+
+    plan = rows.Plan(
+        model=options.model,
+        n_prompt=options.n_prompt,
+        n_gen=options.n_gen,
+        sequences=options.sequences,
+        threads=options.threads,
+        depth=options.depth,
+        repeats=options.repeats,
+        step=options.step,
+        cache_type_k=options.cache_type_k,
+        cache_type_v=options.cache_type_v,
+        limits=options.limits,
+    )
+    show.print_rows(list(rows.measure(plan, _report)), options.output)
+    return 0
+
+
+def _report(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\x1b[2K\r{text} …", end="\r", file=sys.stderr, flush=True)
+
+
+class at_least:  # noqa: N801 (reads as a type in the declarations)
+    """Parses a whole number from `least` up."""
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def __call__(self, text: str) -> int:
+        """The number, or argparse's error with what is allowed."""
+        try:
+            value = int(text)
+        except ValueError:
+            value = self.least - 1
+        if value < self.least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: a whole number from {self.least} up")
+        return value
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Parses a list of whole numbers above 0, such as `1,8,16`."""
+    return tuple(at_least(1)(part) for part in text.split(","))
