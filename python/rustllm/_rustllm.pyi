@@ -278,9 +278,7 @@ class Engine:
     def logits(self, tokens: Sequence[int]) -> list[float]:
         """Logits after the last of `tokens`, for tests and tools."""
 
-    def bench(
-        self, phase: str, n_tokens: int, *, n_seq: int = 1, depth: int = 0, repeats: int = 5
-    ) -> dict[str, Any]:
+    def bench(self, phase: str, n_tokens: int, *, n_seq: int = 1, depth: int = 0, repeats: int = 5) -> dict[str, Any]:
         """Measures forward passes over random tokens, without sampling; requests wait meanwhile.
 
         `phase`: `prefill` (n_tokens at once) or `decode` (n_tokens steps of one token), for `n_seq`
