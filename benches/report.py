@@ -104,7 +104,7 @@ def _rate(rate: Rate | None) -> str:
 
 def _share(item: Measured, cell: Cell) -> str:
     shares = item.shares.get(cell, (None, None))
-    return " / ".join("–" if share is None else f"{100 * share:.0f} %" for share in shares)
+    return " / ".join("-" if share is None else f"{100 * share:.0f} %" for share in shares)
 
 
 def plot(measured: Sequence[Measured], machine: Machine, path: Path) -> None:

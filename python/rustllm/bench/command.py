@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rustllm.config import EMBEDDED_MODEL
@@ -15,8 +16,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
     parser.add_argument("-m", "--model", type=Path, default=EMBEDDED_MODEL, metavar="FILE", help="the GGUF file")
     parser.add_argument("-o", "--output", choices=FORMS, default="table", help="how to print (table)")
-    model = parser.add_argument_group("a model on this machine")
     count = at_least(0)
+    _add_model_flags(parser.add_argument_group("a model on this machine"), count)
+    served = parser.add_argument_group(
+        "a running server", "-p, -n and -b are words of a prompt, tokens of an answer, and clients; -r their requests"
+    )
+    served.add_argument("--url", metavar="URL", help="stream from this server instead")
+    served.add_argument("--rate", type=positive, metavar="R", help="requests a second that arrive at random (Poisson)")
+    served.add_argument("--requests", type=at_least(1), default=64, metavar="N", help="requests of --rate (64)")
+    served.add_argument("--goal-ttft", type=positive, default=1000, metavar="MS", help="first token's goal (1000 ms)")
+    served.add_argument("--goal-tpot", type=positive, default=100, metavar="MS", help="other tokens' goal (100 ms)")
+
+
+def _add_model_flags(model: argparse._ArgumentGroup, count: Callable[[str], int]) -> None:
     model.add_argument("-p", "--n-prompt", type=count, default=512, metavar="N", help="prompt tokens (512); 0: none")
     model.add_argument("-n", "--n-gen", type=count, default=128, metavar="N", help="tokens to decode (128); 0: none")
     model.add_argument(
@@ -38,6 +50,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measures and prints."""
+    return _run_url(options) if options.url else _run_model(options)
+
+
+def _run_url(options: argparse.Namespace) -> int:
+    from rustllm.bench import latency, load, show
+
+    goals = latency.Goals(options.goal_ttft / 1e3, options.goal_tpot / 1e3)
+    asked = load.Load(options.url, options.n_prompt, max(1, options.n_gen), options.repeats, goals)
+    load.split_url(options.url)
+    if options.rate:
+        found = [load.poisson(asked, options.rate, options.requests)]
+    else:
+        found = [load.closed(asked, clients) for clients in options.sequences]
+    show.print_summaries(found, options.output)
+    return 0
+
+
+def _run_model(options: argparse.Namespace) -> int:
     from rustllm.bench import rows, show
 
     plan = rows.Plan(
@@ -62,23 +92,32 @@ def _report(text: str) -> None:
         print(f"\x1b[2K\r{text} …", end="\r", file=sys.stderr, flush=True)
 
 
-class at_least:  # noqa: N801 (reads as a type in the declarations)
-    """Parses a whole number from `least` up."""
+def at_least(least: int) -> Callable[[str], int]:
+    """A parser of whole numbers from `least` up."""
 
-    def __init__(self, least: int) -> None:
-        self.least = least
-
-    def __call__(self, text: str) -> int:
-        """The number, or argparse's error with what is allowed."""
+    def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            value = self.least - 1
-        if value < self.least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: a whole number from {self.least} up")
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: a whole number from {least} up")
         return value
+
+    return parse
 
 
 def counts(text: str) -> tuple[int, ...]:
     """Parses a list of whole numbers above 0, such as `1,8,16`."""
     return tuple(at_least(1)(part) for part in text.split(","))
+
+
+def positive(text: str) -> float:
+    """Parses a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: a number above 0")
+    return value

@@ -94,7 +94,7 @@ def measure(plan: Plan, report: Callable[[str], None]) -> Iterator[Row]:
     )
     try:
         for phase, n_tokens, n_seq in plan.tests():
-            report(f"{phase} {n_tokens} × {n_seq}")
+            report(f"{phase} {n_tokens} x {n_seq}")
             run = engine.bench(phase, n_tokens, n_seq=n_seq, depth=plan.depth, repeats=plan.repeats)
             yield _row(plan, engine.info, (phase, n_tokens, n_seq), run, limits)
     finally:
