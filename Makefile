@@ -7,6 +7,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+BENCH := .bench
 BIN := $(VENV)/bin
 MODELS := .models
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -16,7 +17,7 @@ PARITY_DIR ?= ../shared/parity
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-.PHONY: help venv build serve test test-rust test-python lint format models parity fuzz wheel clean
+.PHONY: help venv build serve test test-rust test-python lint format models parity fuzz wheel clean bench-compare bench-serve
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,15 +59,15 @@ lint: build ## Formatting, clippy, ruff, mypy, stubs
 	cargo fmt --check
 	cargo clippy --release --all-targets --quiet -- -D warnings
 	cargo clippy --release --features python --quiet -- -D warnings
-	$(BIN)/ruff check python tests scripts
-	$(BIN)/ruff format --check python tests scripts
+	$(BIN)/ruff check python tests scripts benches
+	$(BIN)/ruff format --check python tests scripts benches
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest rustllm._rustllm --allowlist tests/stubtest-allowlist.txt
 
 format: venv ## Format all sources
 	cargo fmt
-	$(BIN)/ruff check --fix-only --quiet python tests scripts
-	$(BIN)/ruff format --quiet python tests scripts
+	$(BIN)/ruff check --fix-only --quiet python tests scripts benches
+	$(BIN)/ruff format --quiet python tests scripts benches
 
 models: $(SMOLLM2) ## Fetch the test models into .models
 
@@ -79,9 +80,20 @@ parity: build ## Replay recorded answers with the checker in PARITY_DIR
 fuzz: ## Run all fuzz targets (TIME=60 seconds each)
 	scripts/fuzz.sh $(TIME)
 
+$(BENCH)/.dependencies: benches/requirements.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+bench-compare: build models $(BENCH)/.dependencies ## Measure beside llama.cpp (ARGS="--types Q4_0 --rounds 2")
+	$(BENCH)/bin/python -m benches.compare $(ARGS)
+
+bench-serve: build models $(BENCH)/.dependencies ## Measure the server beside llama-server (ARGS="--clients 16")
+	$(BENCH)/bin/python -m benches.serve $(ARGS)
+
 wheel: venv ## Build a wheel for others into dist/
 	$(BIN)/maturin build --profile dist --out dist
 
 clean: ## Remove what was built
-	rm -rf $(VENV) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find python -name '*.so' -delete

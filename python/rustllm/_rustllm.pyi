@@ -31,6 +31,11 @@ def read_gguf(path: str | PathLike[str]) -> dict[str, Any]:
     than 64 elements), `n_tensors`, `n_params`, `size` in bytes, and `types`, the number of tensors of
     each. Raises ModelError, or OSError."""
 
+def measure_limits(n_threads: int = 0) -> dict[str, Any]:
+    """What the machine can do with this many threads (0: one a core), measured now: `read` (bytes a
+    second from memory), `int8` and `f32` (additions and multiplications a second), with `n_threads`
+    and `simd`, the instruction set. Takes about two seconds and a gigabyte of memory for a while."""
+
 @final
 class Tokenizer:
     """A vocabulary with its algorithm. Thread-safe; encode and decode release the GIL."""
@@ -272,6 +277,15 @@ class Engine:
 
     def logits(self, tokens: Sequence[int]) -> list[float]:
         """Logits after the last of `tokens`, for tests and tools."""
+
+    def bench(self, phase: str, n_tokens: int, *, n_seq: int = 1, depth: int = 0, repeats: int = 5) -> dict[str, Any]:
+        """Measures forward passes over random tokens, without sampling; requests wait meanwhile.
+
+        `phase`: `prefill` (n_tokens at once) or `decode` (n_tokens steps of one token), for `n_seq`
+        sequences with `depth` tokens in the cache. `seconds` of each repeat after a warm-up; of one
+        repeat: `n_steps`, `int_ops` and `float_ops` (additions and multiplications in matrices of
+        integers and of floats), `bytes` (matrices and cache that have to be read). Raises
+        InvalidRequestError, ContextExceededError. Blocks; releases the GIL."""
 
     def shutdown(self) -> None:
         """Stops the thread; running requests end with `error`. Idempotent."""

@@ -13,10 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rustllm.bench.command import add_flags as add_bench_flags
 from rustllm.config import EMBEDDED_MODEL, ServerSettings, UsageError, parse
 
 #: Longest value that `rustllm info` shows in its table.
 SHOWN_CHARS = 200
+
+BENCH = "how fast a model runs on this machine, or a server answers many clients"
 
 
 def serve(arguments: Sequence[str] | None = None) -> int:
@@ -143,6 +146,10 @@ def _parser() -> argparse.ArgumentParser:
     tokenize.add_argument("--no-bos", action="store_true", help="leave out the tokens that the model adds at the ends")
     tokenize.add_argument("--no-parse-special", action="store_true", help="read special tokens as plain text")
 
+    bench = commands.add_parser("bench", help=BENCH, description=BENCH, allow_abbrev=False)
+    add_bench_flags(bench)
+    bench.set_defaults(command=_bench)
+
     _command(commands, "info", "what is in a model file", _info)
     return parser
 
@@ -172,6 +179,12 @@ def _perplexity(options: argparse.Namespace) -> int:
         chunks = f"{result.n_chunks} chunks of {options.ctx_size} tokens"
         print(f"perplexity {result.value:.4f} ± {result.error:.4f} over {chunks}")
     return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from rustllm.bench.command import run
+
+    return run(options)
 
 
 def _tokenize(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_queue::SegQueue;
 
+use super::bench::{BenchRun, BenchTest, Cost};
 use super::output::Output;
 use super::runner::Runner;
 use super::scheduler::Scheduler;
@@ -70,6 +71,12 @@ pub(super) enum Command {
     Logits {
         tokens: Vec<u32>,
         reply: Sender<Result<Vec<f32>>>,
+    },
+    /// Measures forward passes; what runs meanwhile waits.
+    Bench {
+        test: BenchTest,
+        cost: Cost,
+        reply: Sender<Result<BenchRun>>,
     },
     Shutdown,
 }
@@ -188,6 +195,13 @@ impl Engine {
         self.ask(|reply| Command::Logits { tokens, reply })
     }
 
+    /// Measures `test` on the engine's thread.
+    pub fn bench(&self, test: BenchTest) -> Result<BenchRun> {
+        test.validate(self.n_ctx.saturating_mul(self.n_slots))?;
+        let cost = Cost::of(&self.file);
+        self.ask(|reply| Command::Bench { test, cost, reply })
+    }
+
     /// Each slot's state after the latest step.
     #[must_use]
     pub fn slots(&self) -> Vec<SlotState> {
@@ -292,7 +306,7 @@ impl Engine {
         }
     }
 
-    fn ask(&self, command: impl FnOnce(Sender<Result<Vec<f32>>>) -> Command) -> Result<Vec<f32>> {
+    fn ask<T>(&self, command: impl FnOnce(Sender<Result<T>>) -> Command) -> Result<T> {
         let (reply, answer) = channel();
         self.send(command(reply))?;
         answer.recv().map_err(|_| Error::Closed)?

@@ -60,7 +60,8 @@ impl Runner {
         self.logits(&input)
     }
 
-    fn logits(&mut self, input: &StepInput) -> Result<Logits> {
+    /// One forward pass.
+    pub(super) fn logits(&mut self, input: &StepInput) -> Result<Logits> {
         let rows = self.model.forward(input, &mut self.store)?;
         let expected = (input.outputs.len(), self.model.info().n_vocab);
         if rows.dims2()? != expected {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, PoisonError};
 
+use super::bench::{BenchRun, BenchTest, Cost};
 use super::generation::Generation;
 use super::handle::{Command, Request, Shared, SlotState};
 use super::output::{Event, Output};
@@ -85,6 +86,7 @@ impl EngineLoop {
             // A caller that has gone away needs no answer.
             Command::Score { tokens, first, reply } => drop(reply.send(self.score(&tokens, first))),
             Command::Logits { tokens, reply } => drop(reply.send(self.logits(&tokens))),
+            Command::Bench { test, cost, reply } => drop(reply.send(self.bench(&test, &cost))),
             Command::Shutdown => {}
         }
     }
@@ -212,6 +214,11 @@ impl EngineLoop {
         })
     }
 
+    fn bench(&mut self, test: &BenchTest, cost: &Cost) -> Result<BenchRun> {
+        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.n_batch);
+        guarded(|| runner.bench(test, cost, n_batch, pool))
+    }
+
     fn publish_slots(&self) {
         let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, state) in slots.iter_mut().enumerate().take(self.n_slots) {
@@ -242,6 +249,7 @@ impl EngineLoop {
                 }
             }
             Command::Score { reply, .. } | Command::Logits { reply, .. } => drop(reply.send(Err(Error::Closed))),
+            Command::Bench { reply, .. } => drop(reply.send(Err(Error::Closed))),
             Command::Abort(_) | Command::Shutdown => {}
         }
     }

@@ -13,6 +13,7 @@ mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
 mod gemm_scalar;
+pub mod limits;
 pub mod math;
 mod pack;
 pub mod packed;
@@ -21,5 +22,6 @@ pub mod pool;
 pub use activations::{Activations, Forms};
 pub use dispatch::Simd;
 pub use gemm::{Weight, gemm, gemm_gated};
+pub use limits::Limits;
 pub use packed::Matrix;
 pub use pool::Pool;

@@ -13,7 +13,7 @@ use super::output::PyOutput;
 use super::params::PySamplingParams;
 use super::tokenizer::PyTokenizer;
 use crate::config::{CacheType, EngineConfig};
-use crate::engine::{Engine, Request};
+use crate::engine::{BenchTest, Engine, Phase, Request};
 use crate::gguf::Value;
 use crate::grammar::GrammarSpec;
 
@@ -200,6 +200,36 @@ impl PyEngine {
     /// Logits after the last of `tokens`.
     fn logits(&self, py: Python<'_>, tokens: Vec<u32>) -> PyResult<Vec<f32>> {
         Ok(py.detach(|| self.0.logits(tokens))?)
+    }
+
+    /// Measures forward passes over random tokens.
+    #[pyo3(signature = (phase, n_tokens, *, n_seq = 1, depth = 0, repeats = 5))]
+    fn bench<'py>(
+        &self,
+        py: Python<'py>,
+        phase: &str,
+        n_tokens: usize,
+        n_seq: usize,
+        depth: usize,
+        repeats: usize,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let phase = match phase {
+            "prefill" => Phase::Prefill,
+            "decode" => Phase::Decode,
+            other => {
+                let message = format!("phase: {other:?} cannot be measured; allowed: prefill, decode");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        let test = BenchTest { phase, n_tokens, n_seq, depth, repeats };
+        let run = py.detach(|| self.0.bench(test))?;
+        let dict = PyDict::new(py);
+        dict.set_item("seconds", run.seconds)?;
+        dict.set_item("n_steps", run.n_steps)?;
+        dict.set_item("int_ops", run.int_ops)?;
+        dict.set_item("float_ops", run.float_ops)?;
+        dict.set_item("bytes", run.bytes)?;
+        Ok(dict)
     }
 
     /// Stops the thread. Idempotent.

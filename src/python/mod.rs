@@ -5,6 +5,7 @@ mod engine;
 mod errors;
 mod gguf;
 mod grammar;
+mod limits;
 mod output;
 mod params;
 mod tokenizer;
@@ -24,5 +25,6 @@ fn native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<output::PyTokenProb>()?;
     m.add_class::<engine::PyEngine>()?;
     m.add_function(wrap_pyfunction!(gguf::read_gguf, m)?)?;
+    m.add_function(wrap_pyfunction!(limits::measure_limits, m)?)?;
     errors::register(m)
 }

@@ -1,0 +1,1 @@
+"""Measurements beside llama.cpp; `benches/README.md` says how to repeat them."""
