@@ -14,12 +14,18 @@ mod gemm_avx2;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
 mod gemm_scalar;
+mod kv_format;
+pub mod kv_memory;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 pub mod math;
 pub mod packed;
 pub mod pool;
+pub mod rotary;
 
 pub use activations::Activations;
 pub use dispatch::Simd;
 pub use gemm::gemm;
+pub use kv_format::{GROUP, Kind, KvFormat};
 pub use packed::Matrix;
 pub use pool::Pool;
