@@ -9,24 +9,20 @@ use crate::error::{Error, Result};
 pub enum CacheType {
     F16,
     F32,
+    /// Int8 with one f16 scale per 32 values of a head, as in the GGUF type of that name.
+    Q8_0,
 }
 
 impl CacheType {
-    /// Bytes of one element.
-    #[must_use]
-    pub fn size(self) -> usize {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-
-    /// Parses llama-server's name for the type (`f16`, `f32`).
+    /// Parses llama-server's name for the type (`f16`, `f32`, `q8_0`).
     pub fn from_name(field: &'static str, name: &str) -> Result<Self> {
         match name {
             "f16" => Ok(Self::F16),
             "f32" => Ok(Self::F32),
-            other => Err(Error::Config { field, message: format!("{other:?} is not a cache type; allowed: f16, f32") }),
+            "q8_0" => Ok(Self::Q8_0),
+            other => {
+                Err(Error::Config { field, message: format!("{other:?} is not a cache type; allowed: f16, f32, q8_0") })
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 /// An instruction set with kernels of its own. All give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Simd {
-    /// AVX-512 F, BW, VL and VNNI.
+    /// AVX-512 F, BW, DQ, VL and VNNI.
     Avx512,
     /// AVX2 with FMA and F16C.
     Avx2,
@@ -40,6 +40,7 @@ impl Simd {
                 avx2()
                     && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
@@ -72,7 +73,7 @@ impl Simd {
 /// # Safety
 /// The processor must have these features.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn run_avx512<R>(work: impl FnOnce() -> R) -> R {
     work()
 }

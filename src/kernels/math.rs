@@ -23,6 +23,31 @@ pub fn exp(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { scaled }
 }
 
+/// eˣ for x ≤ 0 with fused multiply-add: the weights of attention. Below −87 it is 0, so that no
+/// result is subnormal.
+#[inline(always)]
+#[must_use]
+pub fn exp_weight(x: f32) -> f32 {
+    if x < EXP_WEIGHT_LIMIT {
+        return 0.0;
+    }
+    let n = x.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let r = n.mul_add(-EXP_LN2[1], n.mul_add(-EXP_LN2[0], x));
+    let p = EXP_POLYNOMIAL.iter().skip(1).fold(EXP_POLYNOMIAL[0], |p, c| p.mul_add(r, *c));
+    let e = p.mul_add(r * r, r) + 1.0;
+    e * f32::from_bits(((n as i32 + 127) as u32) << 23)
+}
+
+/// Where [`exp_weight`] becomes 0.
+pub(super) const EXP_WEIGHT_LIMIT: f32 = -87.0;
+/// Added and subtracted, it rounds to the nearest integer.
+pub(super) const ROUND: f32 = 12_582_912.0;
+/// ln 2 in two parts, of which the first has few bits.
+pub(super) const EXP_LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+/// Cephes' coefficients of (eʳ − 1 − r) / r², highest power first.
+pub(super) const EXP_POLYNOMIAL: [f32; 6] =
+    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+
 /// x · sigmoid(x).
 #[inline(always)]
 #[must_use]
@@ -63,6 +88,14 @@ mod tests {
             assert!((got - want).abs() <= want * 3e-7 + 1e-37, "{x}: {got} {want}");
         }
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        for i in 0..8700 {
+            let x = i as f32 * -0.01;
+            let (got, want) = (f64::from(exp_weight(x)), f64::from(x).exp());
+            assert!((got - want).abs() <= want * 2e-7, "{x}: {got} {want}");
+        }
+        assert_eq!(exp_weight(0.0), 1.0);
+        assert_eq!(exp_weight(f32::NEG_INFINITY), 0.0);
+        assert!(exp_weight(f32::NAN).is_nan());
         assert!(exp(f32::NAN).is_nan());
     }
 }

@@ -13,15 +13,21 @@ mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
 mod gemm_scalar;
+mod kv_format;
+pub mod kv_memory;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 pub mod limits;
 pub mod math;
 mod pack;
 pub mod packed;
 pub mod pool;
+pub mod rotary;
 
 pub use activations::{Activations, Forms};
 pub use dispatch::Simd;
 pub use gemm::{Weight, gemm, gemm_gated};
+pub use kv_format::{GROUP, Kind, KvFormat};
 pub use limits::Limits;
 pub use packed::Matrix;
 pub use pool::Pool;

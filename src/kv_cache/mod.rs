@@ -5,7 +5,7 @@ mod blocks;
 mod store;
 
 pub use blocks::{BlockId, BlockPool, Chain, Prefix};
-pub use store::{Blocks, KvStore, LayerCache, Plane};
+pub use store::KvStore;
 
 /// Tokens of one block.
 pub const BLOCK_TOKENS: usize = 32;

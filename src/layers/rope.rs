@@ -2,14 +2,7 @@
 
 use std::f32::consts::PI;
 
-/// Which elements of a head form a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RopeKind {
-    /// Neighbours: (0, 1), (2, 3) …
-    Normal,
-    /// Halves: (0, n/2), (1, n/2 + 1) …
-    Neox,
-}
+pub use crate::kernels::rotary::{RopeKind, Rotations};
 
 /// How positions beyond the training context are treated.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,11 +30,13 @@ pub struct Rope {
     magnitude: f32,
 }
 
-/// Cosines and sines of the rows of a step: `[row][pair]`.
+/// Cosines and sines of the rows of a step, computed once for all layers.
 #[derive(Debug)]
-pub struct RopeTable<'a> {
-    rope: &'a Rope,
-    cos_sin: Vec<(f32, f32)>,
+pub struct RopeTable {
+    kind: RopeKind,
+    n_dims: usize,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
 }
 
 impl Rope {
@@ -74,31 +69,34 @@ impl Rope {
 
     /// The table for rows at `positions`.
     #[must_use]
-    pub fn table(&self, positions: impl Iterator<Item = usize>) -> RopeTable<'_> {
-        let angles = positions.flat_map(|position| {
-            self.frequencies.iter().map(move |frequency| {
+    pub fn table(&self, positions: impl Iterator<Item = usize>) -> RopeTable {
+        let n_dims = 2 * self.frequencies.len();
+        let (mut cosines, mut sines) = (Vec::new(), Vec::new());
+        for position in positions {
+            let start = cosines.len();
+            cosines.resize(start + n_dims, 0.0);
+            sines.resize(start + n_dims, 0.0);
+            for (i, frequency) in self.frequencies.iter().enumerate() {
                 let (sin, cos) = (position as f32 * frequency).sin_cos();
-                (cos * self.magnitude, sin * self.magnitude)
-            })
-        });
-        RopeTable { rope: self, cos_sin: angles.collect() }
+                let (a, b) = match self.kind {
+                    RopeKind::Normal => (2 * i, 2 * i + 1),
+                    RopeKind::Neox => (i, i + n_dims / 2),
+                };
+                cosines[start + a] = cos * self.magnitude;
+                cosines[start + b] = cos * self.magnitude;
+                sines[start + a] = -sin * self.magnitude;
+                sines[start + b] = sin * self.magnitude;
+            }
+        }
+        RopeTable { kind: self.kind, n_dims, cos: cosines, sin: sines }
     }
 }
 
-impl RopeTable<'_> {
-    /// Rotates one head of row `row` in place.
-    pub fn rotate(&self, row: usize, head: &mut [f32]) {
-        let n = self.rope.frequencies.len();
-        let table = &self.cos_sin[row * n..(row + 1) * n];
-        for (i, (cos, sin)) in table.iter().enumerate() {
-            let (a, b) = match self.rope.kind {
-                RopeKind::Normal => (2 * i, 2 * i + 1),
-                RopeKind::Neox => (i, i + n),
-            };
-            let (x, y) = (head[a], head[b]);
-            head[a] = x * cos - y * sin;
-            head[b] = x * sin + y * cos;
-        }
+impl RopeTable {
+    /// The table as kernels read it.
+    #[must_use]
+    pub fn rotations(&self) -> Rotations<'_> {
+        Rotations { kind: self.kind, n_dims: self.n_dims, cos: &self.cos, sin: &self.sin }
     }
 }
 
@@ -112,9 +110,10 @@ mod tests {
             let rope = Rope::new(kind, 8, 10_000.0, &RopeScaling::None);
             let table = rope.table([3, 10, 103, 110].into_iter());
             let rotated = |row: usize, seed: f32| {
-                let mut head: Vec<f32> = (0..8).map(|i| (i as f32 + seed).sin()).collect();
-                table.rotate(row, &mut head);
-                head
+                let head: Vec<f32> = (0..8).map(|i| (i as f32 + seed).sin()).collect();
+                let mut out = vec![0.0; 8];
+                table.rotations().rotate(row, &head, &mut out);
+                out
             };
             let dot = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
             let near = dot(rotated(0, 1.0), rotated(1, 2.0));

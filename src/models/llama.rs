@@ -28,6 +28,8 @@ struct Buffers {
     x: Buffer,
     /// Queries, keys and values of a layer.
     qkv: Buffer,
+    /// What its attention gives.
+    attended: Buffer,
     /// One row for each that is wanted.
     logits: Buffer,
 }
@@ -66,6 +68,7 @@ impl Llama {
             buffers: Buffers {
                 x: width(s.n_embd)?,
                 qkv: width(layers.first().map_or(0, |layer| layer.qkv.n()))?,
+                attended: width(s.n_head * s.dim_v)?,
                 logits: width(head.n())?,
             },
             info,
@@ -123,10 +126,11 @@ impl Model for Llama {
         let attention = Attention { shape: self.shape, step, rope: &rope, compute };
         let x = buffers.x.rows(step.tokens.len())?;
         let qkv = buffers.qkv.rows(step.tokens.len())?;
+        let attended = buffers.attended.rows(step.tokens.len())?;
         compute.profile.time("embedding", || self.embedding.write(&step.tokens, &x, compute))?;
         for (index, layer) in self.layers.iter().enumerate() {
             layer.qkv.write(&x, &qkv, compute)?;
-            let attended = compute.profile.time("attention", || attention.forward(&qkv, cache.layer_mut(index)))?;
+            attention.write(&qkv, &attended, cache.layer_mut(index))?;
             layer.output.add(&attended, &x, compute)?;
             layer.mlp.add(&x, compute)?;
         }

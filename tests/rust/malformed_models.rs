@@ -23,7 +23,7 @@ fn load(bytes: &[u8], name: &str) -> Option<String> {
         let file = GgufFile::open(&path)?;
         Tokenizer::from_gguf(file.metadata())?;
         let config = EngineConfig { n_threads: 1, ..EngineConfig::default() };
-        let model = models::load(&file, &config, &mut |_| true)?;
+        let mut model = models::load(&file, &config, &mut |_| true)?;
         let mut cache = KvStore::new(model.info(), CacheType::F16, CacheType::F16)?;
         cache.reserve(1)?;
         let sequences = vec![SequenceRows { row: 0, n_tokens: 1, n_past: 0, blocks: vec![0] }];

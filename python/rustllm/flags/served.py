@@ -5,7 +5,7 @@ from __future__ import annotations
 from rustllm.flags.kinds import Choice, Integer, JsonObject, Kind, Switch, Text, Words
 from rustllm.flags.table import Flag, spellings
 
-CACHE_TYPES = Choice(("f16", "f32"))
+CACHE_TYPES = Choice(("f16", "f32", "q8_0"))
 SWITCH_WORDS = ("on", "off", "auto")
 
 

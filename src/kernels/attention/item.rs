@@ -1,0 +1,314 @@
+//! The computation of one item.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::backend::Backend;
+use super::partial::{Mass, Partials, fold};
+use super::plan::{Item, partial_len};
+use super::{BLOCK, PARTITION, Rows, SCORES, SharedSlice, Span};
+use crate::kernels::kv_memory::LayerCache;
+
+/// What all items of a step share.
+pub(super) struct Worker<'a> {
+    pub rows: &'a Rows<'a>,
+    pub cache: &'a LayerCache<'a>,
+    /// `[rows, n_head · dim_v]`
+    pub out: SharedSlice<'a>,
+    pub partials: &'a Partials<'a>,
+}
+
+/// Scratch of a thread. Its lines are aligned, so that no register straddles two.
+#[derive(Default)]
+struct Scratch(Vec<Line>);
+
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+#[allow(dead_code)] // Read as part of slices of floats.
+struct Line([f32; 16]);
+
+thread_local! {
+    /// Workers live as long as the engine; what they need once they need in every layer.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Scratch {
+    /// Slices of at least these lengths, each beginning with a line.
+    fn take<const N: usize>(&mut self, lens: [usize; N]) -> [&mut [f32]; N] {
+        let n_lines: usize = lens.iter().map(|len| len.div_ceil(16)).sum();
+        if self.0.len() < n_lines {
+            self.0.resize(n_lines, Line::default());
+        }
+        let mut rest = self.0.as_mut_slice();
+        lens.map(|len| {
+            let (part, after) = std::mem::take(&mut rest).split_at_mut(len.div_ceil(16));
+            rest = after;
+            // SAFETY: a line is 16 floats without gaps.
+            unsafe { std::slice::from_raw_parts_mut(part.as_mut_ptr().cast::<f32>(), 16 * part.len()) }
+        })
+    }
+}
+
+/// An item's queries: row by row, in a row the heads that share a key-value head.
+struct Queries<'a> {
+    span: &'a Span<'a>,
+    rows: Range<usize>,
+    group: usize,
+}
+
+impl Queries<'_> {
+    fn len(&self) -> usize {
+        self.rows.len() * self.group
+    }
+
+    /// Keys of query `index` before `end`, counted from `start`.
+    fn n_keys(&self, index: usize, start: usize, end: usize) -> usize {
+        let n = self.span.n_past + self.rows.start + index / self.group + 1;
+        n.min(end).saturating_sub(start)
+    }
+
+    /// First and one past the last query of each tile.
+    fn tiles<B: Backend>(&self) -> impl Iterator<Item = (usize, usize)> + use<B> {
+        let n = self.len();
+        (0..n).step_by(B::TILE).map(move |first| (first, (first + B::TILE).min(n)))
+    }
+}
+
+/// An item's memory: with n queries, `[tile][dim_k][queries of the tile]`, `[n][SCORES]`, a widened
+/// block, `[n][padded dim_v]` and [`Mass`]es twice, and one head.
+struct Buffers<'a> {
+    rotated: &'a mut [f32],
+    scores: &'a mut [f32],
+    block: &'a mut [f32],
+    total: &'a mut [f32],
+    next: &'a mut [f32],
+    masses: &'a mut [f32],
+    next_masses: &'a mut [f32],
+    head: &'a mut [f32],
+}
+
+impl Worker<'_> {
+    /// Computes an item and writes its rows, or its partial results and, if it is the last of its
+    /// group, the rows.
+    ///
+    /// # Safety
+    /// The machine has `B`'s instruction set. No other item has the same rows, head and partition.
+    #[inline(always)]
+    pub unsafe fn run<B: Backend>(&self, item: &Item) {
+        let s = self.rows.shape;
+        let queries = Queries { span: &self.rows.spans[item.span], rows: item.rows.clone(), group: s.group() };
+        let (n, dim) = (queries.len(), self.dim());
+        // Taken out rather than borrowed by a closure, which the compiler might not inline: what runs
+        // outside of this function is not compiled for the instruction set.
+        let mut scratch = SCRATCH.take();
+        let block = BLOCK * s.dim_k.max(dim);
+        let [rotated, scores, block, total, next, masses, next_masses, head] =
+            scratch.take([n * s.dim_k, n * SCORES, block, n * dim, n * dim, 2 * n, 2 * n, s.dim_k]);
+        let mut buffers = Buffers { rotated, scores, block, total, next, masses, next_masses, head };
+        self.rotate::<B>(item, &queries, &mut buffers);
+        // SAFETY: passed on.
+        unsafe {
+            for partition in item.partitions.clone() {
+                self.partition::<B>(item, &queries, partition, &mut buffers);
+            }
+            match item.group {
+                None => self.write_rows(item, &queries, &buffers),
+                Some(group) => self.write_partial(item, group, &queries, &mut buffers),
+            }
+        }
+        SCRATCH.set(scratch);
+    }
+
+    /// Elements of a query's sums.
+    fn dim(&self) -> usize {
+        self.cache.values.format().padded()
+    }
+
+    /// Rotates and scales the queries and lays them out in tiles.
+    #[inline(always)]
+    fn rotate<B: Backend>(&self, item: &Item, queries: &Queries<'_>, buffers: &mut Buffers<'_>) {
+        let s = self.rows.shape;
+        for (first, end) in queries.tiles::<B>() {
+            let tile = &mut buffers.rotated[first * s.dim_k..end * s.dim_k];
+            for index in first..end {
+                let row = queries.span.row + queries.rows.start + index / queries.group;
+                let head = item.head_kv * queries.group + index % queries.group;
+                let query = self.rows.head(row, head * s.dim_k, s.dim_k);
+                self.rows.rotations.rotate(row, query, buffers.head);
+                for (column, x) in tile.chunks_exact_mut(end - first).zip(&*buffers.head) {
+                    column[index - first] = x * s.scale;
+                }
+            }
+        }
+    }
+
+    /// Adds one partition to the total; the first of the item begins it.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    #[inline(always)]
+    unsafe fn partition<B: Backend>(&self, item: &Item, queries: &Queries<'_>, partition: usize, b: &mut Buffers<'_>) {
+        let (start, end, dim) = (partition * PARTITION, (partition + 1) * PARTITION, self.dim());
+        let is_first = partition == item.partitions.start;
+        // SAFETY: passed on.
+        unsafe { self.scores::<B>(item.head_kv, queries, start, b) };
+        let sums = if is_first { &mut *b.total } else { &mut *b.next };
+        sums.fill(0.0);
+        let masses = if is_first { &mut *b.masses } else { &mut *b.next_masses };
+        for index in 0..queries.len() {
+            let n = queries.n_keys(index, start, end);
+            if n > 0 {
+                // SAFETY: passed on.
+                let (largest, sum) = unsafe { B::softmax(&mut b.scores[index * SCORES..][..PARTITION], n) };
+                Mass { largest, sum }.put(masses, index);
+            }
+        }
+        // SAFETY: passed on.
+        unsafe { self.values::<B>(item.head_kv, queries, start, b.scores, b.block, sums) };
+        for index in 0..if is_first { 0 } else { queries.len() } {
+            if queries.n_keys(index, start, end) > 0 {
+                let mut mass = Mass::get(b.masses, index);
+                let at = index * dim..(index + 1) * dim;
+                fold(&mut mass, &mut b.total[at.clone()], Mass::get(b.next_masses, index), &b.next[at]);
+                mass.put(b.masses, index);
+            }
+        }
+    }
+
+    /// Blocks from key `start` to the end of the partition or of the last query's keys.
+    fn blocks(queries: &Queries<'_>, start: usize) -> Range<usize> {
+        let n = queries.n_keys(queries.len() - 1, start, start + PARTITION);
+        start / BLOCK..(start + n).div_ceil(BLOCK)
+    }
+
+    /// # Safety
+    /// As [`Self::run`].
+    #[inline(always)]
+    unsafe fn scores<B: Backend>(&self, head_kv: usize, queries: &Queries<'_>, start: usize, b: &mut Buffers<'_>) {
+        let keys = &self.cache.keys;
+        let dim = keys.format().dim;
+        let ids = queries.span.blocks;
+        let blocks = Self::blocks(queries, start);
+        for block in blocks.clone() {
+            // SAFETY: passed on; nobody writes to the cache while items run.
+            unsafe {
+                let next = if block + 1 < blocks.end {
+                    keys.head(ids[block + 1], head_kv)
+                } else {
+                    self.cache.values.head(ids[blocks.start], head_kv)
+                };
+                keys.format().widen::<B>(keys.head(ids[block], head_kv), Some(next), BLOCK, b.block);
+                for (first, end) in queries.tiles::<B>() {
+                    if queries.n_keys(end - 1, block * BLOCK, usize::MAX) > 0 {
+                        let tile = &b.rotated[first * dim..end * dim];
+                        let scores = &mut b.scores[first * SCORES + block * BLOCK - start..end * SCORES];
+                        B::scores(tile, end - first, &b.block[..dim * BLOCK], scores);
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::run`].
+    #[inline(always)]
+    unsafe fn values<B: Backend>(
+        &self,
+        head_kv: usize,
+        queries: &Queries<'_>,
+        start: usize,
+        weights: &[f32],
+        wide: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        let values = &self.cache.values;
+        let dim = self.dim();
+        let ids = queries.span.blocks;
+        let blocks = Self::blocks(queries, start);
+        for block in blocks.clone() {
+            let n_keys = |index: usize| queries.n_keys(index, block * BLOCK, (block + 1) * BLOCK);
+            // SAFETY: passed on; nobody writes to the cache while items run.
+            unsafe {
+                let next = (block + 1 < blocks.end).then(|| values.head(ids[block + 1], head_kv));
+                values.format().widen::<B>(values.head(ids[block], head_kv), next, n_keys(queries.len() - 1), wide);
+                for (first, end) in queries.tiles::<B>() {
+                    // Keys that all queries of the tile have, then those that only later rows have.
+                    let shared = n_keys(first);
+                    let weights = &weights[first * SCORES + block * BLOCK - start..];
+                    let sums = &mut sums[first * dim..end * dim];
+                    if shared > 0 {
+                        B::add_values(weights, end - first, 0..shared, wide, dim, sums);
+                    }
+                    for index in first..end {
+                        let n = n_keys(index);
+                        if n > shared {
+                            let at = index - first;
+                            B::add_values(&weights[at * SCORES..], 1, shared..n, wide, dim, &mut sums[at * dim..]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Divides the totals by their weights, into the output.
+    ///
+    /// # Safety
+    /// No other item has the same rows and head.
+    #[inline(always)]
+    unsafe fn write_rows(&self, item: &Item, queries: &Queries<'_>, b: &Buffers<'_>) {
+        for (index, total) in b.total.chunks_exact(self.dim()).enumerate().take(queries.len()) {
+            // SAFETY: passed on.
+            unsafe { self.write_row(item, queries, index, Mass::get(b.masses, index), total) };
+        }
+    }
+
+    /// # Safety
+    /// No other item writes the row and head of query `index`.
+    #[inline(always)]
+    unsafe fn write_row(&self, item: &Item, queries: &Queries<'_>, index: usize, mass: Mass, total: &[f32]) {
+        let s = self.rows.shape;
+        let row = queries.span.row + queries.rows.start + index / queries.group;
+        let head = item.head_kv * queries.group + index % queries.group;
+        // SAFETY: passed on.
+        let out = unsafe { self.out.part((row * s.n_head + head) * s.dim_v, s.dim_v) };
+        let inverse = 1.0 / mass.sum;
+        out.iter_mut().zip(total).for_each(|(out, total)| *out = total * inverse);
+    }
+
+    /// Writes the result of an item's one partition; the last item of the group merges them all.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    #[inline(always)]
+    unsafe fn write_partial(&self, item: &Item, group: usize, queries: &Queries<'_>, b: &mut Buffers<'_>) {
+        let (n, dim) = (queries.len(), self.dim());
+        let place = self.partials.plan.groups[group];
+        let len = queries.rows.len() * partial_len(queries.group, self.rows.shape.dim_v);
+        // SAFETY: each partition of a group has a place of its own.
+        let mine = unsafe { self.partials.values.part(place.start + item.partitions.start * len, len) };
+        mine[..n * dim].copy_from_slice(&b.total[..n * dim]);
+        mine[n * dim..][..2 * n].copy_from_slice(&b.masses[..2 * n]);
+        if !self.partials.is_last(group) {
+            return;
+        }
+        for index in 0..n {
+            let total = &mut b.total[..dim];
+            let mut mass = Mass::default();
+            let n_keys = queries.n_keys(index, 0, usize::MAX);
+            for partition in 0..n_keys.div_ceil(PARTITION) {
+                // SAFETY: all other items of the group are done and nobody writes to it any more.
+                let theirs: &[f32] = unsafe { self.partials.values.part(place.start + partition * len, len) };
+                let (next, sums) = (Mass::get(&theirs[n * dim..], index), &theirs[index * dim..][..dim]);
+                if partition == 0 {
+                    mass = next;
+                    total.copy_from_slice(sums);
+                } else {
+                    fold(&mut mass, total, next, sums);
+                }
+            }
+            // SAFETY: passed on: only the last of the group comes here.
+            unsafe { self.write_row(item, queries, index, mass, total) };
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Attention of the rows of a step over the cached blocks of their sequences.
+//!
+//! [`store`] rotates keys and writes keys and values to the cache, [`attend`] computes the rest.
+//!
+//! **What a row's bits depend on.** The keys of a row are cut into partitions of [`PARTITION`] keys,
+//! counted from the first of the sequence. In a partition, scores are sums over the dimensions in
+//! order, weights are relative to the partition's largest score, and values are added key by key.
+//! The partitions' results are merged first to last ([`partial::fold`]). Nothing of this depends
+//! on the batch, the chunk, the threads, or on which queries share a register tile; a key beyond a
+//! row's own is never added, not even with weight zero.
+//!
+//! **How work is cut.** An [`plan::Item`] is a run of rows with all query heads of one key-value
+//! head, so that each block is read and widened to f32 once for all of them. Where few rows meet
+//! many keys, an item is one partition, and whoever finishes a row's last one merges them.
+
+mod backend;
+mod item;
+mod partial;
+mod plan;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vector;
+mod write;
+
+pub use backend::Backend;
+pub use write::store;
+
+use super::kv_memory::LayerCache;
+use super::rotary::Rotations;
+use super::{Pool, Simd};
+use item::Worker;
+use partial::Partials;
+use plan::Plan;
+
+pub(super) use super::kv_format::BLOCK;
+
+/// Keys whose weights are relative to one score. Small enough that a few hundred keys already
+/// occupy several threads, large enough that merging costs nothing.
+pub const PARTITION: usize = 256;
+
+/// Distance of two queries' scores: a partition, and a line so that they do not share cache sets.
+const SCORES: usize = PARTITION + 16;
+
+/// Heads and their sizes. Query head h reads key-value head `h · n_head_kv / n_head`.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    pub n_head: usize,
+    pub n_head_kv: usize,
+    pub dim_k: usize,
+    pub dim_v: usize,
+    /// Factor of the scores, 1 / √dim_k.
+    pub scale: f32,
+}
+
+impl Shape {
+    /// Width of the fused input: queries, keys, values.
+    #[must_use]
+    pub fn qkv_width(&self) -> usize {
+        self.n_head * self.dim_k + self.n_head_kv * (self.dim_k + self.dim_v)
+    }
+
+    /// Query heads that share a key-value head.
+    #[must_use]
+    pub fn group(&self) -> usize {
+        self.n_head / self.n_head_kv
+    }
+}
+
+/// Rows of one sequence in a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'a> {
+    /// First row.
+    pub row: usize,
+    pub n_rows: usize,
+    /// Keys before the first row's own.
+    pub n_past: usize,
+    /// Blocks of the sequence in order, enough for `n_past + n_rows` keys.
+    pub blocks: &'a [u32],
+}
+
+/// The fused rows of a step and what they mean.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub shape: &'a Shape,
+    /// `[rows, q | k | v]`, not yet rotated.
+    pub qkv: &'a [f32],
+    pub rotations: Rotations<'a>,
+    /// In order, covering all rows.
+    pub spans: &'a [Span<'a>],
+}
+
+impl Rows<'_> {
+    /// The parts of a fused row that begin at `column`.
+    fn head(&self, row: usize, column: usize, dim: usize) -> &[f32] {
+        &self.qkv[row * self.shape.qkv_width() + column..][..dim]
+    }
+
+    /// # Panics
+    /// When spans and rows do not match: pieces that run at once rely on it.
+    fn check(&self, cache: &LayerCache<'_>) {
+        let s = self.shape;
+        assert!(s.n_head.is_multiple_of(s.n_head_kv) && cache.keys.n_heads() == s.n_head_kv);
+        assert_eq!((cache.keys.format().dim, cache.values.format().dim), (s.dim_k, s.dim_v));
+        let mut row = 0;
+        for span in self.spans {
+            assert_eq!(span.row, row, "spans follow each other");
+            assert!(span.blocks.len() * BLOCK >= span.n_past + span.n_rows, "a sequence has blocks for all its keys");
+            row += span.n_rows;
+        }
+        assert_eq!(row * s.qkv_width(), self.qkv.len(), "spans cover all rows");
+    }
+}
+
+/// Attends with all rows to their keys, whose last have been stored, and writes `[rows, n_head ·
+/// dim_v]` to `out`.
+pub fn attend(rows: &Rows<'_>, cache: &LayerCache<'_>, out: &mut [f32], pool: &Pool, simd: Simd) {
+    rows.check(cache);
+    let s = rows.shape;
+    let n_rows: usize = rows.spans.iter().map(|span| span.n_rows).sum();
+    assert_eq!(out.len(), n_rows * s.n_head * s.dim_v, "the output has a row for each of the input");
+    let plan = Plan::new(rows, pool.n_threads());
+    Partials::with(&plan, |partials| {
+        let worker = Worker { rows, cache, out: SharedSlice::new(out), partials };
+        // SAFETY: `simd` comes from asking the processor. The plan gives each row and head to one
+        // item, or to several that each write partials of their own.
+        let work = |index: usize| unsafe {
+            let item = &plan.items[index];
+            match simd {
+                #[cfg(target_arch = "x86_64")]
+                Simd::Avx512 => run_avx512(&worker, item),
+                #[cfg(target_arch = "x86_64")]
+                Simd::Avx2 => run_avx2(&worker, item),
+                _ => worker.run::<backend::Scalar>(item),
+            }
+        };
+        if plan.is_small { (0..plan.items.len()).for_each(work) } else { pool.run(plan.items.len(), &work) }
+    });
+}
+
+/// # Safety
+/// The machine has AVX-512 F, BW, VL; as [`Worker::run`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+unsafe fn run_avx512(worker: &Worker<'_>, item: &plan::Item) {
+    // SAFETY: passed on.
+    unsafe { worker.run::<vector::Vectors<super::lanes::Zmm>>(item) }
+}
+
+/// # Safety
+/// The machine has AVX2, FMA and F16C; as [`Worker::run`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn run_avx2(worker: &Worker<'_>, item: &plan::Item) {
+    // SAFETY: passed on.
+    unsafe { worker.run::<vector::Vectors<super::lanes::Ymm>>(item) }
+}
+
+/// A slice that several threads write to, each in places of its own.
+#[derive(Clone, Copy)]
+struct SharedSlice<'a> {
+    start: *mut f32,
+    len: usize,
+    borrow: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: `part` is unsafe, and its contract keeps the threads apart.
+unsafe impl Sync for SharedSlice<'_> {}
+// SAFETY: as above.
+unsafe impl Send for SharedSlice<'_> {}
+
+impl<'a> SharedSlice<'a> {
+    fn new(slice: &'a mut [f32]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), borrow: std::marker::PhantomData }
+    }
+
+    /// `n` elements from `at` on.
+    ///
+    /// # Safety
+    /// Nobody else uses them during the lifetime.
+    unsafe fn part(&self, at: usize, n: usize) -> &'a mut [f32] {
+        assert!(at <= self.len && n <= self.len - at);
+        // SAFETY: inside the slice, which is borrowed for `'a`; the caller vouches for the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), n) }
+    }
+}

@@ -1,0 +1,296 @@
+use std::ops::Range;
+
+use half::f16;
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::CacheType;
+use crate::kernels::kv_memory::{LayerPlace, Segments};
+use crate::kernels::rotary::RopeKind;
+use crate::kernels::{Kind, KvFormat};
+
+/// Blocks of a segment in these tests: few, so that sequences cross segments.
+const SEGMENT: usize = 3;
+
+/// A layer with fused rows of several sequences, and a cache to compute them on.
+struct Case {
+    shape: Shape,
+    types: (CacheType, CacheType),
+    kind: RopeKind,
+    n_dims: usize,
+    /// Keys of each sequence.
+    lens: Vec<usize>,
+    /// Fused rows of each sequence.
+    rows: Vec<Vec<f32>>,
+}
+
+impl Case {
+    fn new(heads: (usize, usize, usize, usize), types: (CacheType, CacheType), lens: &[usize], seed: u64) -> Self {
+        let (n_head_kv, group, dim_k, dim_v) = heads;
+        let shape = Shape { n_head: n_head_kv * group, n_head_kv, dim_k, dim_v, scale: 1.0 / (dim_k as f32).sqrt() };
+        let mut state = seed | 1;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        let rows = lens.iter().map(|len| (0..len * shape.qkv_width()).map(|_| 3.0 * random()).collect()).collect();
+        let kind = if seed.is_multiple_of(2) { RopeKind::Normal } else { RopeKind::Neox };
+        Self { shape, types, kind, n_dims: dim_k / 4 * 2, lens: lens.to_vec(), rows }
+    }
+
+    /// Cosines and sines of one position.
+    fn angles(&self, position: usize) -> (Vec<f32>, Vec<f32>) {
+        let n = self.n_dims;
+        let pair = |j: usize| match self.kind {
+            RopeKind::Normal => (j / 2, j.is_multiple_of(2)),
+            RopeKind::Neox => (j % (n / 2), j < n / 2),
+        };
+        let angle = |j: usize| (position as f32) * 0.1 / (1 + pair(j).0) as f32;
+        let sin = |j: usize| if pair(j).1 { -angle(j).sin() } else { angle(j).sin() };
+        ((0..n).map(|j| angle(j).cos()).collect(), (0..n).map(sin).collect())
+    }
+
+    /// Runs the sequences in steps; each step names for each sequence how many rows it takes.
+    /// Returns the output rows of each sequence.
+    fn run(&self, steps: &[Vec<usize>], pool: &Pool, simd: Simd) -> Vec<Vec<f32>> {
+        let s = &self.shape;
+        let format = |ty, kind, dim| KvFormat { ty, kind, dim };
+        let keys = format(self.types.0, Kind::Keys, s.dim_k);
+        let values = format(self.types.1, Kind::Values, s.dim_v);
+        let place = LayerPlace { keys, values, start: 128, blocks: SEGMENT, n_heads: s.n_head_kv };
+        let mut segments = Segments::new(128 + SEGMENT * s.n_head_kv * (keys.bytes() + values.bytes()));
+        let mut next = 0;
+        // Descending, so that nothing depends on their being adjacent.
+        let blocks: Vec<Vec<u32>> = self
+            .lens
+            .iter()
+            .map(|len| {
+                let n = len.div_ceil(BLOCK) as u32;
+                next += n;
+                (next - n..next).rev().collect()
+            })
+            .collect();
+        (0..(next as usize).div_ceil(SEGMENT)).for_each(|_| segments.grow().expect("memory"));
+        let mut done = vec![0; self.lens.len()];
+        let mut out = vec![Vec::new(); self.lens.len()];
+        for step in steps {
+            let (mut qkv, mut cos, mut sin, mut spans) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for (index, n) in step.iter().enumerate() {
+                let range: Range<usize> = done[index]..done[index] + n;
+                if range.is_empty() {
+                    continue;
+                }
+                spans.push(Span {
+                    row: qkv.len() / s.qkv_width(),
+                    n_rows: *n,
+                    n_past: range.start,
+                    blocks: &blocks[index],
+                });
+                qkv.extend_from_slice(&self.rows[index][range.start * s.qkv_width()..range.end * s.qkv_width()]);
+                for position in range {
+                    let (c, s) = self.angles(position);
+                    cos.extend(c);
+                    sin.extend(s);
+                }
+            }
+            let rotations = Rotations { kind: self.kind, n_dims: self.n_dims, cos: &cos, sin: &sin };
+            let rows = Rows { shape: s, qkv: &qkv, rotations, spans: &spans };
+            let mut cache = LayerCache::new(&mut segments, &place);
+            store(&rows, &mut cache, pool, simd);
+            let mut values = vec![0.0; n_rows * shape.n_head * shape.dim_v];
+            attend(&rows, &cache, &mut values, pool, simd);
+            let mut values = values.into_iter();
+            for (index, n) in step.iter().enumerate() {
+                out[index].extend(values.by_ref().take(n * s.n_head * s.dim_v));
+                done[index] += n;
+            }
+        }
+        out
+    }
+
+    fn alone(&self, pool: &Pool, simd: Simd) -> Vec<Vec<f32>> {
+        let steps: Vec<Vec<usize>> = (0..self.lens.len())
+            .map(|index| (0..self.lens.len()).map(|other| if other == index { self.lens[index] } else { 0 }).collect())
+            .collect();
+        self.run(&steps, pool, simd)
+    }
+
+    /// Softmax attention in f64 over what the cache's type makes of keys and values.
+    fn reference(&self, index: usize) -> Vec<f64> {
+        let s = &self.shape;
+        let fused: Vec<&[f32]> = self.rows[index].chunks_exact(s.qkv_width()).collect();
+        let rotated = |position: usize, column: usize| {
+            let head = &fused[position][column..column + s.dim_k];
+            let (cos, sin) = self.angles(position);
+            let partner = |j: usize| match self.kind {
+                RopeKind::Normal => j ^ 1,
+                RopeKind::Neox => (j + self.n_dims / 2) % self.n_dims,
+            };
+            let turn = |j: usize| if j < self.n_dims { head[j] * cos[j] + head[partner(j)] * sin[j] } else { head[j] };
+            (0..s.dim_k).map(turn).collect::<Vec<f32>>()
+        };
+        let keys_at = s.n_head * s.dim_k;
+        let values_at = keys_at + s.n_head_kv * s.dim_k;
+        let mut out = Vec::new();
+        for position in 0..fused.len() {
+            for head in 0..s.n_head {
+                let query = rotated(position, head * s.dim_k);
+                let kv = head / s.group();
+                let scores: Vec<f64> = (0..=position)
+                    .map(|at| {
+                        let key = stored(self.types.0, &rotated(at, keys_at + kv * s.dim_k));
+                        let dot: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(k)).sum();
+                        dot * f64::from(s.scale)
+                    })
+                    .collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                let mut sums = vec![0.0; s.dim_v];
+                for (at, weight) in weights.iter().enumerate() {
+                    let column = values_at + kv * s.dim_v;
+                    let value = stored(self.types.1, &fused[at][column..column + s.dim_v]);
+                    sums.iter_mut().zip(value).for_each(|(sum, v)| *sum += weight / total * f64::from(v));
+                }
+                out.extend(sums);
+            }
+        }
+        out
+    }
+}
+
+/// A head as it comes back from the cache.
+fn stored(ty: CacheType, head: &[f32]) -> Vec<f32> {
+    match ty {
+        CacheType::F32 => head.to_vec(),
+        CacheType::F16 => head.iter().map(|x| f16::from_f32(*x).to_f32()).collect(),
+        CacheType::Q8_0 => head
+            .chunks(32)
+            .flat_map(|group| {
+                let scale = group.iter().fold(0.0f32, |a, b| a.max(b.abs())) / 127.0;
+                let kept = f16::from_f32(scale).to_f32();
+                group.iter().map(move |x| if scale > 0.0 { (x * (1.0 / scale)).round_ties_even() * kept } else { 0.0 })
+            })
+            .collect(),
+    }
+}
+
+/// Equality to the bit; all NaNs are equal.
+fn assert_same(got: &[Vec<f32>], want: &[Vec<f32>], what: &str) {
+    for (sequence, (got, want)) in got.iter().zip(want).enumerate() {
+        assert_eq!(got.len(), want.len(), "{what}");
+        let differs = |i: &usize| got[*i].to_bits() != want[*i].to_bits() && !(got[*i].is_nan() && want[*i].is_nan());
+        if let Some(i) = (0..got.len()).find(differs) {
+            panic!("{what}: value {i} of sequence {sequence} is {} instead of {}", got[i], want[i]);
+        }
+    }
+}
+
+fn types() -> impl Strategy<Value = CacheType> {
+    prop_oneof![Just(CacheType::F16), Just(CacheType::F32), Just(CacheType::Q8_0)]
+}
+
+/// Steps that take the sequences `lens` in random chunks.
+fn chunks(lens: &[usize], seed: u64) -> Vec<Vec<usize>> {
+    let mut left = lens.to_vec();
+    let mut state = seed;
+    let mut steps = Vec::new();
+    while left.iter().any(|n| *n > 0) {
+        let step: Vec<usize> = left
+            .iter()
+            .map(|left| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((state >> 33) as usize % [1, 2, 9, 70][(state >> 60) as usize % 4].min(left + 1)).max(1).min(*left)
+            })
+            .collect();
+        left.iter_mut().zip(&step).for_each(|(left, n)| *left -= n);
+        steps.push(step);
+    }
+    steps
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn bits_do_not_depend_on_batch_chunks_threads_or_instructions(
+        n_head_kv in 1..3usize, group in 1..10usize, dims in (1..5usize, 1..5usize), odd in 0..2usize,
+        types in (types(), types()), lens in proptest::collection::vec(1..90usize, 1..4), long in 200..600usize,
+        seed in any::<u64>(),
+    ) {
+        // Head sizes that q8_0 takes, or any even ones.
+        let odd = if types.0 == CacheType::Q8_0 || types.1 == CacheType::Q8_0 { 0 } else { odd };
+        let dim = |n: usize| if odd == 1 { 10 * n } else { 32 * n };
+        let mut lens = lens;
+        lens.push(long);
+        let case = Case::new((n_head_kv, group, dim(dims.0), dim(dims.1)), types, &lens, seed);
+        let (one, many) = (Pool::new(1), Pool::new(3));
+        let want = case.alone(&one, Simd::Scalar);
+        for simd in Simd::available() {
+            assert_same(&case.alone(&many, simd), &want, &format!("{simd:?}"));
+            assert_same(&case.run(&chunks(&lens, seed), &many, simd), &want, &format!("{simd:?} in chunks"));
+        }
+    }
+
+    #[test]
+    fn values_are_those_of_f64(
+        group in 1..5usize, dims in (1..4usize, 1..4usize), types in (types(), types()), len in 1..300usize,
+        seed in any::<u64>(),
+    ) {
+        let case = Case::new((2, group, 32 * dims.0, 32 * dims.1), types, &[len], seed);
+        let want = case.reference(0);
+        // A rounded key may fall on the other side of a tie; scores are up to about 50.
+        for simd in Simd::available() {
+            let got = case.alone(&Pool::new(2), simd).remove(0);
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                prop_assert!((f64::from(*got) - want).abs() < 2e-4, "{simd:?}: value {i}: {got}, expected {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_and_extremes_stay_in_their_rows() {
+    let poisons = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 1e-40, f32::MAX, 0.0];
+    for types in [CacheType::F16, CacheType::F32, CacheType::Q8_0] {
+        for (n, poison) in poisons.into_iter().enumerate() {
+            let clean = Case::new((1, 3, 32, 32), (types, types), &[300], 7 + n as u64);
+            let mut case = Case::new((1, 3, 32, 32), (types, types), &[300], 7 + n as u64);
+            let (at, width) = (270, case.shape.qkv_width());
+            case.rows[0][at * width..(at + 1) * width].fill(poison);
+            let want = case.alone(&Pool::new(1), Simd::Scalar);
+            let row = case.shape.n_head * case.shape.dim_v;
+            let before = clean.alone(&Pool::new(1), Simd::Scalar);
+            assert_same(&[want[0][..at * row].to_vec()], &[before[0][..at * row].to_vec()], "rows before");
+            assert!(poison.is_finite() || want[0][at * row].is_nan() || want[0][at * row].is_infinite(), "{poison}");
+            for simd in Simd::available() {
+                assert_same(&case.alone(&Pool::new(2), simd), &want, &format!("{simd:?}, {types:?}, {poison}"));
+                let steps: Vec<Vec<usize>> = (0..300).map(|_| vec![1]).collect();
+                assert_same(
+                    &case.run(&steps, &Pool::new(2), simd),
+                    &want,
+                    &format!("{simd:?}, {types:?}, {poison}, one by one"),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_prefix_is_copied_as_it_is() {
+    for ty in [CacheType::F16, CacheType::F32, CacheType::Q8_0] {
+        for kind in [Kind::Keys, Kind::Values] {
+            let format = KvFormat { ty, kind, dim: 64 };
+            let from: Vec<u8> = (0..format.bytes()).map(|i| (i * 7 % 251) as u8).collect();
+            for n in [0, 1, 31, 32] {
+                let mut to = vec![0; format.bytes()];
+                format.copy_prefix(&from, &mut to, n);
+                let copied = to.iter().zip(&from).filter(|(to, from)| **from != 0 && to == from).count();
+                let expected = from.iter().filter(|byte| **byte != 0).count() * n / BLOCK;
+                assert!(copied.abs_diff(expected) <= format.bytes() / 200, "{ty:?} {kind:?} {n}: {copied}, {expected}");
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Rotating keys and writing keys and values to the cache.
+
+use super::backend::{Backend, Scalar};
+use super::{BLOCK, Rows};
+use crate::kernels::kv_format::Kind;
+use crate::kernels::kv_memory::{LayerCache, Plane};
+use crate::kernels::{Pool, Simd};
+
+/// Elements that are not worth waking another thread for.
+const SMALL: usize = 4096;
+
+/// Rotates the keys of all rows and stores keys and values.
+///
+/// # Panics
+/// When spans, rows and cache do not match.
+pub fn store(rows: &Rows<'_>, cache: &mut LayerCache<'_>, pool: &Pool, simd: Simd) {
+    rows.check(cache);
+    let n_head_kv = rows.shape.n_head_kv;
+    let cache = &*cache;
+    // SAFETY: `simd` comes from asking the processor. Each piece has a head of a plane of its own,
+    // and nobody reads: the cache is borrowed exclusively.
+    let work = |piece: usize| unsafe {
+        let plane = if piece < n_head_kv { &cache.keys } else { &cache.values };
+        match simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 => store_avx512(rows, plane, piece % n_head_kv),
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => store_avx2(rows, plane, piece % n_head_kv),
+            _ => store_head::<Scalar>(rows, plane, piece % n_head_kv),
+        }
+    };
+    if rows.qkv.len() <= SMALL { (0..2 * n_head_kv).for_each(work) } else { pool.run(2 * n_head_kv, &work) }
+}
+
+/// # Safety
+/// The machine has AVX-512 F, BW, VL; as [`store_head`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+unsafe fn store_avx512(rows: &Rows<'_>, plane: &Plane<'_>, head: usize) {
+    // SAFETY: passed on.
+    unsafe { store_head::<super::vector::Vectors<crate::kernels::lanes::Zmm>>(rows, plane, head) }
+}
+
+/// # Safety
+/// The machine has AVX2, FMA and F16C; as [`store_head`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn store_avx2(rows: &Rows<'_>, plane: &Plane<'_>, head: usize) {
+    // SAFETY: passed on.
+    unsafe { store_head::<super::vector::Vectors<crate::kernels::lanes::Ymm>>(rows, plane, head) }
+}
+
+/// Stores one head of all rows.
+///
+/// # Safety
+/// The machine has `B`'s instruction set; nobody else uses this head of the plane.
+#[inline(always)]
+unsafe fn store_head<B: Backend>(rows: &Rows<'_>, plane: &Plane<'_>, head: usize) {
+    let (s, format) = (rows.shape, plane.format());
+    let keys_at = s.n_head * s.dim_k;
+    let column = match format.kind {
+        Kind::Keys => keys_at + head * s.dim_k,
+        Kind::Values => keys_at + s.n_head_kv * s.dim_k + head * s.dim_v,
+    };
+    let mut rotated = vec![0.0; if format.kind == Kind::Keys { s.dim_k } else { 0 }];
+    for span in rows.spans {
+        for position in span.n_past..span.n_past + span.n_rows {
+            let row = span.row + position - span.n_past;
+            let mut values = rows.head(row, column, format.dim);
+            if format.kind == Kind::Keys {
+                rows.rotations.rotate(row, values, &mut rotated);
+                values = &rotated;
+            }
+            // SAFETY: passed on.
+            unsafe {
+                let block = plane.head_mut(span.blocks[position / BLOCK], head);
+                format.write::<B>(block, position % BLOCK, values);
+            }
+        }
+    }
+}
