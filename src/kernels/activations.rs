@@ -8,6 +8,7 @@
 use super::Simd;
 use super::packed::UNIT;
 use super::pool::{Parts, Pool};
+use super::quantize::Quantized;
 
 /// Most rows of a panel.
 pub const PANEL: usize = 8;
@@ -20,9 +21,6 @@ pub const SCALE: usize = 0;
 pub const NEGATIVE_SUM: usize = 1;
 /// Scale times sum, f32: what a weight's min is multiplied with.
 pub const SCALED_SUM: usize = 4;
-
-/// Below this, a group of values counts as zero: the inverse of its scale would overflow.
-const SMALLEST: f32 = 1e-30;
 
 /// Which forms of the rows are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,7 +110,7 @@ impl Activations {
         simd: Simd,
         source: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        let writer = self.writer((m, k), forms);
+        let writer = self.writer((m, k), forms, simd);
         let piece = if m <= PANEL { m } else { PANEL };
         pool.run(m.div_ceil(piece.max(1)), &|index| {
             let mut values = vec![0.0; k];
@@ -131,7 +129,7 @@ impl Activations {
     }
 
     /// Makes room for `m` rows of `k` values, which the writer then puts there.
-    pub fn writer(&mut self, (m, k): (usize, usize), forms: Forms) -> Writer {
+    pub fn writer(&mut self, (m, k): (usize, usize), forms: Forms, simd: Simd) -> Writer {
         assert!(!forms.quants || k.is_multiple_of(UNIT), "{k} columns do not divide into units");
         (self.m, self.k, self.has) = (m, k, Some(forms));
         if forms.quants {
@@ -144,6 +142,7 @@ impl Activations {
         Writer {
             k,
             forms,
+            simd,
             quants: Parts(self.quants.as_mut_ptr()),
             meta: Parts(self.meta.as_mut_ptr()),
             floats: Parts(self.floats.as_mut_ptr()),
@@ -161,6 +160,7 @@ impl Activations {
 pub struct Writer {
     k: usize,
     forms: Forms,
+    simd: Simd,
     quants: Parts<i8>,
     meta: Parts<u32>,
     floats: Parts<f32>,
@@ -195,7 +195,7 @@ impl Writer {
             return;
         }
         let Panel { row, width } = panel;
-        let quantized = quantize(values);
+        let quantized = Quantized::new(values, self.simd);
         // SAFETY: the panel has `width · k` int8 values from `row · k` on, and `FIELDS · width`
         // fields for each unit; `at < width`.
         unsafe {
@@ -204,7 +204,7 @@ impl Writer {
                 *quants.add(four * width + at) = *values;
             }
             let meta = self.meta.0.add((row * (self.k / UNIT) + unit * width) * FIELDS);
-            for (field, bits) in quantized.fields().into_iter().enumerate() {
+            for (field, bits) in fields(&quantized).into_iter().enumerate() {
                 *meta.add(field * width + at) = bits;
             }
         }
@@ -229,56 +229,11 @@ impl Writer {
     }
 }
 
-/// 32 values as int8.
-struct Quantized {
-    values: [i8; UNIT],
-    scale: f32,
-    /// Sums of the two halves.
-    sums: [i32; 2],
-}
-
-impl Quantized {
-    fn fields(&self) -> [u32; FIELDS] {
-        let [low, high] = self.sums;
-        let all = low + high;
-        [self.scale.to_bits(), -all as u32, -low as u32, -high as u32, (self.scale * all as f32).to_bits()]
-    }
-}
-
-/// Symmetric int8 with a scale of the largest magnitude over 127, rounded to the nearest even.
 #[inline(always)]
-fn quantize(values: &[f32; UNIT]) -> Quantized {
-    // The bits of magnitudes are ordered as these are, with infinities and NaN above all.
-    let mut lanes = [0u32; 16];
-    for (lane, max) in lanes.iter_mut().enumerate() {
-        let bits = |i: usize| values[i].to_bits() & 0x7fff_ffff;
-        *max = bits(lane).max(bits(lane + 16));
-    }
-    let max = lanes.iter().fold(0, |max, bits| max.max(*bits));
-    let largest = f32::from_bits(max);
-    let (scale, inverse) = if !largest.is_finite() {
-        // A NaN or an infinity must not vanish in the integers: it spoils its group visibly.
-        (f32::NAN, 0.0)
-    } else if largest < SMALLEST {
-        (0.0, 0.0)
-    } else {
-        (largest / 127.0, 127.0 / largest)
-    };
-    // Adding 1.5 · 2²³ leaves the nearest even integer in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
-    let mut integers = [0i32; UNIT];
-    for (integer, value) in integers.iter_mut().zip(values) {
-        *integer = ((value * inverse + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
-    }
-    if !largest.is_finite() {
-        integers = [0; UNIT];
-    }
-    let sum = |half: &[i32]| half.iter().sum();
-    let mut values = [0i8; UNIT];
-    for (value, integer) in values.iter_mut().zip(&integers) {
-        *value = *integer as i8;
-    }
-    Quantized { values, scale, sums: [sum(&integers[..UNIT / 2]), sum(&integers[UNIT / 2..])] }
+fn fields(quantized: &Quantized) -> [u32; FIELDS] {
+    let [low, high] = quantized.sums;
+    let all = low + high;
+    [quantized.scale.to_bits(), -all as u32, -low as u32, -high as u32, (quantized.scale * all as f32).to_bits()]
 }
 
 #[cfg(test)]
@@ -299,27 +254,5 @@ mod tests {
             }
             assert_eq!(next, m);
         }
-    }
-
-    #[test]
-    fn integers_are_within_half_a_step() {
-        let values: [f32; UNIT] = std::array::from_fn(|i| (i as f32 * 0.37).sin() * 3.0);
-        let quantized = quantize(&values);
-        for (value, integer) in values.iter().zip(quantized.values) {
-            assert!((value - f32::from(integer) * quantized.scale).abs() <= quantized.scale * 0.501);
-        }
-        assert_eq!(quantized.sums.iter().sum::<i32>(), quantized.values.iter().map(|v| i32::from(*v)).sum::<i32>());
-        assert!(quantized.values.iter().any(|v| v.abs() == 127));
-    }
-
-    #[test]
-    fn odd_values_are_kept_visible_or_zero() {
-        let mut values = [1.0f32; UNIT];
-        values[5] = f32::INFINITY;
-        assert!(quantize(&values).scale.is_nan());
-        values[5] = f32::NAN;
-        assert!(quantize(&values).scale.is_nan());
-        assert_eq!(quantize(&[1e-38; UNIT]).scale, 0.0);
-        assert_eq!(quantize(&[f32::MAX; UNIT]).values, [127; UNIT]);
     }
 }

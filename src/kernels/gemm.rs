@@ -121,7 +121,7 @@ pub fn gemm_gated(
     check(up, a);
     let n = gate.matrix.n;
     assert_eq!(n, up.matrix.n, "both halves have the same width");
-    let writer = out.writer((a.m, n), forms);
+    let writer = out.writer((a.m, n), forms, simd);
     share_out(
         &[*gate],
         a,

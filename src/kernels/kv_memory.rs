@@ -3,6 +3,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use memmap2::MmapMut;
 
@@ -137,6 +138,18 @@ impl Plane<'_> {
         // SAFETY: `pointer` is inside the map, which lives as long as the view; the caller vouches
         // for no writers.
         unsafe { std::slice::from_raw_parts(self.pointer(block, head), self.format.bytes()) }
+    }
+
+    /// Asks the processor for `range` of the bytes of one head of one block.
+    pub fn prefetch(&self, block: u32, head: usize, range: Range<usize>) {
+        #[cfg(target_arch = "x86_64")]
+        for at in range.step_by(64) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a prefetch may name any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.pointer(block, head).wrapping_add(at).cast()) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (block, head, range);
     }
 
     /// One head of one block, to write.

@@ -22,6 +22,7 @@ pub mod math;
 mod pack;
 pub mod packed;
 pub mod pool;
+mod quantize;
 pub mod rotary;
 
 pub use activations::{Activations, Forms};

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 use super::RopeTable;
 use super::context::{Compute, floats, floats_mut};
 pub use crate::kernels::attention::Shape as AttentionShape;
-use crate::kernels::attention::{Rows, Span, attend, store};
+use crate::kernels::attention::{Rows, Span, attend, prefetch, store};
 use crate::kernels::kv_memory::LayerCache;
 use crate::models::StepInput;
 
@@ -20,11 +20,21 @@ pub struct Attention<'a> {
 }
 
 impl Attention<'_> {
+    /// Asks for the memory that [`Self::write`] will write, while what comes before it is computed.
+    pub fn prefetch(&self, cache: &LayerCache<'_>) {
+        prefetch(&spans(self.step), cache);
+    }
+
     /// From fused rows `[rows, q | k | v]` to `out` `[rows, n_head · dim_v]`; writes keys and values
     /// of all rows to `cache` first.
     pub fn write(&self, qkv: &Tensor, out: &Tensor, cache: LayerCache<'_>) -> Result<()> {
         out.inplace_op2(qkv, &AttentionOp { attention: self, cache: Mutex::new(cache) })
     }
+}
+
+fn spans(step: &StepInput) -> Vec<Span<'_>> {
+    let parts = step.sequences.iter();
+    parts.map(|p| Span { row: p.row, n_rows: p.n_tokens, n_past: p.n_past, blocks: &p.blocks }).collect()
 }
 
 struct AttentionOp<'a> {
@@ -41,11 +51,7 @@ impl InplaceOp2 for AttentionOp<'_> {
     fn cpu_fwd(&self, out: &mut CpuStorage, lo: &Layout, qkv: &CpuStorage, lq: &Layout) -> Result<()> {
         let Attention { shape, step, rope, compute } = self.attention;
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let spans: Vec<Span<'_>> = step
-            .sequences
-            .iter()
-            .map(|part| Span { row: part.row, n_rows: part.n_tokens, n_past: part.n_past, blocks: &part.blocks })
-            .collect();
+        let spans = spans(step);
         let rows = Rows { shape, qkv: floats(qkv, lq)?, rotations: rope.rotations(), spans: &spans };
         let out = floats_mut(out, lo)?;
         let Compute { pool, simd, profile, .. } = compute;

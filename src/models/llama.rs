@@ -129,8 +129,10 @@ impl Model for Llama {
         let attended = buffers.attended.rows(step.tokens.len())?;
         compute.profile.time("embedding", || self.embedding.write(&step.tokens, &x, compute))?;
         for (index, layer) in self.layers.iter().enumerate() {
+            let layer_cache = cache.layer_mut(index);
+            attention.prefetch(&layer_cache);
             layer.qkv.write(&x, &qkv, compute)?;
-            attention.write(&qkv, &attended, cache.layer_mut(index))?;
+            attention.write(&qkv, &attended, layer_cache)?;
             layer.output.add(&attended, &x, compute)?;
             layer.mlp.add(&x, compute)?;
         }

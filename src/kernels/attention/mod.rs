@@ -1,6 +1,6 @@
 //! Attention of the rows of a step over the cached blocks of their sequences.
 //!
-//! [`store`] rotates keys and writes keys and values to the cache, [`attend`] computes the rest.
+//! [`prefetch`] asks for what will be written, [`store`] rotates keys and writes keys and values to the cache, [`attend`] computes the rest.
 //!
 //! **What a row's bits depend on.** The keys of a row are cut into partitions of [`PARTITION`] keys,
 //! counted from the first of the sequence. In a partition, scores are sums over the dimensions in
@@ -24,7 +24,7 @@ mod vector;
 mod write;
 
 pub use backend::Backend;
-pub use write::store;
+pub use write::{prefetch, store};
 
 use super::kv_memory::LayerCache;
 use super::rotary::Rotations;

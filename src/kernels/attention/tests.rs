@@ -99,7 +99,7 @@ impl Case {
             let rows = Rows { shape: s, qkv: &qkv, rotations, spans: &spans };
             let mut cache = LayerCache::new(&mut segments, &place);
             store(&rows, &mut cache, pool, simd);
-            let mut values = vec![0.0; n_rows * shape.n_head * shape.dim_v];
+            let mut values = vec![0.0; step.iter().sum::<usize>() * s.n_head * s.dim_v];
             attend(&rows, &cache, &mut values, pool, simd);
             let mut values = values.into_iter();
             for (index, n) in step.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Rotating keys and writing keys and values to the cache.
 
 use super::backend::{Backend, Scalar};
-use super::{BLOCK, Rows};
+use super::{BLOCK, Rows, Span};
 use crate::kernels::kv_format::Kind;
 use crate::kernels::kv_memory::{LayerCache, Plane};
 use crate::kernels::{Pool, Simd};
@@ -30,6 +30,19 @@ pub fn store(rows: &Rows<'_>, cache: &mut LayerCache<'_>, pool: &Pool, simd: Sim
         }
     };
     if rows.qkv.len() <= SMALL { (0..2 * n_head_kv).for_each(work) } else { pool.run(2 * n_head_kv, &work) }
+}
+
+/// Asks for the memory that [`store`] will write for `spans`: a key touches a cache line for each
+/// of its dimensions, and waiting for them one after the other takes longer than the store itself.
+pub fn prefetch(spans: &[Span<'_>], cache: &LayerCache<'_>) {
+    for span in spans.iter().filter(|span| span.n_rows == 1) {
+        let (block, at) = (span.blocks[span.n_past / BLOCK], span.n_past % BLOCK);
+        for head in 0..cache.keys.n_heads() {
+            cache.keys.prefetch(block, head, 0..cache.keys.format().bytes());
+            let row = cache.values.format().token_bytes();
+            cache.values.prefetch(block, head, at * row..(at + 1) * row);
+        }
+    }
 }
 
 /// # Safety
