@@ -5,7 +5,10 @@
 use std::arch::x86_64::*;
 
 use super::activations::{Activations, FIELDS, NEGATIVE_SUM, PANEL, Panel, SCALE, SCALED_SUM};
-use super::packed::{Float, Format, Matrix, SUPER_UNITS, Scales, TILE, UNIT, with_format};
+use super::packed::{FLOAT_TILES, Float, Format, Matrix, SUPER_UNITS, Scales, TILE, UNIT, with_format};
+
+/// How far ahead of their use float weights are asked for, in bytes.
+const FLOATS_AHEAD: usize = 8 << 10;
 
 /// Products of `T` tiles from `first` on with the rows of a panel: row r, tile t, lane l goes to
 /// `out[t][r][l]`.
@@ -43,7 +46,7 @@ pub unsafe fn products<const T: usize>(
                 }
             },
             float => {
-                let x = a.floats.as_ptr().add(panel.row * a.k);
+                let x = (a.floats.as_ptr().add(panel.row * a.k), panel.row == 0);
                 match panel.width {
                     8 => float_rows::<T, 8>(float, tiles, x, a.k, out),
                     4 => float_rows::<T, 4>(float, tiles, x, a.k, out),
@@ -79,15 +82,18 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
     let planes = q.planes(job.units * UNIT);
     let mut acc = [[_mm512_setzero_ps(); M]; T];
     let mut supers = [[_mm512_setzero_ps(); 2]; T];
-    // What lies one pass ahead is asked for a unit's share at a time, whatever plane it is of.
+    // What lies one pass ahead is asked for a unit's share at a time, whatever plane it is of; for
+    // the first rows only, the others find it in the cache.
     let share = job.tile_bytes * T / job.units;
     for unit in 0..job.units {
         // SAFETY: each tile has `units` units in all its planes, the panel `P · UNIT` int8 values and
         // `P · FIELDS` fields for each unit; a prefetch may name any address.
         unsafe {
-            let ahead = job.tiles[0].wrapping_add(job.tile_bytes * T + unit * share);
-            for line in 0..share.div_ceil(64) {
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * 64).cast());
+            if job.panel.row == 0 && row == 0 {
+                let ahead = job.tiles[0].wrapping_add(job.tile_bytes * T + unit * share);
+                for line in 0..share.div_ceil(64) {
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * 64).cast());
+                }
             }
             if q.super_bytes() > 0 && unit % SUPER_UNITS == 0 {
                 for (t, supers) in supers.iter_mut().enumerate() {
@@ -281,16 +287,16 @@ fn shift_left(x: __m512i, bits: u32) -> __m512i {
 unsafe fn float_rows<const T: usize, const P: usize>(
     float: Float,
     tiles: [*const u8; T],
-    x: *const f32,
+    panel: (*const f32, bool),
     k: usize,
     out: &mut [[[f32; TILE]; PANEL]; T],
 ) {
     // SAFETY: passed on; a branch for each type keeps the choice out of the loop.
     unsafe {
         match float {
-            Float::F32 => float_columns::<T, P, 4>(tiles, x, k, out, |p| _mm512_loadu_ps(p.cast())),
-            Float::F16 => float_columns::<T, P, 2>(tiles, x, k, out, |p| half(p)),
-            Float::BF16 => float_columns::<T, P, 2>(tiles, x, k, out, |p| {
+            Float::F32 => float_columns::<T, P, 4>(tiles, panel, k, out, |p| _mm512_loadu_ps(p.cast())),
+            Float::F16 => float_columns::<T, P, 2>(tiles, panel, k, out, |p| half(p)),
+            Float::BF16 => float_columns::<T, P, 2>(tiles, panel, k, out, |p| {
                 let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
             }),
@@ -298,29 +304,32 @@ unsafe fn float_rows<const T: usize, const P: usize>(
     }
 }
 
+/// `panel` is where the values lie, and whether they are the first rows, which ask for weights ahead.
+///
 /// # Safety
 /// As [`products`]; `load` reads 16 values of `SIZE` bytes.
 #[target_feature(enable = "avx512f,avx512bw,fma,f16c")]
 #[inline]
 unsafe fn float_columns<const T: usize, const P: usize, const SIZE: usize>(
     tiles: [*const u8; T],
-    x: *const f32,
+    (x, is_first): (*const f32, bool),
     k: usize,
     out: &mut [[[f32; TILE]; PANEL]; T],
     load: impl Fn(*const u8) -> __m512,
 ) {
     let mut acc = [[_mm512_setzero_ps(); P]; T];
-    let line = TILE * SIZE;
+    let line = TILE * SIZE * FLOAT_TILES;
     for column in 0..k {
         // SAFETY: the tile has k columns of 16 values, the panel k columns of P; a prefetch may name
         // any address.
         unsafe {
-            let mut w = [_mm512_setzero_ps(); T];
-            for (w, tile) in w.iter_mut().zip(tiles) {
-                let p = tile.add(column * line);
-                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line * 32).cast());
-                *w = load(p);
+            if is_first {
+                let ahead = tiles[0].wrapping_add(column * line + FLOATS_AHEAD);
+                for at in (0..line).step_by(64) {
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(at).cast());
+                }
             }
+            let w: [__m512; T] = std::array::from_fn(|t| load(tiles[t].add(column * line)));
             for r in 0..P {
                 let x = _mm512_set1_ps(*x.add(column * P + r));
                 for (acc, w) in acc.iter_mut().zip(w) {

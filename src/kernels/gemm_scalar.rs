@@ -1,7 +1,7 @@
 //! The matrix product in plain Rust: slow, portable, and the oracle of the vector versions.
 
 use super::activations::{Activations, FIELDS, NEGATIVE_SUM, PANEL, Panel, SCALE, SCALED_SUM};
-use super::packed::{Float, Layout, Matrix, Quant, SUPER_UNITS, Scales, TILE, UNIT, half_at};
+use super::packed::{FLOAT_TILES, Float, Layout, Matrix, Quant, SUPER_UNITS, Scales, TILE, UNIT, half_at};
 
 /// Products of one tile with the rows of a panel: row r, lane l goes to `out[r][l]`.
 #[inline(always)]
@@ -112,7 +112,7 @@ fn float_row(float: Float, tile: &[u8], a: &Activations, panel: Panel, at: usize
     let x = &a.floats[panel.row * a.k..][..panel.width * a.k];
     for (column, x) in x.chunks_exact(panel.width).enumerate() {
         for (lane, acc) in acc.iter_mut().enumerate() {
-            let index = column * TILE + lane;
+            let index = column * TILE * FLOAT_TILES + lane;
             let weight = match float {
                 Float::F32 => {
                     let at = index * 4;

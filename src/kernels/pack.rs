@@ -1,13 +1,14 @@
 //! From the blocks of a GGUF file to the planes of a packed tile.
 
-use super::packed::{Layout, Planes, Quant, SUPER_UNITS, Scales, TILE, UNIT};
+use super::packed::{FLOAT_TILES, Layout, Planes, Quant, SUPER_UNITS, Scales, TILE, UNIT};
 use crate::gguf::{GgmlType, k4_scale_min, q3k_scales};
 
 /// Elements of a block of the K formats.
 const BLOCK: usize = UNIT * SUPER_UNITS;
 
-/// Packs up to 16 rows of `k` values, given as the file stores them, into `out`, which is zero.
-pub fn pack_tile(ty: GgmlType, layout: Layout, k: usize, rows: &[u8], out: &mut [u8]) {
+/// Packs the rows of a tile, or of [`FLOAT_TILES`] tiles of floats, of `k` values, given as the file
+/// stores them, into `out`, which is zero.
+pub fn pack_tiles(ty: GgmlType, layout: Layout, k: usize, rows: &[u8], out: &mut [u8]) {
     let row_bytes = k / ty.block_size() * ty.block_bytes();
     for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
         match layout {
@@ -19,7 +20,7 @@ pub fn pack_tile(ty: GgmlType, layout: Layout, k: usize, rows: &[u8], out: &mut 
 
 fn pack_floats(size: usize, row: &[u8], lane: usize, out: &mut [u8]) {
     for (column, value) in row.chunks_exact(size).enumerate() {
-        out[(column * TILE + lane) * size..][..size].copy_from_slice(value);
+        out[(column * TILE * FLOAT_TILES + lane) * size..][..size].copy_from_slice(value);
     }
 }
 

@@ -14,12 +14,13 @@
 //! value = scale · (integer − offset) + min. All planes begin at a cache line and take as many
 //! bytes as the file's format, a few in a hundred more where it packs its scales tighter.
 //!
-//! Floats: for each tile and each column, 16 values.
+//! Floats: for each pair of tiles and each column, 16 values of either, so that both together are one
+//! stream.
 
 use half::{bf16, f16};
 
 use super::aligned::AlignedBytes;
-use super::pack::pack_tile;
+use super::pack::pack_tiles;
 use super::pool::Pool;
 use crate::gguf::GgmlType;
 
@@ -28,6 +29,9 @@ pub const TILE: usize = 16;
 
 /// Columns that are unpacked together, and that share a scale of the activations.
 pub const UNIT: usize = 32;
+
+/// Tiles of floats that lie side by side.
+pub const FLOAT_TILES: usize = 2;
 
 /// Units of a block of the K formats.
 pub const SUPER_UNITS: usize = 8;
@@ -230,12 +234,14 @@ impl Matrix {
     pub fn pack(ty: GgmlType, n: usize, k: usize, source: &[u8], pool: &Pool) -> Self {
         let layout = Layout::of(ty);
         let tile_bytes = layout.tile_bytes(k);
-        let mut data = AlignedBytes::zeroed(n.div_ceil(TILE) * tile_bytes);
+        let tiles = if matches!(layout, Layout::Float(_)) { FLOAT_TILES } else { 1 };
+        let n_rows = tiles * TILE;
+        let mut data = AlignedBytes::zeroed(n.div_ceil(n_rows) * tiles * tile_bytes);
         let row_bytes = k / ty.block_size() * ty.block_bytes();
-        pool.run_chunks(data.as_mut_slice(), tile_bytes, &|tile, out| {
-            let first = tile * TILE;
-            let rows = &source[first * row_bytes..][..TILE.min(n - first) * row_bytes];
-            pack_tile(ty, layout, k, rows, out);
+        pool.run_chunks(data.as_mut_slice(), tiles * tile_bytes, &|index, out| {
+            let first = index * n_rows;
+            let rows = &source[first * row_bytes..][..n_rows.min(n - first) * row_bytes];
+            pack_tiles(ty, layout, k, rows, out);
         });
         Self { n, k, ty, layout, tile_bytes, data }
     }
@@ -252,10 +258,24 @@ impl Matrix {
         self.tile_bytes
     }
 
-    /// The bytes of tile `index`.
+    /// The bytes from the start of tile `index` on. A tile of floats has its columns
+    /// [`FLOAT_TILES`] times 16 values apart.
     #[must_use]
     pub fn tile(&self, index: usize) -> &[u8] {
-        &self.data.as_slice()[index * self.tile_bytes..][..self.tile_bytes]
+        let start = match self.layout {
+            Layout::Quant(_) => index * self.tile_bytes,
+            Layout::Float(_) => {
+                let (group, within) = (index / FLOAT_TILES, index % FLOAT_TILES);
+                (group * self.k * FLOAT_TILES + within) * TILE * self.ty.block_bytes()
+            }
+        };
+        &self.data.as_slice()[start..]
+    }
+
+    /// All bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.data.as_slice()
     }
 
     /// Whether products need int8 activations.

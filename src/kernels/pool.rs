@@ -14,6 +14,9 @@ use std::thread::JoinHandle;
 /// gap between two jobs of a step, short enough to leave the core to the event loop.
 const SPINS: u32 = 4_000;
 
+/// Bytes that a waiting worker asks for at most: part of a core's second-level cache.
+const AHEAD_BYTES: usize = 256 << 10;
+
 /// State bits: workers inside the job, whether it is open, and its number.
 const INSIDE: u64 = 0xffff;
 const OPEN: u64 = 1 << 16;
@@ -23,14 +26,43 @@ const EPOCH: u64 = 1 << 17;
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// One job at a time; a second caller waits.
-    turn: Mutex<()>,
+    /// One job at a time; a second caller waits. Holds what the next job is told to ask for.
+    turn: Mutex<Ahead>,
 }
 
 #[derive(Clone, Copy)]
 struct Job {
     work: *const (dyn Fn(usize) + Sync),
     n_pieces: usize,
+    ahead: Ahead,
+}
+
+/// Memory that the job after the next reads, as an address and a length: a hint, never followed.
+#[derive(Clone, Copy, Default)]
+struct Ahead {
+    start: usize,
+    len: usize,
+}
+
+impl Ahead {
+    /// What worker `index` of `n` will read first of it, as far as its cache has room.
+    fn part(self, index: usize, n: usize) -> Self {
+        let start = self.start + self.len / n * index;
+        Self { start, len: (self.len / n).min(AHEAD_BYTES) }
+    }
+
+    /// Asks for the next line and takes it away.
+    #[inline]
+    fn ask(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch may name any address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(self.start as *const i8);
+        }
+        self.start += 64;
+        self.len = self.len.saturating_sub(64);
+    }
 }
 
 /// A counter with a cache line of its own.
@@ -79,13 +111,20 @@ impl Pool {
             thread.spawn(move || shared.worker(index)).ok()
         };
         let workers = (1..n).filter_map(start).collect();
-        Self { shared, workers, turn: Mutex::new(()) }
+        Self { shared, workers, turn: Mutex::default() }
     }
 
     /// Threads that work on a job.
     #[must_use]
     pub fn n_threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Says what will be read after the next job, so that workers ask for their part of it while they
+    /// wait.
+    pub fn will_read(&self, bytes: &[u8]) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) =
+            Ahead { start: bytes.as_ptr() as usize, len: bytes.len() };
     }
 
     /// Calls `work` once for each of `0..n_pieces`, in no order, and returns when all are done.
@@ -96,13 +135,14 @@ impl Pool {
         if n_pieces <= 1 || self.workers.is_empty() {
             return (0..n_pieces).for_each(work);
         }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
         // SAFETY: only the lifetime is erased. No worker uses the closure after this function has
         // returned: it is read only by workers inside the job, and `close` waits for all of them.
         let work: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(work) };
+        let job = Job { work, n_pieces, ahead: std::mem::take(&mut *turn) };
         // SAFETY: the state is closed and nobody is inside, so nobody reads the slot.
-        unsafe { *shared.job.get() = Some(Job { work, n_pieces }) };
+        unsafe { *shared.job.get() = Some(job) };
         for (worker, next) in shared.next.iter().enumerate() {
             next.0.store(shared.stretch(worker, n_pieces).start, Ordering::Relaxed);
         }
@@ -112,7 +152,7 @@ impl Pool {
             drop(shared.lock.lock().unwrap_or_else(PoisonError::into_inner));
             shared.wake.notify_all();
         }
-        shared.take_pieces(0, Job { work, n_pieces });
+        shared.take_pieces(0, job);
         shared.close();
         assert!(!shared.panicked.load(Ordering::Acquire), "a piece of a computation panicked");
     }
@@ -151,7 +191,8 @@ impl Drop for Pool {
 impl Shared {
     fn worker(&self, index: usize) {
         let mut seen = 0;
-        while let Some(state) = self.wait(seen) {
+        let mut ahead = Ahead::default();
+        while let Some(state) = self.wait(seen, &mut ahead) {
             seen = state / EPOCH;
             if self.state.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
                 // Another worker came or the job was closed meanwhile; look again.
@@ -160,13 +201,15 @@ impl Shared {
             }
             // SAFETY: being counted inside, the job is there and stays until we leave.
             let job = unsafe { *self.job.get() };
-            self.take_pieces(index, job.expect("an open state has a job"));
+            let job = job.expect("an open state has a job");
+            self.take_pieces(index, job);
+            ahead = job.ahead.part(index, self.next.len());
             self.state.fetch_sub(1, Ordering::Release);
         }
     }
 
     /// The state once a job other than `seen` is open; `None` when the pool ends.
-    fn wait(&self, seen: u64) -> Option<u64> {
+    fn wait(&self, seen: u64, ahead: &mut Ahead) -> Option<u64> {
         let ready = || {
             let state = self.state.load(Ordering::SeqCst);
             (state & OPEN != 0 && state / EPOCH != seen).then_some(state)
@@ -175,7 +218,7 @@ impl Shared {
             if let Some(state) = ready() {
                 return Some(state);
             }
-            std::hint::spin_loop();
+            if ahead.len >= 64 { ahead.ask() } else { std::hint::spin_loop() }
         }
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);

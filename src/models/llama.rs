@@ -131,6 +131,7 @@ impl Model for Llama {
         for (index, layer) in self.layers.iter().enumerate() {
             let layer_cache = cache.layer_mut(index);
             attention.prefetch(&layer_cache);
+            compute.pool.will_read(layer.output.parts[0].matrix.bytes());
             layer.qkv.write(&x, &qkv, compute)?;
             attention.write(&qkv, &attended, layer_cache)?;
             layer.output.add(&attended, &x, compute)?;
