@@ -75,6 +75,7 @@ fn measure(model: &Model, ty: CacheType, load: Load, pool: &Pool, simd: Simd) {
         let span = |seq: usize| Span { row: seq * n_rows, n_rows, n_past, blocks: &blocks[seq] };
         let spans: Vec<Span<'_>> = (0..load.n_seq).map(span).collect();
         let rows = Rows { shape: s, qkv: &qkv, rotations, spans: &spans };
+        let mut out = vec![0.0; n * s.n_head * s.dim_v];
         let mut best = (f64::INFINITY, f64::INFINITY);
         for _ in 0..repeats {
             let (mut write, mut attention) = (0.0, 0.0);
