@@ -55,6 +55,14 @@ impl EngineLoop {
                 Err(error) => self.fail_step(&plan, &error),
             }
             self.publish_slots();
+            self.wake();
+        }
+    }
+
+    /// Tells whoever waits for outputs that there are some; once a step, however many they are.
+    fn wake(&self) {
+        if !self.shared.outputs.is_empty() {
+            self.shared.wake.set();
         }
     }
 
@@ -62,6 +70,7 @@ impl EngineLoop {
     fn receive(&mut self, commands: &Receiver<Command>) -> bool {
         loop {
             let command = if self.scheduler.is_idle() {
+                self.wake();
                 commands.recv().map_err(|_| TryRecvError::Disconnected)
             } else {
                 commands.try_recv()
@@ -257,7 +266,6 @@ impl EngineLoop {
 
 fn publish(shared: &Shared, id: SequenceId, event: Event) {
     shared.outputs.push(Output { request: id.request, choice: id.choice, event });
-    shared.wake.set();
 }
 
 /// Runs `work`; a panic in it becomes an error of the one request or step that it served.

@@ -19,6 +19,9 @@ pub struct Candidates {
     pub sorted: bool,
 }
 
+/// Logits that are compared at once.
+const RUN: usize = 64;
+
 /// Falling logits; equal ones by token, so that the order is one.
 fn by_logit(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
@@ -32,6 +35,40 @@ impl Candidates {
         let items =
             logits.iter().enumerate().map(|(id, logit)| Candidate { token: id as TokenId, logit: *logit, p: 0.0 });
         self.items.extend(items);
+    }
+
+    /// Starts over with the `k` best logits, sorted: what `reset` and `keep_best` give, in one pass
+    /// over the logits that looks closer only at those above the k-th best so far.
+    pub fn reset_best(&mut self, logits: &[f32], k: usize) {
+        self.sorted = false;
+        self.items.clear();
+        let mut least = None;
+        for (index, run) in logits.chunks(RUN).enumerate() {
+            let may_stay = |logit: f32| least.is_none_or(|least| logit >= least);
+            if !run.iter().fold(false, |any, logit| any | may_stay(*logit)) {
+                continue;
+            }
+            for (within, logit) in run.iter().enumerate().filter(|(_, logit)| may_stay(**logit)) {
+                let token = (index * RUN + within) as TokenId;
+                self.items.push(Candidate { token, logit: *logit, p: 0.0 });
+            }
+            if self.items.len() > 2 * k + RUN {
+                let (_, kth, _) = self.items.select_nth_unstable_by(k - 1, by_logit);
+                least = Some(kth.logit);
+                self.items.truncate(k);
+            }
+        }
+        self.keep_best(k);
+    }
+
+    /// The candidate `token`, if it is still in play.
+    pub fn find(&mut self, token: TokenId) -> Option<&mut Candidate> {
+        // At the start of a chain all candidates lie in order.
+        let at = match self.items.get(token as usize) {
+            Some(item) if item.token == token => token as usize,
+            _ => self.items.iter().position(|item| item.token == token)?,
+        };
+        self.items.get_mut(at)
     }
 
     /// Keeps the `k` best, sorted.

@@ -76,8 +76,8 @@ impl Dry {
             }
         }
         let max_exponent = if self.base > 1.000_001 { (MAX_LN / self.base.ln()) as usize } else { 0 };
-        for item in &mut c.items {
-            let Some(n) = longest.get(&item.token) else { continue };
+        for (token, n) in longest {
+            let Some(item) = c.find(token) else { continue };
             let breaks = self.breakers.get(&item.token).is_some_and(|tails| tails.iter().any(Vec::is_empty));
             if !breaks {
                 let exponent = n - self.allowed;

@@ -52,6 +52,9 @@ pub struct Sampler {
     tokenizer: Arc<Tokenizer>,
     biases: Vec<LogitBias>,
     stages: Vec<SamplerKind>,
+    /// Where the chain keeps a few best before it needs all candidates: how many, and the stages
+    /// after that.
+    shortcut: Option<(usize, usize)>,
     penalties: Penalties,
     dry: Option<Dry>,
     xtc: Mt19937,
@@ -85,9 +88,11 @@ impl Sampler {
         // Mirostat replaces all stages but the temperature.
         let stages =
             if params.mirostat == Mirostat::Off { params.samplers.clone() } else { vec![SamplerKind::Temperature] };
+        let dry = stages.contains(&SamplerKind::Dry).then(|| Dry::new(params, tokenizer, n_ctx)).flatten();
         Ok(Self {
+            shortcut: shortcut(&stages, params, dry.is_some(), n_vocab),
             penalties: Penalties::new(last_n, params.repeat_penalty, params.frequency_penalty, params.presence_penalty),
-            dry: stages.contains(&SamplerKind::Dry).then(|| Dry::new(params, tokenizer, n_ctx)).flatten(),
+            dry,
             xtc: rng(),
             params: params.clone(),
             tokenizer: Arc::clone(tokenizer),
@@ -110,12 +115,12 @@ impl Sampler {
     /// history and the grammar. With a grammar, a free draw comes first; only if it does not fit
     /// are the candidates masked and drawn from again.
     pub fn sample(&mut self, logits: &mut [f32], mut grammar: Option<&mut Matcher>) -> Result<Sampled> {
-        if let Some(at) = logits.iter().position(|logit| logit.is_nan() || *logit == f32::INFINITY) {
+        if logits.iter().fold(false, |any, logit| any | !(*logit < f32::INFINITY)) {
+            let at = logits.iter().position(|logit| !(*logit < f32::INFINITY)).unwrap_or(0);
             let message = format!("the model gave {} as the logit of token {at}", logits[at]);
             return Err(Error::Internal(message));
         }
-        self.candidates.reset(logits);
-        let mut index = self.run_chain();
+        let mut index = self.draw_freely(logits);
         if let Some(grammar) = grammar.as_deref_mut()
             && !grammar.allows(self.candidates.items[index].token)
         {
@@ -123,7 +128,7 @@ impl Sampler {
             let mask = grammar.mask()?;
             let forbidden = self.candidates.items.iter_mut().filter(|item| !mask.is_allowed(item.token));
             forbidden.for_each(|item| item.logit = f32::NEG_INFINITY);
-            index = self.run_chain();
+            index = self.run_chain(0);
             let token = self.candidates.items[index].token;
             if !mask.is_allowed(token) {
                 return Err(Error::Internal("the grammar allows no token here".into()));
@@ -138,12 +143,37 @@ impl Sampler {
         Ok(Sampled { token, prob, top })
     }
 
-    fn run_chain(&mut self) -> usize {
-        let (c, p) = (&mut self.candidates, &self.params);
+    /// One draw from all of `logits`, which are as before afterwards.
+    fn draw_freely(&mut self, logits: &mut [f32]) -> usize {
+        let Some((k, stage)) = self.shortcut else {
+            self.candidates.reset(logits);
+            return self.run_chain(0);
+        };
+        // What the stages before change are single logits: they are changed in place and put back.
+        let mut changed: Vec<(usize, f32)> = Vec::new();
+        let mut change = |logits: &mut [f32], token: TokenId, logit: f32| {
+            changed.push((token as usize, std::mem::replace(&mut logits[token as usize], logit)));
+        };
         for bias in &self.biases {
+            change(logits, bias.token, logits[bias.token as usize] + bias.bias);
+        }
+        if self.stages[..stage].contains(&SamplerKind::Penalties) && !self.penalties.is_off() {
+            for token in self.penalties.tokens() {
+                change(logits, token, self.penalties.penalized(token, logits[token as usize]));
+            }
+        }
+        self.candidates.reset_best(logits, k);
+        changed.into_iter().rev().for_each(|(token, logit)| logits[token] = logit);
+        self.run_chain(stage)
+    }
+
+    /// Runs the stages from `first` on, biases before the first of all, and draws.
+    fn run_chain(&mut self, first: usize) -> usize {
+        let (c, p) = (&mut self.candidates, &self.params);
+        for bias in self.biases.iter().filter(|_| first == 0) {
             c.items[bias.token as usize].logit += bias.bias;
         }
-        for stage in &self.stages {
+        for stage in &self.stages[first..] {
             match stage {
                 SamplerKind::Penalties => self.penalties.apply(c),
                 SamplerKind::Dry => self.dry.iter().for_each(|dry| dry.apply(c)),
@@ -172,4 +202,24 @@ impl Sampler {
             n => probs::before(logits, token, n),
         }
     }
+}
+
+/// Where a chain begins with stages that are off or change single logits only, and then keeps the k
+/// best: k, and the index of the stage after it.
+fn shortcut(stages: &[SamplerKind], p: &SamplingParams, dry: bool, n_vocab: usize) -> Option<(usize, usize)> {
+    let changes_single_logits = |stage: &SamplerKind| match stage {
+        SamplerKind::Penalties => true,
+        SamplerKind::Dry => !dry,
+        SamplerKind::TopNSigma => p.top_n_sigma <= 0.0,
+        SamplerKind::TypicalP => p.typical_p >= 1.0,
+        SamplerKind::TopP => p.top_p >= 1.0,
+        SamplerKind::MinP => p.min_p <= 0.0,
+        SamplerKind::Xtc => p.xtc_probability <= 0.0 || p.xtc_threshold > 0.5,
+        _ => false,
+    };
+    let at = stages.iter().take_while(|stage| changes_single_logits(stage)).count();
+    // Penalties must not be applied twice where a chain names them twice: the slow way does that.
+    let penalties = stages[..at].iter().filter(|stage| **stage == SamplerKind::Penalties).count();
+    let k = usize::try_from(p.top_k).ok().filter(|k| (1..n_vocab / 4).contains(k))?;
+    (stages.get(at) == Some(&SamplerKind::TopK) && penalties <= 1).then_some((k, at + 1))
 }

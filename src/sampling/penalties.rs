@@ -43,21 +43,36 @@ impl Penalties {
         *self.counts.entry(token).or_default() += 1;
     }
 
+    /// Whether no token is penalized, whatever comes.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.last_n == 0
+    }
+
     /// Lowers the logits of tokens in the history.
     pub fn apply(&self, c: &mut Candidates) {
-        if self.last_n == 0 {
+        if self.is_off() {
             return;
         }
-        for item in &mut c.items {
-            let Some(count) = self.counts.get(&item.token) else { continue };
-            // Dividing a negative logit would make its token more likely.
-            if item.logit <= 0.0 {
-                item.logit *= self.repeat
-            } else {
-                item.logit /= self.repeat
+        for token in self.counts.keys() {
+            if let Some(item) = c.find(*token) {
+                item.logit = self.penalized(*token, item.logit);
             }
-            item.logit -= *count as f32 * self.frequency + self.presence;
         }
         c.sorted = false;
+    }
+
+    /// Tokens in the history.
+    pub fn tokens(&self) -> impl Iterator<Item = TokenId> {
+        self.counts.keys().copied()
+    }
+
+    /// The logit of `token`, a token in the history, after the penalties.
+    #[must_use]
+    pub fn penalized(&self, token: TokenId, logit: f32) -> f32 {
+        let count = self.counts.get(&token).copied().unwrap_or(0);
+        // Dividing a negative logit would make its token more likely.
+        let logit = if logit <= 0.0 { logit * self.repeat } else { logit / self.repeat };
+        logit - (count as f32 * self.frequency + self.presence)
     }
 }

@@ -36,6 +36,21 @@ fn distinct_logits() -> impl Strategy<Value = Vec<f32>> {
 
 proptest! {
     #[test]
+    fn the_best_of_one_pass_are_those_of_a_sort(
+        seed in any::<u32>(), n in 1usize..3000, levels in 1u32..5000, k in 1usize..100,
+    ) {
+        let mut state = seed | 1;
+        let mut random = || { state ^= state << 13; state ^= state >> 17; state ^= state << 5; state };
+        // Few levels make many equal logits; one in eight is forbidden.
+        let logit = |x: u32| if x % 8 == 0 { f32::NEG_INFINITY } else { (x / 8 % levels) as f32 * 0.01 };
+        let logits: Vec<f32> = (0..n).map(|_| logit(random())).collect();
+        let (mut all, mut best) = (candidates(&logits), Candidates::default());
+        all.keep_best(k);
+        best.reset_best(&logits, k);
+        prop_assert_eq!(best.items, all.items);
+    }
+
+    #[test]
     fn top_k_keeps_the_k_best(logits in distinct_logits(), k in 1usize..70) {
         let mut c = candidates(&logits);
         truncate::top_k(&mut c, k as i32);
