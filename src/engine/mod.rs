@@ -13,6 +13,7 @@ pub mod bench;
 pub mod generation;
 pub mod handle;
 pub mod output;
+mod pace;
 pub mod plan;
 pub mod runner;
 pub mod scheduler;

@@ -1,14 +1,12 @@
 //! Decides which sequences run and how many tokens of each one step computes. Imports no tensors.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use super::pace::Pace;
 use super::plan::{BlockCopy, Chunk, StepPlan};
 use super::sequence::{Sequence, SequenceId};
 use crate::kv_cache::BlockPool;
-
-/// Most prompt tokens in a step while other sequences are streaming: long enough to keep the
-/// kernels efficient, short enough not to be seen as a pause in a stream.
-const CHUNK_BESIDE_STREAMS: usize = 128;
 
 /// Waiting and running sequences with their blocks.
 #[derive(Debug)]
@@ -19,13 +17,21 @@ pub struct Scheduler {
     order: Vec<usize>,
     pool: BlockPool,
     n_batch: usize,
+    pace: Pace,
 }
 
 impl Scheduler {
     /// A scheduler over `n_slots` slots that computes at most `n_batch` tokens a step.
     #[must_use]
     pub fn new(n_slots: usize, n_batch: usize, pool: BlockPool) -> Self {
-        Self { waiting: VecDeque::new(), slots: (0..n_slots).map(|_| None).collect(), order: Vec::new(), pool, n_batch }
+        Self {
+            waiting: VecDeque::new(),
+            slots: (0..n_slots).map(|_| None).collect(),
+            order: Vec::new(),
+            pool,
+            n_batch,
+            pace: Pace::default(),
+        }
     }
 
     /// Puts a sequence at the end of the queue.
@@ -68,7 +74,7 @@ impl Scheduler {
         let mut plan = StepPlan::default();
         self.admit(&mut plan);
         let streaming = self.order.iter().any(|slot| self.running(*slot).is_decoding());
-        let mut budget = if streaming { self.n_batch.min(CHUNK_BESIDE_STREAMS) } else { self.n_batch };
+        let mut budget = if streaming { self.n_batch.min(self.pace.chunk()) } else { self.n_batch };
         let (decoding, prompts): (Vec<usize>, Vec<usize>) =
             self.order.iter().copied().partition(|slot| self.running(*slot).is_decoding());
         for slot in decoding {
@@ -84,8 +90,9 @@ impl Scheduler {
         plan
     }
 
-    /// Records that the plan was computed.
-    pub fn commit(&mut self, plan: &StepPlan) {
+    /// Records that the plan was computed, in `time`.
+    pub fn commit(&mut self, plan: &StepPlan, time: Duration) {
+        self.pace.note(plan.chunks.iter().map(|chunk| chunk.n_tokens).filter(|n| *n > 1).sum(), time);
         for chunk in &plan.chunks {
             if let Some(sequence) = &mut self.slots[chunk.slot] {
                 sequence.commit(chunk.n_tokens, &mut self.pool);
@@ -225,7 +232,7 @@ mod tests {
     /// One step with a made-up token for each sequence that is sampled.
     fn step(scheduler: &mut Scheduler) -> StepPlan {
         let plan = scheduler.schedule();
-        scheduler.commit(&plan);
+        scheduler.commit(&plan, Duration::ZERO);
         for chunk in plan.chunks.iter().filter(|chunk| chunk.samples) {
             scheduler.append(chunk.slot, 7);
         }
@@ -250,7 +257,7 @@ mod tests {
         s.submit(sequence(1, 0, 0..10));
         step(&mut s);
         s.submit(sequence(2, 0, 1000..1300));
-        assert_eq!(sizes(&step(&mut s)), [1, CHUNK_BESIDE_STREAMS], "the stream keeps its pace");
+        assert_eq!(sizes(&step(&mut s)), [1, Pace::default().chunk()], "the stream keeps its pace");
     }
 
     #[test]

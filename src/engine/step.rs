@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use super::bench::{BenchRun, BenchTest, Cost};
 use super::generation::Generation;
@@ -46,9 +47,10 @@ impl EngineLoop {
         while self.receive(commands) {
             let plan = self.scheduler.schedule();
             self.start_admitted(&plan);
+            let began = Instant::now();
             match guarded(|| self.runner.run(&plan, &self.scheduler)) {
                 Ok(logits) => {
-                    self.scheduler.commit(&plan);
+                    self.scheduler.commit(&plan, began.elapsed());
                     self.report_progress(&plan);
                     self.sample(&plan, &logits);
                 }

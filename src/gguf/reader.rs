@@ -99,6 +99,15 @@ impl GgufFile {
         self.inner.by_name.get(name).map(|index| &self.inner.tensors[*index])
     }
 
+    /// Lets the pages of the file go that were read so far; what is read again comes back from the
+    /// file. Loading packs the weights, after which the file's own copy would only take memory.
+    pub fn release_pages(&self) {
+        #[cfg(unix)]
+        // SAFETY: the map is of a file and never written to, so a dropped page is read again as it was.
+        // Not being heard costs memory only.
+        let _ = unsafe { self.inner.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+
     /// The bytes of a tensor of this file, row after row.
     #[must_use]
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {

@@ -95,6 +95,7 @@ pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32
             return Err(Error::Unsupported(format!("the architecture {other:?} is unknown; known: {known}")));
         }
     };
+    file.release_pages();
     progress(1.0)?;
     Ok(model)
 }
