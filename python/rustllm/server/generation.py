@@ -39,17 +39,26 @@ class Choice:
     tokens: list[int] = field(default_factory=list)
     probs: list[tuple[TokenProb, list[TokenProb]]] = field(default_factory=list)
     finish: Finish | None = None
-    timings: Timings | None = None
+    #: The output that has the newest timings. They are read where they are wanted only: most tokens
+    #: of a stream need nothing but their text.
+    latest: Output | None = None
+
+    @property
+    def timings(self) -> Timings | None:
+        """Counts and durations so far."""
+        return None if self.latest is None else self.latest.timings
 
     def take(self, output: Output) -> None:
         """Takes an output in."""
+        kind = output.kind
+        if kind == "progress":
+            return
+        self.latest = output
         self.text += output.text
-        if output.kind == "token":
+        if kind == "token":
             self.tokens += output.tokens
             self.probs += output.probs
-        if output.timings is not None:
-            self.timings = output.timings
-        if output.finish is not None:
+        else:
             self.finish = output.finish
 
 

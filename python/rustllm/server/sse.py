@@ -13,10 +13,13 @@ from rustllm.server.errors import dumps, from_exception
 log = logging.getLogger("rustllm.server")
 
 
-async def stream(events: AsyncIterator[dict[str, Any]], *, done: bool, headers: dict[str, str]) -> StreamingResponse:
+async def stream(
+    events: AsyncIterator[dict[str, Any] | bytes], *, done: bool, headers: dict[str, str]
+) -> StreamingResponse:
     """Awaits the first event, so that an error before it has its own status, then streams.
 
-    With `done`, the stream ends with OpenAI's `[DONE]`.
+    An event is a value to be written as JSON, or bytes that are an event already. With `done`, the
+    stream ends with OpenAI's `[DONE]`.
     """
     first = await anext(events, None)
 
@@ -40,5 +43,21 @@ async def stream(events: AsyncIterator[dict[str, Any]], *, done: bool, headers: 
     return StreamingResponse(body(), media_type="text/event-stream", headers={"Cache-Control": "no-cache", **headers})
 
 
-def _event(event: dict[str, Any]) -> bytes:
-    return b"data: " + dumps(event) + b"\n\n"
+def _event(event: dict[str, Any] | bytes) -> bytes:
+    return event if isinstance(event, bytes) else b"data: " + dumps(event) + b"\n\n"
+
+
+class TextEvents:
+    """Events that differ in one text only: the rest is written once."""
+
+    #: Where the text goes, as JSON. The first such place counts.
+    _PLACE = b'"\\u0000text"'
+
+    def __init__(self, event: dict[str, Any]) -> None:
+        """`event` has the text "\\0text" where the texts will be."""
+        before, _, after = _event(event).partition(self._PLACE)
+        self._before, self._after = before, after
+
+    def event(self, text: str) -> bytes:
+        """The event with `text`."""
+        return self._before + dumps(text) + self._after

@@ -22,6 +22,7 @@ from rustllm.server.native.completion.service import final_json, make_job
 from rustllm.server.openai.chat.prompt import chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest
 from rustllm.server.openai.ids import envelope
+from rustllm.server.sse import TextEvents
 from rustllm.server.state import Model, ServerState
 
 
@@ -71,15 +72,17 @@ def _choice_json(job: Job, choice: Choice) -> dict[str, Any]:
     return body
 
 
-async def stream_chat(model: Model, request: ChatRequest, job: Job) -> AsyncIterator[dict[str, Any]]:
+async def stream_chat(model: Model, request: ChatRequest, job: Job) -> AsyncIterator[dict[str, Any] | bytes]:
     """The chunks of a stream: the role, the text, the reasons, the usage."""
     base = envelope("chatcmpl-", "chat.completion.chunk", request.model or model.name)
     choices = [Choice(index) for index in range(job.choices)]
     begun: set[int] = set()
+    has_details = job.timings_per_token or job.settings["n_probs"] > 0
 
     def chunk(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         return {"choices": [{"finish_reason": reason, "index": index, "delta": delta}], **base}
 
+    texts = [TextEvents(chunk(choice.index, {"content": "\0text"})) for choice in choices]
     async for output in outputs(model, job):
         choice = choices[output.index]
         choice.take(output)
@@ -93,8 +96,10 @@ async def stream_chat(model: Model, request: ChatRequest, job: Job) -> AsyncIter
                 continue
         if output.progress is not None:
             yield {**chunk(choice.index, {}), "prompt_progress": progress_json(output.progress)}
-        elif output.text or output.probs:
+        elif has_details and (output.text or output.probs):
             yield _text_chunk(job, output, chunk(choice.index, {"content": output.text}))
+        elif text := output.text:
+            yield texts[choice.index].event(text)
         if output.kind == "done":
             last = chunk(choice.index, {}, finish_reason(choice))
             if job.verbose:
