@@ -9,6 +9,9 @@ use crate::kernels::{Pool, Simd};
 /// Elements that are not worth waking another thread for.
 const SMALL: usize = 4096;
 
+/// Sequences whose lines are asked for before the step's first product.
+const PREFETCHED: usize = 2;
+
 /// Rotates the keys of all rows and stores keys and values.
 ///
 /// # Panics
@@ -35,7 +38,8 @@ pub fn store(rows: &Rows<'_>, cache: &mut LayerCache<'_>, pool: &Pool, simd: Sim
 /// Asks for the memory that [`store`] will write for `spans`: a key touches a cache line for each
 /// of its dimensions, and waiting for them one after the other takes longer than the store itself.
 pub fn prefetch(spans: &[Span<'_>], cache: &LayerCache<'_>) {
-    for span in spans.iter().filter(|span| span.n_rows == 1) {
+    // More would push each other out of the cache again before they are written.
+    for span in spans.iter().filter(|span| span.n_rows == 1).take(PREFETCHED) {
         let (block, at) = (span.blocks[span.n_past / BLOCK], span.n_past % BLOCK);
         for head in 0..cache.keys.n_heads() {
             cache.keys.prefetch(block, head, 0..cache.keys.format().bytes());
@@ -76,7 +80,11 @@ unsafe fn store_head<B: Backend>(rows: &Rows<'_>, plane: &Plane<'_>, head: usize
         Kind::Values => keys_at + s.n_head_kv * s.dim_k + head * s.dim_v,
     };
     let mut rotated = vec![0.0; if format.kind == Kind::Keys { s.dim_k } else { 0 }];
-    for span in rows.spans {
+    for (index, span) in rows.spans.iter().enumerate() {
+        // The next sequence's lines come while this one's are written.
+        if let Some(next) = rows.spans.get(index + 1).filter(|_| format.kind == Kind::Keys) {
+            plane.prefetch(next.blocks[next.n_past / BLOCK], head, 0..format.bytes());
+        }
         for position in span.n_past..span.n_past + span.n_rows {
             let row = span.row + position - span.n_past;
             let mut values = rows.head(row, column, format.dim);
