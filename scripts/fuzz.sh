@@ -8,5 +8,7 @@ export RUSTC_BOOTSTRAP=1
 for target in fuzz_targets/*.rs; do
   name=$(basename "$target" .rs)
   echo "== $name, ${1:-60} s"
-  cargo fuzz run --fuzz-dir . "$name" -- -max_total_time="${1:-60}" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1
+  mkdir -p "target/corpus/$name"
+  # What is found goes to the first folder; the seeds stay as they are.
+  cargo fuzz run --fuzz-dir . "$name" "target/corpus/$name" "corpus/$name" -- -max_total_time="${1:-60}" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1
 done

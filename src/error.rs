@@ -14,15 +14,10 @@ pub enum Error {
     #[error("cannot read {path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
 
-    /// A model file breaks the GGUF format or its own promises. `field` is the key, tensor or
-    /// header part at fault.
+    /// A model file breaks the GGUF format or its own promises, or asks for something that is not
+    /// there. `field` is the key, tensor or header part at fault.
     #[error("{path}: {field}: {message}")]
     Gguf { path: PathBuf, field: String, message: String },
-
-    /// A well-formed model file asks for something that is not there (architecture, tensor type,
-    /// tokenizer).
-    #[error("unsupported model: {0}")]
-    Unsupported(String),
 
     /// A setting of the engine is out of range.
     #[error("{field}: {message}")]

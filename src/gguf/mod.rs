@@ -3,6 +3,7 @@
 
 mod bytes;
 mod dequantize;
+mod finite;
 mod metadata;
 mod reader;
 mod types;

@@ -11,6 +11,7 @@ use memmap2::Mmap;
 
 use super::bytes::Bytes;
 use super::dequantize::dequantize_row;
+use super::finite::first_not_finite;
 use super::{GgmlType, Metadata, Value};
 use crate::error::{Error, Result};
 
@@ -120,6 +121,19 @@ impl GgufFile {
         let mut out = vec![0.0; tensor.n_elements()];
         dequantize_row(tensor.ty, self.data(tensor), &mut out);
         out
+    }
+
+    /// Refuses a tensor with a value (of a block: a scale) that is not finite: one such number makes
+    /// every answer of the model meaningless, and nothing after the load would tell.
+    pub fn check_finite(&self, tensor: &TensorInfo) -> Result<()> {
+        match first_not_finite(tensor.ty, self.data(tensor)) {
+            None => Ok(()),
+            Some((block, value)) => {
+                let element = block * tensor.ty.block_size();
+                let message = format!("{value} at element {element} is not allowed; allowed: finite numbers");
+                Err(self.metadata().error(&tensor.name, message))
+            }
+        }
     }
 
     /// Where the file is.

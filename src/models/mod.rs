@@ -92,7 +92,9 @@ pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32
         }
         other => {
             let known = ARCHITECTURES.join(", ");
-            return Err(Error::Unsupported(format!("the architecture {other:?} is unknown; known: {known}")));
+            return Err(
+                metadata.error("general.architecture", format!("{other:?} is not supported; supported: {known}"))
+            );
         }
     };
     file.release_pages();

@@ -58,9 +58,13 @@ impl DecoderSettings {
         }
         let rms_eps =
             m.require(&key("attention.layer_norm_rms_epsilon"), m.f32(&key("attention.layer_norm_rms_epsilon")))?;
+        if rms_eps < 0.0 {
+            let message = format!("{rms_eps} is not allowed; allowed: 0 or above");
+            return Err(m.error(key("attention.layer_norm_rms_epsilon"), message));
+        }
         let rope_base = m.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0);
-        if rope_base <= 1.0 || rms_eps < 0.0 {
-            return Err(m.error(key("rope.freq_base"), format!("{rope_base} (with epsilon {rms_eps}) is not allowed")));
+        if rope_base <= 1.0 {
+            return Err(m.error(key("rope.freq_base"), format!("{rope_base} is not allowed; allowed: above 1")));
         }
         Ok(Self {
             n_ctx_train: size("context_length", MAX_CONTEXT)?,
@@ -109,7 +113,13 @@ fn rope_scaling(file: &GgufFile, arch: &str, n_rot: usize) -> Result<RopeScaling
             let message = format!("it has {} factors; expected {}", tensor.n_elements(), n_rot / 2);
             return Err(m.error("rope_freqs.weight", message));
         }
-        return Ok(RopeScaling::Factors(file.dequantize(tensor)));
+        file.check_finite(tensor)?;
+        let factors = file.dequantize(tensor);
+        // Frequencies are divided by them.
+        if let Some(factor) = factors.iter().find(|factor| **factor <= 0.0) {
+            return Err(m.error("rope_freqs.weight", format!("factor {factor} is not allowed; allowed: above 0")));
+        }
+        return Ok(RopeScaling::Factors(factors));
     }
     // Old files have a key of their own for the linear factor.
     let old = m.f32(&format!("{arch}.rope.scale_linear"))?;

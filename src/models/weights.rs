@@ -12,7 +12,8 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The tensor `name` of shape `dims` (GGUF's order); absent or other is an error that says so.
+    /// The tensor `name` of shape `dims` (GGUF's order); absent, other or with
+    /// numbers that are not finite is an error that says so.
     pub fn tensor(&self, name: &str, dims: &[usize]) -> Result<&'a TensorInfo> {
         let metadata = self.file.metadata();
         let tensor = self.file.tensor(name).ok_or_else(|| metadata.error(name, "the tensor is missing"))?;
@@ -20,6 +21,7 @@ impl<'a> Weights<'a> {
             let message = format!("its shape is {:?}; the model's settings ask for {dims:?}", tensor.dims);
             return Err(metadata.error(name, message));
         }
+        self.file.check_finite(tensor)?;
         Ok(tensor)
     }
 

@@ -45,7 +45,7 @@ impl From<Error> for PyErr {
             Error::Closed => EngineClosedError::new_err(message),
             Error::Config { .. } => PyValueError::new_err(message),
             Error::Io { .. } => PyOSError::new_err(message),
-            Error::Gguf { .. } | Error::Unsupported(_) => ModelError::new_err(message),
+            Error::Gguf { .. } => ModelError::new_err(message),
             Error::Internal(_) => PyRuntimeError::new_err(message),
         }
     }

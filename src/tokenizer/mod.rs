@@ -17,7 +17,7 @@ mod wpm;
 
 pub use stream::StreamDecoder;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gguf::Metadata;
 use bpe::Bpe;
 use pretokenize::{PreTokenizer, Trait};
@@ -70,8 +70,8 @@ impl Tokenizer {
             "gpt2" | "gemma4" => "bpe",
             "bert" => "wpm",
             other => {
-                let message = format!("the tokenizer {other:?} is unknown; known: llama, gpt2, gemma4, bert");
-                return Err(Error::Unsupported(message));
+                let message = format!("{other:?} is not supported; supported: llama, gpt2, gemma4, bert");
+                return Err(m.error("tokenizer.ggml.model", message));
             }
         };
         let pre = if name == "bpe" { Some(pre_tokenizer(m, model)?) } else { None };
@@ -227,7 +227,7 @@ impl Tokenizer {
 fn pre_tokenizer(m: &Metadata, model: &str) -> Result<PreTokenizer> {
     let name = if model == "gemma4" { model } else { m.str("tokenizer.ggml.pre")?.unwrap_or("default") };
     PreTokenizer::from_name(name).ok_or_else(|| {
-        Error::Unsupported(format!("the pre-tokenizer {name:?} is unknown; known: {}", PreTokenizer::known()))
+        m.error("tokenizer.ggml.pre", format!("{name:?} is not supported; supported: {}", PreTokenizer::known()))
     })
 }
 

@@ -140,10 +140,7 @@ impl Vocab {
         if self.special.eot.is_none() {
             self.special.eot = TURN_TEXTS.iter().find_map(by_text);
         }
-        let by_key = |name: &str| -> Result<Option<TokenId>> {
-            let id = m.u64(&format!("tokenizer.ggml.{name}_token_id"))?.and_then(|id| TokenId::try_from(id).ok());
-            Ok(id.filter(|id| (*id as usize) < self.texts.len()))
-        };
+        let by_key = |name: &str| special_id(m, name, self.texts.len(), None);
         let mut eog: Vec<TokenId> = END_TEXTS.iter().filter_map(by_text).collect();
         for (name, texts) in FIM_TEXTS {
             eog.extend(by_key(name)?.or_else(|| texts.iter().find_map(by_text)));
@@ -184,16 +181,7 @@ impl Vocab {
 
 impl SpecialTokens {
     fn read(m: &Metadata, algorithm: &str, n: usize, usual_bos: bool, usual_eos: bool) -> Result<Self> {
-        let id = |name: &str, default: Option<TokenId>| -> Result<Option<TokenId>> {
-            let key = format!("tokenizer.ggml.{name}_token_id");
-            match m.u64(&key)? {
-                // Converters write 2³² − 1 for "none".
-                Some(id) if id == u64::from(u32::MAX) => Ok(None),
-                Some(id) if id < n as u64 => Ok(Some(id as TokenId)),
-                Some(id) => Err(m.error(key, format!("{id} is out of range; allowed: 0 to {}", n - 1))),
-                None => Ok(default.filter(|id| (*id as usize) < n)),
-            }
-        };
+        let id = |name: &str, default: Option<TokenId>| special_id(m, name, n, default);
         let defaults = match algorithm {
             "spm" => [Some(1), Some(2), Some(0), None],
             "wpm" => [Some(101), None, Some(100), Some(102)],
@@ -207,6 +195,18 @@ impl SpecialTokens {
             // The first spelling is the format's own.
             sep: id("seperator", defaults[3])?.or(id("separator", defaults[3])?),
         })
+    }
+}
+
+/// The id that the file gives to the special token `name` of a vocabulary of `n`.
+fn special_id(m: &Metadata, name: &str, n: usize, default: Option<TokenId>) -> Result<Option<TokenId>> {
+    let key = format!("tokenizer.ggml.{name}_token_id");
+    match m.u64(&key)? {
+        // Converters write 2³² − 1 for "none".
+        Some(id) if id == u64::from(u32::MAX) => Ok(None),
+        Some(id) if id < n as u64 => Ok(Some(id as TokenId)),
+        Some(id) => Err(m.error(key, format!("{id} is out of range; allowed: 0 to {}", n - 1))),
+        None => Ok(default.filter(|id| (*id as usize) < n)),
     }
 }
 
