@@ -179,8 +179,7 @@ unsafe fn integers<F: Format>(low: *const u8, high: *const u8, four: usize) -> _
     if q.low < 8 {
         integers = _mm512_and_si512(integers, mask(q.low, 0));
     }
-    if q.high > 0 {
-        let per_line = 8 / q.high;
+    if let Some(per_line) = 8usize.checked_div(q.high) {
         // SAFETY: passed on.
         let line = unsafe { _mm512_load_si512(high.add(four / per_line * 64).cast()) };
         let at = four % per_line * q.high;

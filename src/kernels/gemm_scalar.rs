@@ -33,7 +33,7 @@ fn quant_row(q: Quant, tile: &[u8], a: &Activations, panel: Panel, at: usize) ->
                 let x = &x[(four * width + at) * 4..][..4];
                 for (lane, dot) in dots.iter_mut().enumerate() {
                     for (within, x) in x.iter().enumerate() {
-                        *dot += unit.integer(four, lane * 4 + within) * i32::from(*x as i8);
+                        *dot += unit.integer(four, lane * 4 + within) * i32::from(*x);
                     }
                 }
             }

@@ -115,8 +115,9 @@ impl Sampler {
     /// history and the grammar. With a grammar, a free draw comes first; only if it does not fit
     /// are the candidates masked and drawn from again.
     pub fn sample(&mut self, logits: &mut [f32], mut grammar: Option<&mut Matcher>) -> Result<Sampled> {
-        if logits.iter().fold(false, |any, logit| any | !(*logit < f32::INFINITY)) {
-            let at = logits.iter().position(|logit| !(*logit < f32::INFINITY)).unwrap_or(0);
+        let is_wrong = |logit: &f32| logit.is_nan() | (*logit == f32::INFINITY);
+        if logits.iter().fold(false, |any, logit| any | is_wrong(logit)) {
+            let at = logits.iter().position(is_wrong).unwrap_or(0);
             let message = format!("the model gave {} as the logit of token {at}", logits[at]);
             return Err(Error::Internal(message));
         }

@@ -42,7 +42,7 @@ proptest! {
         let mut state = seed | 1;
         let mut random = || { state ^= state << 13; state ^= state >> 17; state ^= state << 5; state };
         // Few levels make many equal logits; one in eight is forbidden.
-        let logit = |x: u32| if x % 8 == 0 { f32::NEG_INFINITY } else { (x / 8 % levels) as f32 * 0.01 };
+        let logit = |x: u32| if x.is_multiple_of(8) { f32::NEG_INFINITY } else { (x / 8 % levels) as f32 * 0.01 };
         let logits: Vec<f32> = (0..n).map(|_| logit(random())).collect();
         let (mut all, mut best) = (candidates(&logits), Candidates::default());
         all.keep_best(k);

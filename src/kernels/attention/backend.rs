@@ -18,21 +18,36 @@ pub trait Backend {
     const TILE: usize;
 
     /// Halves, little-endian, as f32.
+    ///
+    /// # Safety
+    /// As the trait's.
     unsafe fn widen(halves: &[u8], out: &mut [f32]);
 
     /// The nearest halves, ties to even, little-endian.
+    ///
+    /// # Safety
+    /// As the trait's.
     unsafe fn narrow(values: &[f32; 16]) -> [[u8; 2]; 16];
 
     /// Products of `n` queries `[dim][n]` with 32 keys `[dim][32]`: `scores[i · SCORES ..][..32]`.
+    ///
+    /// # Safety
+    /// As the trait's.
     unsafe fn scores(queries: &[f32], n: usize, keys: &[f32], scores: &mut [f32]);
 
     /// Turns the first `n` scores into weights relative to the largest, and those after them, up
     /// to a multiple of 32, into zeros. Returns the largest and the sum of the weights, which is
     /// added in 16 lanes and these pairwise.
+    ///
+    /// # Safety
+    /// As the trait's.
     unsafe fn softmax(scores: &mut [f32], n: usize) -> (f32, f32);
 
     /// Adds the values `[key][dim]` at `keys` with the weights of `n` queries (`SCORES` apart) to
     /// `sums` `[n][dim]`; `dim` is a multiple of 16.
+    ///
+    /// # Safety
+    /// As the trait's.
     unsafe fn add_values(weights: &[f32], n: usize, keys: Range<usize>, values: &[f32], dim: usize, sums: &mut [f32]);
 }
 
