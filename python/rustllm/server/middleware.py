@@ -1,7 +1,8 @@
-"""Pure ASGI middleware: request ids and log lines, API keys."""
+"""Pure ASGI middleware: request ids and log lines, API keys, clients that do not read."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
@@ -58,12 +59,13 @@ class RequestLog:
 class ApiKeys:
     """Asks for one of the keys, in `Authorization: Bearer` or `X-Api-Key`."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], prefix: str = "") -> None:
         self.app = app
         self.keys = tuple(key.encode() for key in keys)
+        self.public = frozenset(prefix + path for path in PUBLIC_PATHS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or scope["method"] == "OPTIONS":
+        if scope["type"] != "http" or scope["path"] in self.public or scope["method"] == "OPTIONS":
             return await self.app(scope, receive, send)
         if self._allows(Headers(scope=scope)):
             return await self.app(scope, receive, send)
@@ -75,3 +77,21 @@ class ApiKeys:
         # Every key is compared in constant time, whatever the outcome of the others.
         matches = [hmac.compare_digest(given.encode(), key) for key in self.keys]
         return any(matches)
+
+
+class SendLimit:
+    """Gives up an answer that its client has not read on for `seconds`; its sequence is freed."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self.app = app
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            try:
+                await asyncio.wait_for(send(message), self.seconds)
+            except asyncio.TimeoutError:
+                # What the server does when the client has gone away.
+                raise OSError(f"the client has not read for {self.seconds:g} seconds") from None
+
+        await self.app(scope, receive, send_in_time)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from rustllm.server.sampling import SamplingFields
 
-Prompt = str | list[int | str] | list[str | list[int | str]]
+Prompt = str | dict[str, Any] | list[int | str] | list[str | dict[str, Any] | list[int | str]]
 
 
 class CompletionRequest(SamplingFields):
@@ -16,7 +16,3 @@ class CompletionRequest(SamplingFields):
 
     prompt: Prompt = Field(description="Text, token ids, or a list that mixes both; or a list of prompts.")
     response_fields: list[str] | None = None
-
-
-class CompletionChoice(dict[str, Any]):
-    """An answer of llama-server's shape."""

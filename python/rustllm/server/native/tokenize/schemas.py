@@ -12,7 +12,7 @@ class TokenizeRequest(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    content: str = Field(description="The text.")
+    content: str | list[int | str] = Field(description="The text, or a list that mixes texts and token ids.")
     add_special: bool | None = Field(None, description="Add BOS and EOS where the model asks for them.")
     parse_special: bool | None = Field(None, description="Read the texts of special tokens as these tokens.")
     with_pieces: bool | None = Field(None, description="Return each token's text beside its id.")
