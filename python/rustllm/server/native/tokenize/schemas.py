@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from rustllm.server.template_fields import TemplateFields
 
 
 class TokenizeRequest(BaseModel):
@@ -12,7 +12,7 @@ class TokenizeRequest(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    content: str = Field(description="The text.")
+    content: str | list[int | str] = Field(description="The text, or a list that mixes texts and token ids.")
     add_special: bool | None = Field(None, description="Add BOS and EOS where the model asks for them.")
     parse_special: bool | None = Field(None, description="Read the texts of special tokens as these tokens.")
     with_pieces: bool | None = Field(None, description="Return each token's text beside its id.")
@@ -26,14 +26,5 @@ class DetokenizeRequest(BaseModel):
     tokens: list[int] = Field(description="Token ids.")
 
 
-class ApplyTemplateRequest(BaseModel):
+class ApplyTemplateRequest(TemplateFields):
     """Messages to turn into a prompt."""
-
-    model_config = ConfigDict(strict=True)
-
-    messages: Any
-    tools: list[dict[str, Any]] | None = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | None = None
-    chat_template: Any = None
-    chat_template_kwargs: dict[str, Any] | None = None

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from rustllm.server.sampling import SamplingFields
+from rustllm.server.template_fields import TemplateFields
 
 
 class StreamOptions(BaseModel):
@@ -17,19 +18,14 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(SamplingFields):
+class ChatRequest(TemplateFields, SamplingFields):
     """A chat to be answered. Unknown fields are ignored."""
 
-    messages: Any = Field(description="A list of messages with role and content.")
     model: str | None = Field(None, description="Any name is served.")
-    max_completion_tokens: int | None = None
-    stream_options: StreamOptions | None = None
-    response_format: dict[str, Any] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | None = None
-    chat_template: Any = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    stream_options: StreamOptions | None = Field(None, description="What a stream carries beside the text.")
+    response_format: dict[str, Any] | None = Field(
+        None, description="`text`, `json_object` (with `schema` on demand) or `json_schema`."
+    )
+    logprobs: bool | None = Field(None, description="Report log probabilities.")
+    top_logprobs: int | None = Field(None, description="Most probable tokens reported with each token, with logprobs.")
+    tool_choice: str | dict[str, Any] | None = Field(None, description="`auto` or `none`.")
