@@ -3,6 +3,8 @@
 use super::Simd;
 use super::activations::{Activations, Forms, PANEL, Panel, Writer, n_panels, panel};
 #[cfg(target_arch = "x86_64")]
+use super::gemm_avx2;
+#[cfg(target_arch = "x86_64")]
 use super::gemm_avx512;
 use super::gemm_scalar;
 use super::math::silu;
@@ -226,6 +228,15 @@ fn products(matrix: &Matrix, tile: usize, n_tiles: usize, a: &Activations, panel
             } else {
                 let (first, _) = out.split_first_chunk_mut::<1>().expect("a block has two tiles");
                 gemm_avx512::products::<1>(matrix, tile, a, panel, first);
+            }
+        },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above, and the line asks for the instructions of the first of the two.
+        Simd::Avx2 => unsafe {
+            if is_x86_feature_detected!("avxvnni") {
+                gemm_avx2::products_vnni(matrix, tile, a, panel, &mut out[..n_tiles]);
+            } else {
+                gemm_avx2::products(matrix, tile, a, panel, &mut out[..n_tiles]);
             }
         },
         _ => {

@@ -11,6 +11,8 @@ pub mod attention;
 pub mod dispatch;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
+mod gemm_avx2;
+#[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
 mod gemm_scalar;
 mod kv_format;

@@ -135,6 +135,8 @@ mod tests {
                 f32::from_bits(bits)
             });
             let want = quantize(&values);
+            // Products of pairs of weights and activations are within 16 bits because of this.
+            prop_assert!(!want.values.contains(&i8::MIN));
             for simd in Simd::available() {
                 let got = Quantized::new(&values, simd);
                 prop_assert_eq!(got.values, want.values);

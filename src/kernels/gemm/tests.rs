@@ -105,6 +105,107 @@ proptest! {
     }
 }
 
+/// Rows that reach the ends of what the kernels' integers hold: all 127 or -127, zeros, one large
+/// value among tiny ones, tiny and huge scales, and random ones.
+fn extreme_row(kind: usize, k: usize, random: &mut impl FnMut() -> u32) -> Vec<f32> {
+    (0..k)
+        .map(|i| match kind % 8 {
+            0 => 1.0,
+            1 => -1.0,
+            2 => 0.0,
+            3 => [1.0, -1.0][i % 2],
+            4 => {
+                if i % 32 == 5 {
+                    1e20
+                } else {
+                    1e-3
+                }
+            }
+            5 => {
+                if random() & 1 == 0 {
+                    1e-30
+                } else {
+                    -1e-30
+                }
+            }
+            6 => {
+                if i % 64 < 32 {
+                    0.0
+                } else {
+                    random() as f32 - 2e9
+                }
+            }
+            _ => random() as f32 / 2.1e9 - 1.0,
+        })
+        .collect()
+}
+
+/// Every AVX2 variant of the machine against the scalar products, by bits, for each width of a panel.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn both_avx2_variants_give_the_scalar_bits_at_the_extremes() {
+    type Products = unsafe fn(&Matrix, usize, &Activations, Panel, &mut [[Lanes; PANEL]]);
+    let mut variants: Vec<(&str, Products)> = Vec::new();
+    if Simd::available().contains(&Simd::Avx2) {
+        variants.push(("plain", gemm_avx2::products));
+        if is_x86_feature_detected!("avxvnni") {
+            variants.push(("vnni", gemm_avx2::products_vnni));
+        }
+    }
+    let mut state = 5u32;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    };
+    let pool = Pool::new(1);
+    for ty in TYPES {
+        for fill in [None, Some(0u8), Some(0xff), Some(0x80), Some(0x7f)] {
+            let (n, k) = (43, if ty.block_size() == 1 { 39 } else { 512 });
+            let mut bytes = weights(ty, n, k, &mut random);
+            if let (Some(fill), true) = (fill, ty.block_size() > 1) {
+                // All integers the same, the scales as random as before.
+                let scales = weights(ty, n, k, &mut || 0x4000_0000);
+                let again = weights(ty, n, k, &mut || 0x4000_00ff);
+                for ((byte, a), b) in bytes.iter_mut().zip(scales).zip(again) {
+                    if a != b {
+                        *byte = fill;
+                    }
+                }
+            }
+            let matrix = Matrix::pack(ty, n, k, &bytes, &pool);
+            // 15 rows are panels of 8, 4, 2 and 1.
+            for turn in 0..8 {
+                let rows: Vec<Vec<f32>> = (0..15).map(|row| extreme_row(row + turn, k, &mut random)).collect();
+                let mut a = Activations::default();
+                let forms = Forms { quants: matrix.wants_quants(), floats: !matrix.wants_quants() };
+                a.fill((15, k), forms, &pool, Simd::Scalar, |row, out| out.copy_from_slice(&rows[row]));
+                for panel in super::super::activations::panels(15) {
+                    for (first, n_tiles) in [(0, 2), (2, 1)] {
+                        let mut want = [[[0.0f32; TILE]; PANEL]; 2];
+                        for (tile, want) in want.iter_mut().take(n_tiles).enumerate() {
+                            gemm_scalar::products(&matrix, first + tile, &a, panel, want);
+                        }
+                        for (name, products) in &variants {
+                            let mut got = [[[0.0f32; TILE]; PANEL]; 2];
+                            // SAFETY: the machine has the instructions, asked above; the panel is one of the 15 rows'.
+                            unsafe { products(&matrix, first, &a, panel, &mut got[..n_tiles]) };
+                            assert_eq!(bits(&got), bits(&want), "{name} {ty:?} {fill:?} {panel:?} tile {first}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The bits of a block, so that zeros of either sign differ and NaN compares.
+#[cfg(target_arch = "x86_64")]
+fn bits(block: &Block) -> Vec<u32> {
+    block.iter().flatten().flatten().map(|value| value.to_bits()).collect()
+}
+
 #[test]
 fn matrices_side_by_side_equal_each_alone() {
     let mut state = 9u32;
