@@ -52,7 +52,7 @@ class ServerSettings:
     cors_origins: tuple[str, ...] = ()
     ssl_key_file: Path | None = None
     ssl_cert_file: Path | None = None
-    #: Seconds without progress after which a connection is closed.
+    #: Seconds that a body may take to arrive, and that an answer may stay unread.
     timeout: int = 3600
     max_body_bytes: int = 32 * 1024 * 1024
     #: Whether `/slots` answers.
@@ -69,7 +69,6 @@ class ServerSettings:
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     #: Names of further template values that a request may set.
     allowed_template_kwargs: tuple[str, ...] = ()
-    reasoning_format: str = "auto"
     reasoning: str = "auto"
     reasoning_budget: int = -1
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from rustllm._rustllm import Engine, Grammar, Output, SamplingParams
+
+
+@dataclass
+class Running:
+    """A request that has not ended."""
+
+    params: SamplingParams
+    has_new_line: bool = False
+    queue: asyncio.Queue[Output] = field(default_factory=asyncio.Queue)
 
 
 class AsyncEngine:
@@ -14,7 +24,7 @@ class AsyncEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._queues: dict[int, asyncio.Queue[Output]] = {}
+        self._running: dict[int, Running] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -31,7 +41,11 @@ class AsyncEngine:
     @property
     def active(self) -> int:
         """Requests whose outputs are still awaited."""
-        return len(self._queues)
+        return len(self._running)
+
+    def running(self, request_id: int) -> Running | None:
+        """What is known of a request that has not ended."""
+        return self._running.get(request_id)
 
     @asynccontextmanager
     async def generate(
@@ -43,21 +57,21 @@ class AsyncEngine:
         """
         # Outputs are dispatched by this loop only, so none can be missed before the queue is there.
         request_id = self.engine.submit(prompt, params, grammar)
-        queue: asyncio.Queue[Output] = asyncio.Queue()
-        self._queues[request_id] = queue
+        running = self._running[request_id] = Running(params)
         state = _Progress(choices)
         try:
-            yield _outputs(queue, state)
+            yield _outputs(running.queue, state)
         finally:
-            del self._queues[request_id]
+            del self._running[request_id]
             if state.running > 0:
                 self.engine.abort(request_id)
 
     def _drain(self) -> None:
         for output in self.engine.drain():
-            queue = self._queues.get(output.request_id)
-            if queue is not None:
-                queue.put_nowait(output)
+            running = self._running.get(output.request_id)
+            if running is not None:
+                running.has_new_line = running.has_new_line or "\n" in output.text
+                running.queue.put_nowait(output)
 
 
 class _Progress:

@@ -68,7 +68,6 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("-sps, --slot-prompt-similarity", None, 1, "any slot reuses what the cache holds"),
     ("--slot-save-path", "LLAMA_ARG_SLOT_SAVE_PATH", 1, MISSING),
     ("--metrics", "LLAMA_ARG_ENDPOINT_METRICS", 0, MISSING),
-    ("--props", "LLAMA_ARG_ENDPOINT_PROPS", 0, "settings are changed by starting anew"),
     ("--cors-methods", "LLAMA_ARG_CORS_METHODS", 1, CORS),
     ("--cors-headers", "LLAMA_ARG_CORS_HEADERS", 1, CORS),
     ("--cors-credentials, --no-cors-credentials", "LLAMA_ARG_CORS_CREDENTIALS", 0, CORS),

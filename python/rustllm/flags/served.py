@@ -190,14 +190,6 @@ CHAT = (
         "Tell the template to keep the reasoning of earlier answers; on by default.",
         off="--no-reasoning-preserve",
     ),
-    _flag(
-        "--reasoning-format",
-        "reasoning_format",
-        Choice(("auto", "none", "deepseek", "deepseek-legacy")),
-        "LLAMA_ARG_THINK",
-        "Accepted; thoughts stay in the content for now.",
-        "FORMAT",
-    ),
 )
 
 SERVER = (
@@ -237,7 +229,8 @@ SERVER = (
         "timeout",
         Integer(1),
         "LLAMA_ARG_TIMEOUT",
-        "Seconds without progress after which a connection may be closed.",
+        "Seconds that a request's body may take to arrive, and that a client may leave its answer unread. Headers "
+        "have a minute at most.",
         "N",
     ),
     _flag(
@@ -247,6 +240,13 @@ SERVER = (
         "LLAMA_ARG_ENDPOINT_SLOTS",
         "Whether /slots answers.",
         off="--no-slots",
+    ),
+    _flag(
+        "--props",
+        "props",
+        Switch(),
+        "LLAMA_ARG_ENDPOINT_PROPS",
+        "Whether POST /props answers. It changes nothing, as in llama-server.",
     ),
     _flag(
         "--max-queue",

@@ -28,6 +28,7 @@ from rustllm.server.native.tokenize.router import router as tokenize
 from rustllm.server.openai.chat.router import router as chat
 from rustllm.server.openai.completions.router import router as completions
 from rustllm.server.openai.models.router import router as models
+from rustllm.server.protocol import bounded_protocol
 from rustllm.server.state import Model, ServerState
 
 log = logging.getLogger("rustllm.server")
@@ -57,7 +58,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
     for router in (health, chat, completions, models, completion, tokenize, props):
         app.include_router(router, prefix=settings.api_prefix)
     if settings.api_keys:
-        app.add_middleware(ApiKeys, keys=settings.api_keys)
+        app.add_middleware(ApiKeys, keys=settings.api_keys, prefix=settings.api_prefix)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -156,6 +157,7 @@ def run(settings: ServerSettings) -> int:
     config: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
+        "http": bounded_protocol(settings.timeout),
         "log_config": None,
         "access_log": False,
         "server_header": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeVar
 
 import orjson
@@ -18,8 +19,12 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 async def read_body(request: Request, state: ServerState, schema: type[Schema]) -> Schema:
-    """Reads, parses and checks the body. Raises ApiError 400, 413 or 415, or ValidationError."""
-    data = await _read_bytes(request, state.settings.max_body_bytes)
+    """Reads, parses and checks the body. Raises ApiError 400, 408, 413 or 415, or ValidationError."""
+    try:
+        reading = _read_bytes(request, state.settings.max_body_bytes)
+        data = await asyncio.wait_for(reading, state.settings.timeout)
+    except asyncio.TimeoutError:
+        raise ApiError(408, f"the body did not arrive within {state.settings.timeout} seconds (--timeout)") from None
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     form = kind.startswith("multipart/") or kind == "application/x-www-form-urlencoded"
 

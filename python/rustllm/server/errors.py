@@ -19,9 +19,11 @@ TYPES = {
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    408: "timeout_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
     429: "rate_limit_error",
+    431: "invalid_request_error",
     500: "server_error",
     501: "not_supported_error",
     503: "unavailable_error",
@@ -59,6 +61,9 @@ class ApiError(Exception):
         headers = {}
         if self.status == 429:
             headers["Retry-After"] = str(RETRY_AFTER)
+        if self.status in (408, 413):
+            # The rest of the body is not waited for.
+            headers["Connection"] = "close"
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return Response(dumps(self.body()), self.status, headers, "application/json")

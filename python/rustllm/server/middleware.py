@@ -58,12 +58,13 @@ class RequestLog:
 class ApiKeys:
     """Asks for one of the keys, in `Authorization: Bearer` or `X-Api-Key`."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], prefix: str = "") -> None:
         self.app = app
         self.keys = tuple(key.encode() for key in keys)
+        self.public = frozenset(prefix + path for path in PUBLIC_PATHS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or scope["method"] == "OPTIONS":
+        if scope["type"] != "http" or scope["path"] in self.public or scope["method"] == "OPTIONS":
             return await self.app(scope, receive, send)
         if self._allows(Headers(scope=scope)):
             return await self.app(scope, receive, send)

@@ -24,58 +24,74 @@ class SamplingFields(BaseModel):
 
     n_predict: int | None = Field(None, description="Tokens to generate at most; -1 is unlimited.")
     max_tokens: int | None = Field(None, description="The same, by OpenAI's name.")
+    max_completion_tokens: int | None = Field(None, description="The same, by OpenAI's newer name.")
     n: int | None = Field(None, description="Choices to generate; choice j uses seed + j.")
+    n_cmpl: int | None = Field(None, description="The same, by llama-server's name.")
+    n_indent: int | None = Field(None, description="Least indentation; only 0 (off) is supported.")
+    lora: list[dict[str, Any]] | None = Field(None, description="Adapters; only an empty list is supported.")
+    reasoning_format: str | None = Field(None, description="`none` or `auto`: thoughts stay in the text.")
     seed: int | None = Field(None, description="-1 draws a random seed.")
     temperature: float | None = Field(None, description="0 or below is greedy.")
-    dynatemp_range: float | None = None
-    dynatemp_exponent: float | None = None
+    dynatemp_range: float | None = Field(
+        None, description="The temperature moves by up to this much either way with the entropy; 0 is off."
+    )
+    dynatemp_exponent: float | None = Field(None, description="How the entropy maps to the temperature.")
     top_k: int | None = Field(None, description="0 or below is off.")
     top_p: float | None = Field(None, description="1 or above is off.")
-    min_p: float | None = None
-    top_n_sigma: float | None = None
-    xtc_probability: float | None = None
-    xtc_threshold: float | None = None
-    typical_p: float | None = None
-    typ_p: float | None = None
-    adaptive_target: float | None = None
-    adaptive_decay: float | None = None
+    min_p: float | None = Field(None, description="Least probability, relative to the best token; 0 is off.")
+    top_n_sigma: float | None = Field(
+        None, description="Keeps tokens within so many standard deviations of the best logit; below 0 is off."
+    )
+    xtc_probability: float | None = Field(None, description="Chance of removing top choices; 0 is off.")
+    xtc_threshold: float | None = Field(None, description="Least probability of a token that XTC may remove.")
+    typical_p: float | None = Field(None, description="Locally typical sampling; 1 is off.")
+    typ_p: float | None = Field(None, description="The same, by its short name.")
+    adaptive_target: float | None = Field(None, description="Target probability of adaptive-p; below 0 is off.")
+    adaptive_decay: float | None = Field(None, description="How slowly adaptive-p follows.")
     repeat_last_n: int | None = Field(None, description="0 is off, -1 is the context.")
-    repeat_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    dry_multiplier: float | None = None
-    dry_base: float | None = None
-    dry_allowed_length: int | None = None
-    dry_penalty_last_n: int | None = None
-    dry_sequence_breakers: list[str] | None = None
-    mirostat: int | None = None
-    mirostat_tau: float | None = None
-    mirostat_eta: float | None = None
+    repeat_penalty: float | None = Field(None, description="Divides the logits of recent tokens; 1 is off.")
+    presence_penalty: float | None = Field(None, description="Taken from the logits of recent tokens; 0 is off.")
+    frequency_penalty: float | None = Field(None, description="Taken once for each appearance; 0 is off.")
+    dry_multiplier: float | None = Field(None, description="Strength of the DRY penalty; 0 is off.")
+    dry_base: float | None = Field(None, description="Base of DRY's growth.")
+    dry_allowed_length: int | None = Field(None, description="Longest repeated run that DRY leaves alone.")
+    dry_penalty_last_n: int | None = Field(None, description="Tokens that DRY looks at; 0 none, -1 the context.")
+    dry_sequence_breakers: list[str] | None = Field(None, description="Texts that end a run for DRY.")
+    mirostat: int | None = Field(None, description="0 off, 1 or 2.")
+    mirostat_tau: float | None = Field(None, description="Mirostat's target entropy.")
+    mirostat_eta: float | None = Field(None, description="Mirostat's learning rate.")
     logit_bias: dict[str, float | bool] | list[list[int | str | float | bool]] | None = Field(
         None, description="Pairs of a token id or a text and a bias; false forbids the token."
     )
-    ignore_eos: bool | None = None
+    ignore_eos: bool | None = Field(None, description="Do not stop at the end-of-text token.")
     samplers: list[str] | str | None = Field(None, description="Stages by name, or by letter in one string.")
-    n_probs: int | None = None
-    post_sampling_probs: bool | None = None
-    min_keep: int | None = None
-    stop: str | list[str] | None = None
-    cache_prompt: bool | None = None
-    n_keep: int | None = None
-    t_max_predict_ms: int | None = None
-    return_progress: bool | None = None
-    id_slot: int | None = None
+    n_probs: int | None = Field(None, description="Most probable tokens reported with each token.")
+    post_sampling_probs: bool | None = Field(
+        None, description="Report probabilities after the sampler chain instead of log probabilities before it."
+    )
+    min_keep: int | None = Field(None, description="Tokens that each stage keeps at least.")
+    stop: str | list[str] | None = Field(None, description="Texts that end the answer; they are not part of it.")
+    cache_prompt: bool | None = Field(None, description="Reuse what the cache holds of the prompt; true by default.")
+    n_keep: int | None = Field(None, description="Accepted; contexts are never shifted.")
+    t_max_predict_ms: int | None = Field(None, description="Milliseconds after which an answer ends at the next line.")
+    return_progress: bool | None = Field(None, description="Report the progress of the prompt in streams.")
+    id_slot: int | None = Field(None, description="The slot to run in; -1 is any.")
     grammar: str | None = Field(None, description="A GBNF grammar.")
     json_schema: Any = Field(None, description="A JSON schema that the answer must satisfy.")
-    stream: bool | None = None
-    timings_per_token: bool | None = None
-    return_tokens: bool | None = None
-    verbose: bool | None = None
+    stream: bool | None = Field(None, description="Answer with server-sent events.")
+    timings_per_token: bool | None = Field(None, description="Add timings to each event.")
+    return_tokens: bool | None = Field(None, description="Return token ids beside the text.")
+    verbose: bool | None = Field(None, description="Add a `__verbose` part to the answer.")
 
 
 #: Fields that go to the engine as they are.
 _PLAIN = frozenset(SamplingFields.model_fields) - {
     "max_tokens",
+    "max_completion_tokens",
+    "n_cmpl",
+    "n_indent",
+    "lora",
+    "reasoning_format",
     "typ_p",
     "logit_bias",
     "samplers",
@@ -92,13 +108,17 @@ _PLAIN = frozenset(SamplingFields.model_fields) - {
 
 def build_params(fields: SamplingFields, defaults: Mapping[str, Any], tokenizer: Tokenizer) -> SamplingParams:
     """The engine's parameters: the request's fields over the server's defaults."""
+    _refuse_unsupported(fields)
     values: dict[str, Any] = dict(defaults)
     for name in _PLAIN:
         value = getattr(fields, name)
         if value is not None:
             values[name] = value
-    if fields.n_predict is None and fields.max_tokens is not None:
-        values["n_predict"] = fields.max_tokens
+    limit = _limit_name(fields)
+    if limit is not None:
+        values["n_predict"] = getattr(fields, limit)
+    if fields.n_cmpl is not None:
+        values["n"] = fields.n_cmpl
     if fields.typical_p is None and fields.typ_p is not None:
         values["typical_p"] = fields.typ_p
     if fields.seed is not None:
@@ -112,9 +132,27 @@ def build_params(fields: SamplingFields, defaults: Mapping[str, Any], tokenizer:
     try:
         return SamplingParams(**values)
     except InvalidRequestError as error:
-        if error.param == "n_predict" and fields.max_tokens is not None and fields.n_predict is None:
-            raise ApiError(400, str(error).replace("n_predict", "max_tokens", 1), param="max_tokens") from None
+        # The engine knows a field by one name only.
+        given = {"n_predict": limit, "n": "n_cmpl" if fields.n_cmpl is not None else None}.get(error.param)
+        if given is not None:
+            raise ApiError(400, str(error).replace(error.param, given, 1), param=given) from None
         raise
+
+
+def _limit_name(fields: SamplingFields) -> str | None:
+    """The field that limits the answer's length; llama-server's own name goes first, then the newest."""
+    names = ("n_predict", "max_completion_tokens", "max_tokens")
+    return next((name for name in names if getattr(fields, name) is not None), None)
+
+
+def _refuse_unsupported(fields: SamplingFields) -> None:
+    """Refuses what would change the answer and is not there, instead of ignoring it."""
+    supported: dict[str, tuple[Any, ...]] = {"n_indent": (0,), "lora": ([],), "reasoning_format": ("none", "auto")}
+    for name, harmless in supported.items():
+        value = getattr(fields, name)
+        if value is not None and value not in harmless:
+            allowed = ", ".join(repr(word) for word in harmless)
+            raise ApiError(400, f"{name}: {value!r:.60} is not supported yet; allowed: {allowed}", param=name)
 
 
 def _seed(seed: int) -> int:

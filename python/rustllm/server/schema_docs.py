@@ -6,40 +6,60 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_ERROR_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "code": {"type": "integer"},
-                "param": {"type": ["string", "null"]},
-            },
-        }
-    },
+from rustllm.server.answers import Error
+
+_STATUSES = {
+    400: "The request is wrong; the message names the field, the value and what is allowed.",
+    401: "The API key is missing or wrong.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    429: "The queue is full; try again after the seconds in Retry-After.",
+    500: "The server failed at this request.",
+    501: "The feature is switched off, or not there yet.",
+    503: "The model is being loaded or the server is shutting down.",
 }
 
-#: The error answers that every route with a body may give.
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/json": {"schema": _ERROR_SCHEMA}}}
-    for status, text in {
-        400: "The request is wrong; the message names the field, the value and what is allowed.",
-        401: "The API key is missing or wrong.",
-        413: "The body is too large.",
-        415: "The body is not JSON.",
-        429: "The queue is full; try again after the seconds in Retry-After.",
-        500: "The server failed at this request.",
-        503: "The model is being loaded or the server is shutting down.",
-    }.items()
-}
+Responses = dict[int | str, dict[str, Any]]
 
 
-def body(schema: type[BaseModel]) -> dict[str, Any]:
-    """The request body of a route that reads `schema`."""
-    content = {"application/json": {"schema": schema.model_json_schema(ref_template="#/components/schemas/{model}")}}
-    definitions = content["application/json"]["schema"].pop("$defs", None)
-    if definitions:
-        content["application/json"]["schema"]["$defs"] = definitions
-    return {"requestBody": {"required": True, "content": content}}
+def schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a model, without references: a part of a document has no place for definitions."""
+    whole = model.model_json_schema(by_alias=True)
+    definitions = whole.pop("$defs", {})
+
+    def inlined(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inlined(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            rest = {key: item for key, item in value.items() if key != "$ref"}
+            return {**inlined(definitions[value["$ref"].rsplit("/", 1)[1]]), **rest}
+        return {key: inlined(item) for key, item in value.items()}
+
+    plain: dict[str, Any] = inlined(whole)
+    return plain
+
+
+def _errors(*statuses: int) -> Responses:
+    return {status: {"description": _STATUSES[status], "model": Error} for status in statuses}
+
+
+def reads(answer: Any, *statuses: int) -> Responses:
+    """The responses of a route without a body."""
+    return {200: {"model": answer}, **_errors(401, 503, *statuses)}
+
+
+def answers(answer: Any, event: type[BaseModel] | None = None, *statuses: int) -> Responses:
+    """The responses of a route with a body; `event` is what its streams consist of."""
+    found: dict[str, Any] = {"model": answer}
+    if event is not None:
+        found["description"] = "The answer, or a stream of events with `stream`."
+        found["content"] = {"text/event-stream": {"schema": schema(event)}}
+    return {200: found, **_errors(400, 401, 408, 413, 415, 429, 500, 503, *statuses)}
+
+
+def body(model: type[BaseModel]) -> dict[str, Any]:
+    """The request body of a route that reads `model`."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema(model)}}}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
+from rustllm.server.answers import Completion, CompletionEvent
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.disconnect import while_connected
@@ -16,9 +17,11 @@ from rustllm.server.sse import stream
 
 router = APIRouter(tags=["llama-server"])
 
+_ANSWERS = schema_docs.answers(Completion | list[Completion], CompletionEvent)
 
-@router.post("/completion", openapi_extra=schema_docs.body(CompletionRequest), responses=schema_docs.ERRORS)
-@router.post("/completions", openapi_extra=schema_docs.body(CompletionRequest), responses=schema_docs.ERRORS)
+
+@router.post("/completion", openapi_extra=schema_docs.body(CompletionRequest), responses=_ANSWERS)
+@router.post("/completions", openapi_extra=schema_docs.body(CompletionRequest), responses=_ANSWERS)
 async def completion(request: Request, state: State, model: LoadedModel) -> Response:
     """Continues a prompt; llama-server's own fields in and out."""
     fields = await read_body(request, state, CompletionRequest)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from rustllm._rustllm import Output
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import Choice, Job, collect, outputs, probs_json, progress_json, timings_json
+from rustllm.server.generation_settings import settings_json
 from rustllm.server.native.completion.schemas import CompletionRequest
 from rustllm.server.sampling import SamplingFields, build_params, compile_grammar
 from rustllm.server.state import Model, ServerState
@@ -18,15 +19,29 @@ MAX_PROMPTS = 64
 
 def split_prompts(prompt: object) -> list[str | list[Any]]:
     """The prompts of a request: a list of texts or of lists is several, anything else is one."""
-    if isinstance(prompt, str):
-        return [prompt]
+    if isinstance(prompt, (str, dict)):
+        return [_plain(prompt)]
     if not isinstance(prompt, list) or not prompt:
         raise ApiError(400, "prompt: it is empty; at least one token is needed", param="prompt")
     mixed = any(isinstance(item, int) for item in prompt)
-    prompts = [prompt] if mixed else list(prompt)
+    prompts: list[str | list[Any]] = [prompt] if mixed else [_plain(item) for item in prompt]
     if len(prompts) > MAX_PROMPTS:
         raise ApiError(400, f"prompt: {len(prompts)} prompts; allowed: up to {MAX_PROMPTS}", param="prompt")
     return prompts
+
+
+def _plain(prompt: Any) -> str | list[Any]:
+    """The text of a prompt given as an object, which is llama-server's form for prompts with media."""
+    if not isinstance(prompt, dict):
+        return cast("str | list[Any]", prompt)
+    if prompt.get("multimodal_data"):
+        message = "prompt.multimodal_data: images, sound and video are not supported yet"
+        raise ApiError(400, message, param="prompt.multimodal_data")
+    text = prompt.get("prompt_string")
+    if not isinstance(text, str):
+        message = f"prompt.prompt_string: {text!r:.60} is not a text"
+        raise ApiError(400, message, param="prompt.prompt_string")
+    return text
 
 
 def tokenize_prompt(model: Model, prompt: str | list[Any]) -> list[int]:
@@ -71,18 +86,6 @@ async def make_job(
     )
 
 
-def generation_settings(job: Job, fields: SamplingFields, stream: bool) -> dict[str, Any]:
-    """All settings, by llama-server's names."""
-    settings = dict(job.settings)
-    settings["typ_p"] = settings["typical_p"]
-    settings["max_tokens"] = settings["n_predict"]
-    settings["logit_bias"] = [{"token": token, "bias": max(bias, -3.4e38)} for token, bias in settings["logit_bias"]]
-    settings["grammar"] = fields.grammar or ""
-    settings["stream"] = stream
-    settings["timings_per_token"] = job.timings_per_token
-    return settings
-
-
 def final_json(model: Model, job: Job, fields: SamplingFields, choice: Choice, *, stream: bool) -> dict[str, Any]:
     """The whole answer of one choice."""
     finish, timings = choice.finish, choice.timings
@@ -97,7 +100,7 @@ def final_json(model: Model, job: Job, fields: SamplingFields, choice: Choice, *
         "model": model.name,
         "tokens_predicted": timings.predicted_n,
         "tokens_evaluated": len(job.prompt),
-        "generation_settings": {**generation_settings(job, fields, stream), "seed": finish.seed},
+        "generation_settings": {**_settings(job, fields, stream), "seed": finish.seed},
         "prompt": model.native.tokenizer.decode(job.prompt, special=True),
         "has_new_line": finish.has_new_line,
         "truncated": finish.truncated,
@@ -130,6 +133,11 @@ def partial_json(job: Job, output: Output) -> dict[str, Any]:
     if output.probs:
         body["completion_probabilities"] = probs_json(output.probs, bool(job.settings["post_sampling_probs"]))
     return body
+
+
+def _settings(job: Job, fields: SamplingFields, stream: bool) -> dict[str, Any]:
+    grammar = fields.grammar or ""
+    return settings_json(job.settings, grammar=grammar, stream=stream, timings_per_token=job.timings_per_token)
 
 
 async def complete(state: ServerState, model: Model, request: CompletionRequest, jobs: list[Job]) -> Any:

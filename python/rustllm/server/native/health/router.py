@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from rustllm.server import schema_docs
+from rustllm.server.answers import Status
 from rustllm.server.deps import LoadedModel
 
 router = APIRouter(tags=["llama-server"])
 
 
-@router.get("/health")
-@router.get("/v1/health")
+@router.get("/health", response_model=None, responses=schema_docs.reads(Status))
+@router.get("/v1/health", response_model=None, responses=schema_docs.reads(Status))
 async def health(model: LoadedModel) -> dict[str, str]:
     """200 when requests are served, 503 while loading, draining or after a failure."""
     return {"status": "ok"}

@@ -1,4 +1,4 @@
-"""`GET /props` and `GET /slots`."""
+"""`/props` and `/slots`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from rustllm.server import schema_docs
+from rustllm.server.answers import Props, Slot, Success
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.errors import ApiError
 from rustllm.server.native.props import service
@@ -13,13 +15,21 @@ from rustllm.server.native.props import service
 router = APIRouter(tags=["llama-server"])
 
 
-@router.get("/props")
+@router.get("/props", response_model=None, responses=schema_docs.reads(Props))
 async def props(state: State, model: LoadedModel) -> dict[str, Any]:
     """The model, its template and the default settings."""
     return service.props(state, model)
 
 
-@router.get("/slots")
+@router.post("/props", response_model=None, responses=schema_docs.reads(Success, 501))
+async def change_props(state: State, model: LoadedModel) -> dict[str, Any]:
+    """Changes nothing: llama-server has no property that could be changed either."""
+    if not state.settings.props:
+        raise ApiError(501, "This server does not support changing global properties. Start it with `--props`")
+    return {"success": True}
+
+
+@router.get("/slots", response_model=None, responses=schema_docs.reads(list[Slot], 501))
 async def slots(state: State, model: LoadedModel) -> list[dict[str, Any]]:
     """What each slot is doing."""
     if not state.settings.slots:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rustllm._rustllm import SamplingParams, __version__
+from rustllm.server.generation_settings import settings_json
 from rustllm.server.state import Model, ServerState
 
 #: llama-server's clients show it; it must start with `b` and a number.
@@ -25,17 +26,20 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
             "n_ctx": native.n_ctx,
             "speculative": False,
             "is_processing": False,
-            "params": SamplingParams(**state.settings.sampling_defaults).as_dict() | {"logit_bias": []},
+            "params": settings_json(SamplingParams(**state.settings.sampling_defaults).as_dict()),
         },
         "total_slots": native.n_slots,
         "model_alias": model.name,
         "model_path": model.path,
-        "modalities": {"vision": False, "audio": False},
+        "modalities": {"vision": False, "audio": False, "video": False},
         "endpoint_slots": state.settings.slots,
-        "endpoint_props": False,
+        "endpoint_props": state.settings.props,
         "endpoint_metrics": False,
         "webui": False,
+        "ui": False,
+        "cors_proxy_enabled": False,
         "chat_template": model.template.source,
+        "chat_template_caps": {},
         "bos_token": text(tokenizer.bos),
         "eos_token": text(tokenizer.eos),
         "build_info": BUILD,
@@ -44,16 +48,32 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
 
 
 def slots(model: Model) -> list[dict[str, Any]]:
-    """llama-server's `/slots`."""
-    return [
-        {
-            "id": slot["id"],
-            "id_task": -1 if slot["request_id"] is None else slot["request_id"],
-            "n_ctx": slot["n_ctx"],
-            "speculative": False,
-            "is_processing": slot["is_processing"],
-            "n_prompt_tokens": slot["n_prompt"],
-            "next_token": [{"has_next_token": slot["is_processing"], "n_decoded": slot["n_decoded"]}],
-        }
-        for slot in model.native.slots()
-    ]
+    """llama-server's `/slots`; the settings are there while a slot is processing."""
+    return [_slot(model, slot) for slot in model.native.slots()]
+
+
+def _slot(model: Model, slot: dict[str, Any]) -> dict[str, Any]:
+    busy, decoded = slot["is_processing"], slot["n_decoded"]
+    body: dict[str, Any] = {
+        "id": slot["id"],
+        "id_task": slot["request_id"] if busy else -1,
+        "n_ctx": slot["n_ctx"],
+        "speculative": False,
+        "is_processing": busy,
+        "n_prompt_tokens": slot["n_prompt"],
+    }
+    remaining, has_new_line = -1, False
+    running = model.engine.running(slot["request_id"]) if busy else None
+    if running is not None:
+        params = running.params.as_dict()
+        body["params"] = settings_json(params)
+        has_new_line = running.has_new_line
+        if params["n_predict"] >= 0:
+            remaining = max(0, params["n_predict"] - decoded)
+    following = {
+        "has_next_token": busy,
+        "has_new_line": has_new_line,
+        "n_remain": remaining,
+        "n_decoded": decoded,
+    }
+    return {**body, "next_token": [following]}

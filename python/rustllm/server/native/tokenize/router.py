@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
+from rustllm.server.answers import Content, Prompt, Tokens
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.errors import dumps
@@ -15,21 +16,23 @@ from rustllm.server.openai.chat.prompt import chat_prompt
 router = APIRouter(tags=["llama-server"])
 
 
-@router.post("/tokenize", openapi_extra=schema_docs.body(TokenizeRequest), responses=schema_docs.ERRORS)
+@router.post("/tokenize", openapi_extra=schema_docs.body(TokenizeRequest), responses=schema_docs.answers(Tokens))
 async def tokenize(request: Request, state: State, model: LoadedModel) -> Response:
     """The tokens of a text."""
     fields = await read_body(request, state, TokenizeRequest)
     return Response(dumps(await service.tokenize(state, model, fields)), media_type="application/json")
 
 
-@router.post("/detokenize", openapi_extra=schema_docs.body(DetokenizeRequest), responses=schema_docs.ERRORS)
+@router.post("/detokenize", openapi_extra=schema_docs.body(DetokenizeRequest), responses=schema_docs.answers(Content))
 async def detokenize(request: Request, state: State, model: LoadedModel) -> Response:
     """The text of tokens."""
     fields = await read_body(request, state, DetokenizeRequest)
     return Response(dumps(await service.detokenize(state, model, fields)), media_type="application/json")
 
 
-@router.post("/apply-template", openapi_extra=schema_docs.body(ApplyTemplateRequest), responses=schema_docs.ERRORS)
+@router.post(
+    "/apply-template", openapi_extra=schema_docs.body(ApplyTemplateRequest), responses=schema_docs.answers(Prompt)
+)
 async def apply_template(request: Request, state: State, model: LoadedModel) -> Response:
     """The prompt that a chat becomes."""
     fields = await read_body(request, state, ApplyTemplateRequest)

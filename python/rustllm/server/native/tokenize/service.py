@@ -16,12 +16,28 @@ async def tokenize(state: ServerState, model: Model, request: TokenizeRequest) -
     parse_special = request.parse_special is not False
 
     def work() -> list[int]:
-        return tokenizer.encode(request.content, add_special=add_special, parse_special=parse_special)
+        parts = [request.content] if isinstance(request.content, str) else request.content
+        tokens: list[int] = []
+        for index, part in enumerate(parts):
+            if isinstance(part, str):
+                tokens += tokenizer.encode(part, add_special=add_special and not index, parse_special=parse_special)
+            else:
+                tokens.append(_checked(part, f"content[{index}]", tokenizer.vocab_size))
+        return tokens
 
-    tokens = await state.off_loop(len(request.content), work)
+    # A list's texts are not measured; one that could be long goes to a worker as well.
+    size = len(request.content) if isinstance(request.content, str) else 1 << 30
+    tokens = await state.off_loop(size, work)
     if not request.with_pieces:
         return {"tokens": tokens}
     return {"tokens": [{"id": token, "piece": _piece(tokenizer.token_bytes(token))} for token in tokens]}
+
+
+def _checked(token: int, param: str, vocab_size: int) -> int:
+    if not 0 <= token < vocab_size:
+        message = f"{param}: {token} is out of range; allowed: 0 to {vocab_size - 1}"
+        raise ApiError(400, message, param=param)
+    return token
 
 
 def _piece(data: bytes) -> str | list[int]:
@@ -36,8 +52,6 @@ async def detokenize(state: ServerState, model: Model, request: DetokenizeReques
     """The text of tokens."""
     tokenizer = model.native.tokenizer
     for index, token in enumerate(request.tokens):
-        if not 0 <= token < tokenizer.vocab_size:
-            message = f"tokens[{index}]: {token} is out of range; allowed: 0 to {tokenizer.vocab_size - 1}"
-            raise ApiError(400, message, param=f"tokens[{index}]")
+        _checked(token, f"tokens[{index}]", tokenizer.vocab_size)
     content = await state.off_loop(len(request.tokens), lambda: tokenizer.decode(request.tokens, special=True))
     return {"content": content}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
+from rustllm.server.answers import ChatChunk, ChatCompletion, InputTokens
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.disconnect import while_connected
@@ -18,9 +19,11 @@ from rustllm.server.sse import stream
 
 router = APIRouter(tags=["OpenAI"])
 
+_ANSWERS = schema_docs.answers(ChatCompletion, ChatChunk, 501)
 
-@router.post("/v1/chat/completions", openapi_extra=schema_docs.body(ChatRequest), responses=schema_docs.ERRORS)
-@router.post("/chat/completions", openapi_extra=schema_docs.body(ChatRequest), responses=schema_docs.ERRORS)
+
+@router.post("/v1/chat/completions", openapi_extra=schema_docs.body(ChatRequest), responses=_ANSWERS)
+@router.post("/chat/completions", openapi_extra=schema_docs.body(ChatRequest), responses=_ANSWERS)
 async def chat_completions(request: Request, state: State, model: LoadedModel) -> Response:
     """Answers a chat, whole or as a stream of chunks."""
     fields = await read_body(request, state, ChatRequest)
@@ -35,12 +38,12 @@ async def chat_completions(request: Request, state: State, model: LoadedModel) -
 @router.post(
     "/v1/chat/completions/input_tokens",
     openapi_extra=schema_docs.body(ChatRequest),
-    responses=schema_docs.ERRORS,
+    responses=schema_docs.answers(InputTokens),
 )
 @router.post(
     "/chat/completions/input_tokens",
     openapi_extra=schema_docs.body(ChatRequest),
-    responses=schema_docs.ERRORS,
+    responses=schema_docs.answers(InputTokens),
 )
 async def input_tokens(request: Request, state: State, model: LoadedModel) -> Response:
     """How many tokens the prompt of a chat has."""

@@ -29,8 +29,6 @@ async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Jo
     """The job of a chat request."""
     if request.tools and request.tool_choice not in (None, "none", "auto"):
         raise ApiError(501, "tool_choice: forced tool calls are not supported yet", param="tool_choice")
-    if request.max_tokens is None:
-        request.max_tokens = request.max_completion_tokens
     _set_logprobs(request)
     prompt = await chat_prompt(state, model, request)
     return await make_job(state, model, prompt, request, request.response_format)
@@ -76,6 +74,7 @@ async def stream_chat(model: Model, request: ChatRequest, job: Job) -> AsyncIter
     base = envelope("chatcmpl-", "chat.completion.chunk", request.model or model.name)
     choices = [Choice(index) for index in range(job.choices)]
     begun: set[int] = set()
+    include = request.stream_options.include_usage if request.stream_options else None
 
     def chunk(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         return {"choices": [{"finish_reason": reason, "index": index, "delta": delta}], **base}
@@ -97,16 +96,15 @@ async def stream_chat(model: Model, request: ChatRequest, job: Job) -> AsyncIter
             yield _text_chunk(job, output, chunk(choice.index, {"content": output.text}))
         if output.kind == "done":
             last = chunk(choice.index, {}, finish_reason(choice))
+            if include is False and choice.timings is not None:
+                last["timings"] = timings_json(choice.timings)
             if job.verbose:
                 last["__verbose"] = final_json(model, job, request, choice, stream=True)
             yield last
-    include = request.stream_options.include_usage if request.stream_options else None
-    end: dict[str, Any] = {"choices": [], **base}
     if include is not False:
-        end["usage"] = usage_json(job, choices)
-    if choices[0].timings is not None:
-        end["timings"] = timings_json(choices[0].timings)
-    if include is not False or job.timings_per_token:
+        end: dict[str, Any] = {"choices": [], **base, "usage": usage_json(job, choices)}
+        if choices[0].timings is not None:
+            end["timings"] = timings_json(choices[0].timings)
         yield end
 
 

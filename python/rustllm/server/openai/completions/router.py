@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
+from rustllm.server.answers import TextCompletion
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.disconnect import while_connected
@@ -16,8 +17,10 @@ from rustllm.server.sse import stream
 
 router = APIRouter(tags=["OpenAI"])
 
+_ANSWERS = schema_docs.answers(TextCompletion, TextCompletion)
 
-@router.post("/v1/completions", openapi_extra=schema_docs.body(OpenAICompletionRequest), responses=schema_docs.ERRORS)
+
+@router.post("/v1/completions", openapi_extra=schema_docs.body(OpenAICompletionRequest), responses=_ANSWERS)
 async def completions(request: Request, state: State, model: LoadedModel) -> Response:
     """Continues prompts, whole or as a stream of chunks."""
     fields = await read_body(request, state, OpenAICompletionRequest)

@@ -13,8 +13,9 @@ class OpenAICompletionRequest(SamplingFields):
     """One or several prompts to continue."""
 
     prompt: Prompt = Field(description="Text, token ids, or a list of either.")
-    model: str | None = None
+    model: str | None = Field(None, description="Any name is served.")
     logprobs: int | None = Field(None, description="Most probable tokens reported with each token.")
-    stream_options: StreamOptions | None = None
-    echo: bool | None = None
-    suffix: str | None = None
+    stream_options: StreamOptions | None = Field(None, description="Accepted; the last chunk has the usage.")
+    echo: bool | None = Field(None, description="Only false is supported, as in llama-server.")
+    suffix: str | None = Field(None, description="Not supported, as in llama-server.")
+    best_of: int | None = Field(None, description="Only 1 is supported.")

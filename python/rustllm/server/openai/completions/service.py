@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from rustllm._rustllm import Output
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
     Choice,
@@ -13,6 +14,7 @@ from rustllm.server.generation import (
     finish_reason,
     outputs,
     probs_json,
+    progress_json,
     timings_json,
     usage_json,
 )
@@ -28,6 +30,8 @@ async def completion_jobs(state: ServerState, model: Model, request: OpenAICompl
         raise ApiError(400, "echo: it is not supported", param="echo")
     if request.suffix:
         raise ApiError(400, "suffix: it is not supported", param="suffix")
+    if request.best_of not in (None, 1):
+        raise ApiError(400, f"best_of: {request.best_of} is not supported; allowed: 1", param="best_of")
     if request.n_probs is None and request.logprobs is not None:
         request.n_probs = request.logprobs
     return [await make_job(state, model, prompt, request) for prompt in split_prompts(request.prompt)]
@@ -87,7 +91,19 @@ async def stream_completion(
             if output.kind == "done":
                 entry["finish_reason"] = finish_reason(choice)
                 last = {"choices": [entry], **base, "usage": usage_json(job, choices)}
+                if job.verbose:
+                    last["__verbose"] = final_json(model, job, request, choice, stream=True)
                 yield {**last, "timings": timings_json(choice.timings)} if choice.timings else last
-            elif output.text or output.probs:
-                yield {"choices": [entry], **base}
+            elif output.text or output.probs or output.progress is not None:
+                yield {"choices": [entry], **base, **_extras(job, output)}
         first += job.choices
+
+
+def _extras(job: Job, output: Output) -> dict[str, Any]:
+    """What llama-server adds to a chunk on demand."""
+    extras: dict[str, Any] = {}
+    if output.progress is not None:
+        extras["prompt_progress"] = progress_json(output.progress)
+    if job.timings_per_token and output.timings is not None:
+        extras["timings"] = timings_json(output.timings)
+    return extras

@@ -6,13 +6,18 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from rustllm.server import schema_docs
+from rustllm.server.answers import Models
 from rustllm.server.deps import LoadedModel
 
 router = APIRouter(tags=["OpenAI"])
 
+#: llama.cpp's numbers.
+_VOCAB_TYPES = {"spm": 1, "bpe": 2, "wpm": 3}
 
-@router.get("/v1/models")
-@router.get("/models")
+
+@router.get("/v1/models", response_model=None, responses=schema_docs.reads(Models))
+@router.get("/models", response_model=None, responses=schema_docs.reads(Models))
 async def models(model: LoadedModel) -> dict[str, Any]:
     """The one model that is served, in OpenAI's and in Ollama's shape."""
     info = model.native.info
@@ -22,10 +27,16 @@ async def models(model: LoadedModel) -> dict[str, Any]:
         "data": [
             {
                 "id": model.name,
+                "aliases": [],
+                "tags": [],
                 "object": "model",
                 "created": model.created,
                 "owned_by": "rustllm",
-                "meta": {"vocab_type": 1 if model.native.tokenizer.algorithm == "spm" else 2, **meta},
+                "meta": {
+                    "vocab_type": _VOCAB_TYPES[model.native.tokenizer.algorithm],
+                    "n_ctx": model.native.n_ctx,
+                    **meta,
+                },
             }
         ],
         "models": [
@@ -40,7 +51,14 @@ async def models(model: LoadedModel) -> dict[str, Any]:
                 "tags": [""],
                 "capabilities": ["completion"],
                 "parameters": "",
-                "details": {"format": "gguf", "family": info["architecture"], "parent_model": ""},
+                "details": {
+                    "parent_model": "",
+                    "format": "gguf",
+                    "family": info["architecture"],
+                    "families": [info["architecture"]],
+                    "parameter_size": "",
+                    "quantization_level": "",
+                },
             }
         ],
     }

@@ -1,0 +1,118 @@
+"""uvicorn's HTTP protocol with bounds on what a client may send before its request has begun, and on how
+long it may leave an answer unread."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from rustllm.server.errors import ApiError
+
+#: Bytes of a request line with its headers; llhttp itself has no bound.
+MAX_HEADER_BYTES = 64 * 1024
+
+#: Seconds within which they must be there, counted from their first byte.
+HEADER_SECONDS = 60.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses endless or trickling headers, and what is no HTTP, in the one error shape."""
+
+    header_seconds = HEADER_SECONDS
+    unread_seconds = 3600.0
+
+    _in_headers = True
+    _header_bytes = 0
+    _refusal: ApiError | None = None
+    _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        self._forget_unread()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        # Bytes after the end of a message belong to the next one's headers, but only those of whole
+        # reads are counted: a read may hold a body before them.
+        begun = self._in_headers
+        self._header_bytes += len(data) if begun else 0
+        super().data_received(data)
+        if not self._in_headers:
+            self._disarm()
+        elif self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(self._too_large())
+        else:
+            self._arm()
+
+    def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MAX_HEADER_BYTES:
+            self._refusal = self._too_large()
+            raise ValueError("the headers are too large")  # httptools makes it an error of the parser
+        self._in_headers = False
+        self._header_bytes = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_headers = True
+        self._header_bytes = 0
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._refusal or ApiError(400, "this is not an HTTP/1.1 request"))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            # Closing would wait until the buffer is read, and that is what does not happen.
+            self._unread = self.loop.call_later(self.unread_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._forget_unread()
+        super().resume_writing()
+
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _arm(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.header_seconds, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        # While an answer is being made, or kept alive after one, other limits hold.
+        if self._header_bytes or self.cycle is None:
+            self._refuse(ApiError(408, f"the headers did not arrive within {self.header_seconds:g} seconds"))
+
+    def _refuse(self, error: ApiError) -> None:
+        if self.transport.is_closing():
+            return
+        answer = error.response()
+        lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
+        lines += [name + b": " + value for name, value in answer.raw_headers]
+        self.transport.write(b"\r\n".join([*lines, b"connection: close", b"", bytes(answer.body)]))
+        self.transport.close()
+
+    @staticmethod
+    def _too_large() -> ApiError:
+        return ApiError(431, f"the headers are larger than {MAX_HEADER_BYTES} bytes")
+
+
+def bounded_protocol(timeout: float) -> type[BoundedProtocol]:
+    """The protocol of a server with `--timeout`, which may be shorter than the usual bound."""
+    limits = {"header_seconds": min(HEADER_SECONDS, timeout), "unread_seconds": timeout}
+    return type("BoundedProtocol", (BoundedProtocol,), limits)

@@ -1,0 +1,204 @@
+"""Below the requests: headers, bodies and connections that no client of good will would send."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.server import Server, running
+
+TIMEOUT = 2
+GOOD = {"prompt": "Once upon a time", "n_predict": 4, "temperature": 0}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    yield from running("-c", "512", "-np", "2", "--timeout", str(TIMEOUT), "--max-body-bytes", "65536")
+
+
+@pytest.fixture(autouse=True)
+def still_serves(server: Server) -> Iterator[None]:
+    yield
+    assert server.post("/completion", GOOD).status == 200
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+
+
+def answer(client: socket.socket) -> tuple[int, Any]:
+    """Status and JSON body of what comes until the server closes the connection."""
+    data = b""
+    try:
+        while chunk := client.recv(65536):
+            data += chunk
+    except ConnectionResetError:
+        pass  # it was still being sent to
+    head, _, body = data.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def said(server: Server, *parts: bytes, pause: float = 0) -> tuple[int, Any]:
+    """The answer to what is sent, part by part."""
+    with connect(server) as client:
+        try:
+            for part in parts:
+                client.sendall(part)
+                time.sleep(pause)
+        except OSError:
+            pass  # refused before the end
+        status, body = answer(client)
+    assert set(body["error"]) == {"message", "type", "code", "param"}
+    assert body["error"]["code"] == status
+    return status, body
+
+
+def head(*lines: str) -> bytes:
+    return "\r\n".join(["POST /completion HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+def memory(server: Server) -> int:
+    """Resident kilobytes of the server."""
+    text = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmRSS")))
+
+
+@pytest.mark.parametrize("size", [70_000, 1 << 20])
+def test_large_headers(server: Server, size: int) -> None:
+    assert said(server, head("X: " + "a" * size))[0] == 431
+
+
+def test_a_header_without_end(server: Server) -> None:
+    before = memory(server)
+    status, body = said(server, head()[:-4] + b"\r\nX: ", *[b"a" * 65536] * 64)
+    assert status == 431
+    assert "65536" in body["error"]["message"]
+    assert memory(server) - before < 20_000
+
+
+def test_many_headers(server: Server) -> None:
+    assert said(server, head(*[f"X-{i}: y" for i in range(10_000)]))[0] == 431
+
+
+@pytest.mark.parametrize(
+    "data", [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/9\r\n\r\n"]
+)
+def test_what_is_no_http(server: Server, data: bytes) -> None:
+    assert said(server, data)[0] == 400
+
+
+def test_headers_that_trickle(server: Server) -> None:
+    started = time.monotonic()
+    status, body = said(server, *[bytes([byte]) for byte in head()[:40]], pause=0.1)
+    assert status == 408
+    assert "2 seconds" in body["error"]["message"]
+    assert time.monotonic() - started < TIMEOUT + 3
+
+
+def test_a_connection_that_says_nothing(server: Server) -> None:
+    assert said(server)[0] == 408
+
+
+def test_a_body_that_trickles(server: Server) -> None:
+    started = time.monotonic()
+    status, body = said(server, head("Content-Length: 100"), *[b" "] * 40, pause=0.1)
+    assert status == 408
+    assert "--timeout" in body["error"]["message"]
+    assert time.monotonic() - started < TIMEOUT + 3
+
+
+def test_a_length_that_promises_more(server: Server) -> None:
+    assert said(server, head("Content-Length: 100"), b"{}")[0] == 408
+
+
+def test_a_length_that_promises_less(server: Server) -> None:
+    # The body is cut to `{"pro`; what follows is no request.
+    status, body = said(server, head("Content-Length: 5"), json.dumps(GOOD).encode())
+    assert status == 400
+    assert "JSON" in body["error"]["message"] or "HTTP" in body["error"]["message"]
+
+
+def test_a_length_that_is_none(server: Server) -> None:
+    for length in ("-1", "1e9", "99999999999999999999999"):
+        assert said(server, head(f"Content-Length: {length}"))[0] in (400, 413)
+
+
+def test_two_lengths(server: Server) -> None:
+    assert said(server, head("Content-Length: 5", "Transfer-Encoding: chunked"), b"0\r\n\r\n")[0] == 400
+
+
+def test_chunks_without_end(server: Server) -> None:
+    before = memory(server)
+    chunk = b"8000\r\n" + b"a" * 0x8000 + b"\r\n"
+    status, body = said(server, head("Transfer-Encoding: chunked"), *[chunk] * 200)
+    assert status == 413
+    assert "65536" in body["error"]["message"]
+    assert memory(server) - before < 20_000
+
+
+def test_pipelined_requests(server: Server) -> None:
+    with connect(server) as client:
+        one = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+        client.sendall((one + b"\r\n") * 49 + one + b"Connection: close\r\n\r\n")
+        data = b""
+        while chunk := client.recv(65536):
+            data += chunk
+    assert data.count(b"HTTP/1.1 200 OK") == 50
+
+
+def test_a_thousand_idle_connections(server: Server) -> None:
+    clients = [connect(server) for _ in range(1000)]
+    try:
+        assert server.get("/health").status == 200
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("method", ["HEAD", "TRACE", "PUT", "DELETE", "OPTIONS", "BREW"])
+def test_other_methods(server: Server, method: str) -> None:
+    response = server.client.request(method, "/completion")
+    assert response.status_code in (400, 405)
+
+
+@pytest.mark.parametrize("stage", ["headers", "body", "prefill", "stream"])
+def test_clients_that_leave(server: Server, stage: str) -> None:
+    body = json.dumps({"prompt": "Once upon a time", "n_predict": -1, "ignore_eos": True, "stream": True}).encode()
+    sent = {
+        "headers": head()[:30],
+        "body": head(f"Content-Length: {len(body)}") + body[:10],
+    }.get(stage, head(f"Content-Length: {len(body)}") + body)
+    for _ in range(20):
+        with connect(server) as client:
+            client.sendall(sent)
+            if stage == "stream":
+                client.recv(100)
+    deadline = time.monotonic() + 3
+    while any(slot["is_processing"] for slot in server.get("/slots").body):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_client_that_does_not_read(server: Server) -> None:
+    descriptors = Path(f"/proc/{server.process.pid}/fd")
+    # The answers of all these do not fit into the buffers between the two.
+    body = json.dumps({"content": "a b " * 8000, "with_pieces": True}).encode()
+    request = head(f"Content-Length: {len(body)}").replace(b"/completion", b"/tokenize") + body
+    before = len(list(descriptors.iterdir()))
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.settimeout(10)
+        client.sendall(request * 40)
+        time.sleep(0.5)
+        assert len(list(descriptors.iterdir())) == before + 1
+        deadline = time.monotonic() + 4 * TIMEOUT
+        while len(list(descriptors.iterdir())) > before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
