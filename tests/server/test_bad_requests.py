@@ -172,3 +172,59 @@ def test_nulls_and_unknown_fields_are_ignored(server: Server, good_text: str) ->
 @pytest.mark.parametrize("body", [{"chat_template": "{{ 1 }}"}, {"chat_template_kwargs": {"messages": []}}])
 def test_templates_come_from_the_operator(server: Server, body: dict[str, Any]) -> None:
     assert_error(server.post("/v1/chat/completions", {"messages": as_messages("hi"), **body}))
+
+
+# NUL, and a key twice.
+@pytest.mark.parametrize("inner", [b"\\u0000", b'x", "prompt": "y'])
+def test_legal_texts_are_served(server: Server, inner: bytes) -> None:
+    assert server.post("/completion", content=b'{"n_predict": 2, "prompt": "' + inner + b'"}').status == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_probs", 512 * 100_000),
+        ("stop", ["x"] * 500_000),
+        ("stop", ["x" * 1_000_000]),
+        ("logit_bias", [[5, 1.0]] * 200_000),
+        ("top_p", 1e999),
+        ("json_schema", {"type": 123}),
+        ("json_schema", {"$ref": "http://127.0.0.1:1/schema"}),
+        ("json_schema", {"type": "string", "maxLength": 10**9}),
+        ("json_schema", {"type": "string", "pattern": "("}),
+        ("grammar", 'a ::= "x"'),
+        ("grammar", "root ::= missing"),
+        ("grammar", 'root ::= "x'),
+        ("grammar", 'root ::= root "x" | "x"'),
+    ],
+)
+def test_further_values_are_refused(server: Server, good_text: str, name: str, value: Any) -> None:
+    content = json.dumps({"prompt": "Once upon a time", "n_predict": 8, name: value}).encode()
+    started = time.monotonic()
+    refused(server, good_text, server.post("/completion", content=content), started)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"json_schema": {"type": "string", "pattern": "(a+)+$"}},
+        {"json_schema": {"properties": {f"p{i}": {"type": "integer"} for i in range(10_000)}}},
+        {"grammar": 'root ::= ("a" | "a" | a)*\na ::= "a"? "a"? "a"? "a"? "a"? "a"? "a"?'},
+        {"prompt": "a" * 10_000_000},
+        {"prompt": " ".join(["x"] * 5000)},
+    ],
+)
+def test_heavy_work_is_bounded(server: Server, good_text: str, fields: dict[str, Any]) -> None:
+    started = time.monotonic()
+    served_or_refused(server.post("/completion", {"prompt": "x", "n_predict": 8, **fields}))
+    assert time.monotonic() - started < 5
+    assert server.post("/completion", GOOD).body["content"] == good_text
+
+
+@pytest.mark.parametrize("messages", ["hi", [], [{"role": "pirate", "content": "x"}], [{"role": "user"}], [5],
+                                      [{"role": "user", "content": [{"type": "smell"}]}]])  # fmt: skip
+def test_bad_messages(server: Server, good_text: str, messages: Any) -> None:
+    started = time.monotonic()
+    answer = server.post("/v1/chat/completions", {"messages": messages, "max_tokens": 2})
+    refused(server, good_text, answer, started)
+    assert answer.body["error"]["param"].startswith("messages")
