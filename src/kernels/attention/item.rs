@@ -20,7 +20,7 @@ pub(super) struct Worker<'a> {
 
 /// Scratch of a thread. Its lines are aligned, so that no register straddles two.
 #[derive(Default)]
-struct Scratch(Vec<Line>);
+pub(super) struct Scratch(Vec<Line>);
 
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
@@ -33,6 +33,11 @@ thread_local! {
 }
 
 impl Scratch {
+    /// Calls `work` with the scratch of this thread.
+    pub fn with(work: impl FnOnce(&mut Self)) {
+        SCRATCH.with_borrow_mut(work);
+    }
+
     /// Slices of at least these lengths, each beginning with a line.
     fn take<const N: usize>(&mut self, lens: [usize; N]) -> [&mut [f32]; N] {
         let n_lines: usize = lens.iter().map(|len| len.div_ceil(16)).sum();
@@ -94,27 +99,25 @@ impl Worker<'_> {
     /// # Safety
     /// The machine has `B`'s instruction set. No other item has the same rows, head and partition.
     #[inline(always)]
-    pub unsafe fn run<B: Backend>(&self, item: &Item) {
+    pub unsafe fn run<B: Backend>(&self, item: &Item, scratch: &mut Scratch) {
         let s = self.rows.shape;
         let queries = Queries { span: &self.rows.spans[item.span], rows: item.rows.clone(), group: s.group() };
         let (n, dim) = (queries.len(), self.dim());
-        SCRATCH.with_borrow_mut(|scratch| {
-            let block = BLOCK * s.dim_k.max(dim);
-            let [rotated, scores, block, total, next, masses, next_masses, head] =
-                scratch.take([n * s.dim_k, n * SCORES, block, n * dim, n * dim, 2 * n, 2 * n, s.dim_k]);
-            let mut buffers = Buffers { rotated, scores, block, total, next, masses, next_masses, head };
-            self.rotate::<B>(item, &queries, &mut buffers);
-            // SAFETY: passed on.
-            unsafe {
-                for partition in item.partitions.clone() {
-                    self.partition::<B>(item, &queries, partition, &mut buffers);
-                }
-                match item.group {
-                    None => self.write_rows(item, &queries, &buffers),
-                    Some(group) => self.write_partial(item, group, &queries, &mut buffers),
-                }
+        let block = BLOCK * s.dim_k.max(dim);
+        let [rotated, scores, block, total, next, masses, next_masses, head] =
+            scratch.take([n * s.dim_k, n * SCORES, block, n * dim, n * dim, 2 * n, 2 * n, s.dim_k]);
+        let mut buffers = Buffers { rotated, scores, block, total, next, masses, next_masses, head };
+        self.rotate::<B>(item, &queries, &mut buffers);
+        // SAFETY: passed on.
+        unsafe {
+            for partition in item.partitions.clone() {
+                self.partition::<B>(item, &queries, partition, &mut buffers);
             }
-        });
+            match item.group {
+                None => self.write_rows(item, &queries, &buffers),
+                Some(group) => self.write_partial(item, group, &queries, &mut buffers),
+            }
+        }
     }
 
     /// Elements of a query's sums.
