@@ -1,4 +1,5 @@
-//! Times attention against the machine's limits: `cargo bench --bench attention [-- THREADS]`.
+//! Times attention against the machine's limits: `cargo bench --bench attention
+//! [-- THREADS] [NAME]`, where NAME is a part of a row's first three columns.
 //!
 //! Prefill is compared with the f32 multiply-add peak, decoding with the rate at which the cache is
 //! read. Layers are walked in turn, as in a model, so that a long cache comes from memory.
@@ -32,6 +33,8 @@ struct Load {
 
 fn main() {
     let threads = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(0);
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-') && arg.parse::<usize>().is_err()).collect();
     let pool = Pool::new(threads);
     let simd = Simd::get();
     let shape = |n_head, n_head_kv, dim| Shape { n_head, n_head_kv, dim_k: dim, dim_v: dim, scale: 0.125 };
@@ -46,7 +49,9 @@ fn main() {
     for model in &models {
         for ty in [CacheType::F16, CacheType::Q8_0, CacheType::F32] {
             for (n_seq, n_rows, depth) in loads {
-                if ty == CacheType::F16 || n_seq == 1 {
+                let name = format!("{} | {ty:?} | {n_seq}·{n_rows} × {depth}", model.name);
+                if wanted.iter().all(|part| name.contains(part)) && (ty == CacheType::F16 || n_seq == 1) {
+                    print!("{name} | ");
                     measure(model, ty, Load { n_seq, n_rows, depth }, &pool, simd);
                 }
             }
@@ -110,11 +115,7 @@ fn measure(model: &Model, ty: CacheType, load: Load, pool: &Pool, simd: Simd) {
         * model.n_layer) as f64;
     let layer = 1e6 / model.n_layer as f64;
     println!(
-        "{} | {ty:?} | {}·{} × {} | {:.1} | {:.1} | {:.2} | {:.0} | {:.1}",
-        model.name,
-        load.n_seq,
-        load.n_rows,
-        load.depth,
+        "{:.1} | {:.1} | {:.2} | {:.0} | {:.1}",
         write * layer,
         attention * layer,
         (write + attention) * 1e3,
