@@ -23,7 +23,7 @@ mod tests;
 mod vector;
 mod write;
 
-pub use backend::Backend;
+pub(super) use backend::Backend;
 pub use write::store;
 
 use super::kv_memory::LayerCache;

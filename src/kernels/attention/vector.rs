@@ -138,16 +138,16 @@ unsafe fn softmax_of<V: Lanes>(scores: *mut f32, n: usize) -> (f32, f32) {
         let mut sums = [V::splat(0.0); 2];
         let shift = V::splat(largest);
         for at in (0..n).step_by(16) {
-            for part in 0..16 / V::N {
+            for (part, sum) in sums.iter_mut().enumerate().take(16 / V::N) {
                 let place = scores.add(at + part * V::N);
                 let weight = exp_weights(V::load(place).sub(shift));
                 weight.store(place);
-                sums[part] = sums[part].add(weight);
+                *sum = sum.add(weight);
             }
         }
         let mut lanes = [0.0; 16];
-        for part in 0..16 / V::N {
-            sums[part].store(lanes.as_mut_ptr().add(part * V::N));
+        for (part, sum) in sums.iter().enumerate().take(16 / V::N) {
+            sum.store(lanes.as_mut_ptr().add(part * V::N));
         }
         (largest, add_pairwise(lanes))
     }
