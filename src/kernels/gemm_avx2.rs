@@ -131,9 +131,9 @@ unsafe fn quant_rows<F: Format, const VNNI: bool, const H: usize, const M: usize
                 let mut narrow = [[_mm256_setzero_si256(); M]; H];
                 for four in (group * fours..(group + 1) * fours).step_by(PAIR) {
                     let mut w = [[_mm256_setzero_si256(); PAIR]; H];
-                    for h in 0..H {
-                        for i in 0..PAIR {
-                            w[h][i] = integers::<F>(low, high, four + i, first + h);
+                    for (h, pair) in w.iter_mut().enumerate() {
+                        for (i, w) in pair.iter_mut().enumerate() {
+                            *w = integers::<F>(low, high, four + i, first + h);
                         }
                     }
                     for r in 0..M {
@@ -192,10 +192,10 @@ unsafe fn quant_rows<F: Format, const VNNI: bool, const H: usize, const M: usize
             }
         }
     }
-    for h in 0..H {
-        for r in 0..M {
+    for (h, rows) in acc.iter().enumerate() {
+        for (acc, out) in rows.iter().zip(out.iter_mut()) {
             // SAFETY: a row of the output is two halves.
-            unsafe { _mm256_storeu_ps(out[r].as_mut_ptr().add((first + h) * HALF), acc[h][r]) }
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr().add((first + h) * HALF), *acc) }
         }
     }
 }

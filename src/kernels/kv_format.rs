@@ -173,17 +173,20 @@ impl KvFormat {
                     let at = group * GROUP * BLOCK..(group + 1) * GROUP * BLOCK;
                     let runs = out[at.clone()].as_chunks_mut::<BLOCK>().0.iter_mut();
                     for (out, ints) in runs.zip(elements[at].as_chunks::<BLOCK>().0) {
-                        for ((out, int), scale) in out.iter_mut().zip(ints).zip(&wide) {
-                            *out = f32::from(int.cast_signed()) * scale;
-                        }
+                        // SAFETY: passed on.
+                        unsafe { B::widen_ints(ints, &wide, out) };
                     }
                 }
             }
             CacheType::Q8_0 => {
                 let groups = elements.as_chunks::<GROUP>().0.iter().zip(out.as_chunks_mut::<GROUP>().0);
                 for ((ints, out), scale) in groups.zip(scales.as_chunks::<2>().0).take(n * self.dim / GROUP) {
-                    let scale = f16::from_le_bytes(*scale).to_f32();
-                    out.iter_mut().zip(ints).for_each(|(out, int)| *out = f32::from(int.cast_signed()) * scale);
+                    let mut wide = [0.0; 1];
+                    // SAFETY: passed on.
+                    unsafe {
+                        B::widen(scale, &mut wide);
+                        B::widen_ints(ints, &[wide[0]; GROUP], out);
+                    }
                 }
             }
         }

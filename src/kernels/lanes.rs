@@ -17,6 +17,8 @@ pub trait Lanes: Copy {
     unsafe fn store(self, to: *mut f32);
     /// `N` halves as f32.
     unsafe fn load_f16(from: *const u8) -> Self;
+    /// `N` int8 as f32.
+    unsafe fn load_i8(from: *const u8) -> Self;
     /// The nearest halves, ties to even.
     unsafe fn store_f16(self, to: *mut u8);
     /// self · b + c, rounded once.
@@ -64,6 +66,11 @@ impl Lanes for Zmm {
     #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> Self {
         unsafe { Self(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> Self {
+        unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))) }
     }
 
     #[inline(always)]
@@ -132,6 +139,11 @@ impl Lanes for Ymm {
     #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> Self {
         unsafe { Self(_mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> Self {
+        unsafe { Self(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())))) }
     }
 
     #[inline(always)]

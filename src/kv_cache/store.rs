@@ -92,3 +92,45 @@ fn format(field: &'static str, ty: CacheType, kind: Kind, dim: usize) -> Result<
     }
     Ok(KvFormat { ty, kind, dim })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(head_dim_k: usize, head_dim_v: usize) -> ModelInfo {
+        ModelInfo {
+            architecture: "llama".into(),
+            n_vocab: 1,
+            n_ctx_train: 1,
+            n_embd: 1,
+            n_layer: 3,
+            n_head: 4,
+            n_head_kv: 2,
+            head_dim_k,
+            head_dim_v,
+            n_params: 1,
+            size: 1,
+        }
+    }
+
+    #[test]
+    fn q8_0_names_the_head_that_it_cannot_store() {
+        for (dims, field) in [((48, 64), "cache_type_k"), ((64, 8), "cache_type_v")] {
+            let error = KvStore::new(&info(dims.0, dims.1), CacheType::Q8_0, CacheType::Q8_0).err().expect("refused");
+            let message = error.to_string();
+            let dim = if field == "cache_type_k" { dims.0 } else { dims.1 };
+            for part in [field, "q8_0", "32", &dim.to_string()] {
+                assert!(message.contains(part), "{message:?} lacks {part:?}");
+            }
+        }
+        assert!(KvStore::new(&info(48, 8), CacheType::F16, CacheType::F32).is_ok());
+    }
+
+    #[test]
+    fn blocks_have_the_bytes_of_their_types() {
+        let bytes = |k, v| KvStore::new(&info(64, 32), k, v).expect("it fits").block_bytes();
+        let heads = 3 * 2 * BLOCK_TOKENS;
+        assert_eq!(bytes(CacheType::F16, CacheType::F32), heads * (2 * 64 + 4 * 32));
+        assert_eq!(bytes(CacheType::Q8_0, CacheType::Q8_0), heads * 34 * 3);
+    }
+}

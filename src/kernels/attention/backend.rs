@@ -23,6 +23,9 @@ pub trait Backend {
     /// As the trait's.
     unsafe fn widen(halves: &[u8], out: &mut [f32]);
 
+    /// 32 int8 values, each times its scale.
+    unsafe fn widen_ints(ints: &[u8; 32], scales: &[f32; 32], out: &mut [f32; 32]);
+
     /// The nearest halves, ties to even, little-endian.
     ///
     /// # Safety
@@ -60,6 +63,12 @@ impl Backend for Scalar {
     unsafe fn widen(halves: &[u8], out: &mut [f32]) {
         for (out, half) in out.iter_mut().zip(halves.as_chunks::<2>().0) {
             *out = f16::from_le_bytes(*half).to_f32();
+        }
+    }
+
+    unsafe fn widen_ints(ints: &[u8; 32], scales: &[f32; 32], out: &mut [f32; 32]) {
+        for ((out, int), scale) in out.iter_mut().zip(ints).zip(scales) {
+            *out = f32::from(int.cast_signed()) * scale;
         }
     }
 

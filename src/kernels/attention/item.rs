@@ -9,6 +9,10 @@ use super::plan::{Item, partial_len};
 use super::{BLOCK, PARTITION, Rows, SCORES, SharedSlice, Span};
 use crate::kernels::kv_memory::LayerCache;
 
+/// How many blocks before its use a block is asked for: memory takes longer to answer than one
+/// block takes to compute.
+const AHEAD: usize = 2;
+
 /// What all items of a step share.
 pub(super) struct Worker<'a> {
     pub rows: &'a Rows<'a>,
@@ -20,7 +24,7 @@ pub(super) struct Worker<'a> {
 
 /// Scratch of a thread. Its lines are aligned, so that no register straddles two.
 #[derive(Default)]
-struct Scratch(Vec<Line>);
+pub(super) struct Scratch(Vec<Line>);
 
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
@@ -33,6 +37,11 @@ thread_local! {
 }
 
 impl Scratch {
+    /// Calls `work` with the scratch of this thread.
+    pub fn with(work: impl FnOnce(&mut Self)) {
+        SCRATCH.with_borrow_mut(work);
+    }
+
     /// Slices of at least these lengths, each beginning with a line.
     fn take<const N: usize>(&mut self, lens: [usize; N]) -> [&mut [f32]; N] {
         let n_lines: usize = lens.iter().map(|len| len.div_ceil(16)).sum();
@@ -94,13 +103,10 @@ impl Worker<'_> {
     /// # Safety
     /// The machine has `B`'s instruction set. No other item has the same rows, head and partition.
     #[inline(always)]
-    pub unsafe fn run<B: Backend>(&self, item: &Item) {
+    pub unsafe fn run<B: Backend>(&self, item: &Item, scratch: &mut Scratch) {
         let s = self.rows.shape;
         let queries = Queries { span: &self.rows.spans[item.span], rows: item.rows.clone(), group: s.group() };
         let (n, dim) = (queries.len(), self.dim());
-        // Taken out rather than borrowed by a closure, which the compiler might not inline: what runs
-        // outside of this function is not compiled for the instruction set.
-        let mut scratch = SCRATCH.take();
         let block = BLOCK * s.dim_k.max(dim);
         let [rotated, scores, block, total, next, masses, next_masses, head] =
             scratch.take([n * s.dim_k, n * SCORES, block, n * dim, n * dim, 2 * n, 2 * n, s.dim_k]);
@@ -116,7 +122,6 @@ impl Worker<'_> {
                 Some(group) => self.write_partial(item, group, &queries, &mut buffers),
             }
         }
-        SCRATCH.set(scratch);
     }
 
     /// Elements of a query's sums.
@@ -181,6 +186,23 @@ impl Worker<'_> {
         start / BLOCK..(start + n).div_ceil(BLOCK)
     }
 
+    /// What a partition reads at `index`: the keys of `blocks`, then their values.
+    ///
+    /// # Safety
+    /// Nobody writes to the cache.
+    #[inline(always)]
+    unsafe fn ahead(&self, ids: &[u32], head_kv: usize, index: usize, blocks: &Range<usize>) -> Option<&[u8]> {
+        let n = blocks.len();
+        // SAFETY: passed on.
+        unsafe {
+            if index < blocks.end {
+                Some(self.cache.keys.head(ids[index], head_kv))
+            } else {
+                (index - n < blocks.end).then(|| self.cache.values.head(ids[index - n], head_kv))
+            }
+        }
+    }
+
     /// # Safety
     /// As [`Self::run`].
     #[inline(always)]
@@ -192,12 +214,8 @@ impl Worker<'_> {
         for block in blocks.clone() {
             // SAFETY: passed on; nobody writes to the cache while items run.
             unsafe {
-                let next = if block + 1 < blocks.end {
-                    keys.head(ids[block + 1], head_kv)
-                } else {
-                    self.cache.values.head(ids[blocks.start], head_kv)
-                };
-                keys.format().widen::<B>(keys.head(ids[block], head_kv), Some(next), BLOCK, b.block);
+                let next = self.ahead(ids, head_kv, block + AHEAD, &blocks);
+                keys.format().widen::<B>(keys.head(ids[block], head_kv), next, BLOCK, b.block);
                 for (first, end) in queries.tiles::<B>() {
                     if queries.n_keys(end - 1, block * BLOCK, usize::MAX) > 0 {
                         let tile = &b.rotated[first * dim..end * dim];
@@ -229,7 +247,7 @@ impl Worker<'_> {
             let n_keys = |index: usize| queries.n_keys(index, block * BLOCK, (block + 1) * BLOCK);
             // SAFETY: passed on; nobody writes to the cache while items run.
             unsafe {
-                let next = (block + 1 < blocks.end).then(|| values.head(ids[block + 1], head_kv));
+                let next = self.ahead(ids, head_kv, block + blocks.len() + AHEAD, &blocks);
                 values.format().widen::<B>(values.head(ids[block], head_kv), next, n_keys(queries.len() - 1), wide);
                 for (first, end) in queries.tiles::<B>() {
                     // Keys that all queries of the tile have, then those that only later rows have.

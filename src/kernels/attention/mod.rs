@@ -23,13 +23,13 @@ mod tests;
 mod vector;
 mod write;
 
-pub use backend::Backend;
+pub(super) use backend::Backend;
 pub use write::{prefetch, store};
 
 use super::kv_memory::LayerCache;
 use super::rotary::Rotations;
 use super::{Pool, Simd};
-use item::Worker;
+use item::{Scratch, Worker};
 use partial::Partials;
 use plan::Plan;
 
@@ -122,17 +122,20 @@ pub fn attend(rows: &Rows<'_>, cache: &LayerCache<'_>, out: &mut [f32], pool: &P
     let plan = Plan::new(rows, pool.n_threads());
     Partials::with(&plan, |partials| {
         let worker = Worker { rows, cache, out: SharedSlice::new(out), partials };
-        // SAFETY: `simd` comes from asking the processor. The plan gives each row and head to one
-        // item, or to several that each write partials of their own.
-        let work = |index: usize| unsafe {
+        // The instruction set is entered inside the closure: code in closures does not inherit it.
+        let work = |index: usize| {
             let item = &plan.items[index];
-            match simd {
-                #[cfg(target_arch = "x86_64")]
-                Simd::Avx512 => run_avx512(&worker, item),
-                #[cfg(target_arch = "x86_64")]
-                Simd::Avx2 => run_avx2(&worker, item),
-                _ => worker.run::<backend::Scalar>(item),
-            }
+            // SAFETY: `simd` comes from asking the processor. The plan gives each row and head to
+            // one item, or to several that each write partials of their own.
+            Scratch::with(|scratch| unsafe {
+                match simd {
+                    #[cfg(target_arch = "x86_64")]
+                    Simd::Avx512 => run_avx512(&worker, item, scratch),
+                    #[cfg(target_arch = "x86_64")]
+                    Simd::Avx2 => run_avx2(&worker, item, scratch),
+                    _ => worker.run::<backend::Scalar>(item, scratch),
+                }
+            });
         };
         if plan.is_small { (0..plan.items.len()).for_each(work) } else { pool.run(plan.items.len(), &work) }
     });
@@ -142,18 +145,18 @@ pub fn attend(rows: &Rows<'_>, cache: &LayerCache<'_>, out: &mut [f32], pool: &P
 /// The machine has AVX-512 F, BW, VL; as [`Worker::run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-unsafe fn run_avx512(worker: &Worker<'_>, item: &plan::Item) {
+unsafe fn run_avx512(worker: &Worker<'_>, item: &plan::Item, scratch: &mut Scratch) {
     // SAFETY: passed on.
-    unsafe { worker.run::<vector::Vectors<super::lanes::Zmm>>(item) }
+    unsafe { worker.run::<vector::Vectors<super::lanes::Zmm>>(item, scratch) }
 }
 
 /// # Safety
 /// The machine has AVX2, FMA and F16C; as [`Worker::run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run_avx2(worker: &Worker<'_>, item: &plan::Item) {
+unsafe fn run_avx2(worker: &Worker<'_>, item: &plan::Item, scratch: &mut Scratch) {
     // SAFETY: passed on.
-    unsafe { worker.run::<vector::Vectors<super::lanes::Ymm>>(item) }
+    unsafe { worker.run::<vector::Vectors<super::lanes::Ymm>>(item, scratch) }
 }
 
 /// A slice that several threads write to, each in places of its own.

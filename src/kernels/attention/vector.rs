@@ -50,6 +50,17 @@ impl<V: Lanes> Backend for Vectors<V> {
     }
 
     #[inline(always)]
+    unsafe fn widen_ints(ints: &[u8; 32], scales: &[f32; 32], out: &mut [f32; 32]) {
+        for at in (0..32).step_by(V::N) {
+            // SAFETY: `V::N` divides 32.
+            unsafe {
+                let values = V::load_i8(ints.as_ptr().add(at)).mul(V::load(scales.as_ptr().add(at)));
+                values.store(out.as_mut_ptr().add(at));
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn narrow(values: &[f32; 16]) -> [[u8; 2]; 16] {
         let mut out = [[0u8; 2]; 16];
         for at in (0..16).step_by(V::N) {
