@@ -362,16 +362,16 @@ unsafe fn float_rows<const SIZE: usize, const BF16: bool, const H: usize, const 
                 }
             }
             let x = job.x.add(column * P + row);
-            for h in 0..H {
+            for (h, rows) in acc.iter_mut().enumerate() {
                 let w = float::<SIZE, BF16>(w.add((first + h) * HALF * SIZE));
-                for r in 0..M {
-                    acc[h][r] = _mm256_fmadd_ps(w, _mm256_set1_ps(*x.add(r)), acc[h][r]);
+                for (r, acc) in rows.iter_mut().enumerate() {
+                    *acc = _mm256_fmadd_ps(w, _mm256_set1_ps(*x.add(r)), *acc);
                 }
             }
         }
-        for h in 0..H {
-            for r in 0..M {
-                _mm256_storeu_ps(out[h / 2][row + r].as_mut_ptr().add(h % 2 * HALF), acc[h][r]);
+        for (h, rows) in acc.iter().enumerate() {
+            for (r, acc) in rows.iter().enumerate() {
+                _mm256_storeu_ps(out[h / 2][row + r].as_mut_ptr().add(h % 2 * HALF), *acc);
             }
         }
     }
