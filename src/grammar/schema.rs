@@ -71,6 +71,10 @@ pub fn compile(factory: &Arc<ParserFactory>, text: &str, strict: bool, param: &s
         serde_json::from_str(text).map_err(|e| Error::invalid(param, format!("the schema is not JSON: {e}")))?;
     let Report { ignored, closable } =
         schema_check::check(&schema).map_err(|fault| Error::invalid(param, fault.to_string()))?;
+    if schema.is_boolean() {
+        // A schema in a schema may say everything or nothing; whoever asks for it means something else.
+        return Err(Error::invalid(param, format!("at the root: {schema} is no use; an object is needed")));
+    }
     if let (true, Some(first)) = (strict, ignored.first()) {
         return Err(Error::invalid(param, format!("the keyword at {first} cannot be enforced, which strict asks for")));
     }
@@ -95,13 +99,8 @@ fn build(factory: &Arc<ParserFactory>, schema: Value, ignored: Vec<String>, para
 
 fn prototype(factory: &ParserFactory, schema: Value) -> std::result::Result<llguidance::Matcher, String> {
     // `x-guidance` in a schema would set llguidance's options; ours replace it.
-    let mut schema = match schema {
-        Value::Bool(true) => json!({}),
-        other => other,
-    };
-    if schema.is_object() {
-        options().apply_to(&mut schema);
-    }
+    let mut schema = schema;
+    options().apply_to(&mut schema);
     let parser =
         factory.create_parser(TopLevelGrammar::from_json_schema(schema)).map_err(|e| first_line(&e.to_string()))?;
     let mut matcher = llguidance::Matcher::new(Ok(parser));

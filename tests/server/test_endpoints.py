@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import openai
@@ -157,6 +158,21 @@ def test_a_missing_model_ends_with_status_1() -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert "no-such.gguf" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("keep", "says"),
+    [(0, "magic: "), (100, "tensor count: the count 48"), (20_000, "token_embd.weight: its data (offset 0,")],
+)
+def test_a_broken_model_ends_with_status_1(tmp_path: Path, keep: int, says: str) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes((ROOT / "python/rustllm/models/stories260K.gguf").read_bytes()[:keep])
+    command = [sys.executable, "-m", "rustllm", "serve", "-m", str(broken), "--port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert "broken.gguf" in ended.stderr
+    assert says in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

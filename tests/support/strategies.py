@@ -25,14 +25,17 @@ JSON = st.recursive(
 )
 
 #: Fields by what they take.
-INTEGERS = ("n_predict", "max_tokens", "n", "seed", "top_k", "repeat_last_n", "dry_allowed_length", "mirostat",
+INTEGERS = ("n_predict", "max_tokens", "max_completion_tokens", "n", "n_cmpl", "n_indent", "seed",
+            "top_k", "repeat_last_n", "dry_allowed_length", "mirostat",
             "n_probs", "min_keep", "n_keep", "id_slot", "dry_penalty_last_n", "t_max_predict_ms")  # fmt: skip
 FLOATS = ("temperature", "top_p", "min_p", "xtc_probability", "typical_p", "repeat_penalty", "presence_penalty",
           "frequency_penalty", "dry_multiplier", "dry_base", "mirostat_tau", "mirostat_eta", "top_n_sigma",
-          "dynatemp_range", "dynatemp_exponent", "xtc_threshold")  # fmt: skip
-BOOLEANS = ("stream", "ignore_eos", "cache_prompt", "post_sampling_probs", "return_progress", "timings_per_token")
-STRINGS = ("grammar",)
-LISTS = ("dry_sequence_breakers",)
+          "dynatemp_range", "dynatemp_exponent", "xtc_threshold", "typ_p", "adaptive_target",
+          "adaptive_decay")  # fmt: skip
+BOOLEANS = ("stream", "ignore_eos", "cache_prompt", "post_sampling_probs", "return_progress", "timings_per_token",
+            "return_tokens", "verbose")  # fmt: skip
+STRINGS = ("grammar", "reasoning_format")
+LISTS = ("dry_sequence_breakers", "response_fields")
 
 WRONG_FOR: dict[str, list[Any]] = {
     **{name: [True, "5", 1.5, [], {}, [1]] for name in INTEGERS},
@@ -40,6 +43,11 @@ WRONG_FOR: dict[str, list[Any]] = {
     **{name: ["true", 1, 0.0, [], {}] for name in BOOLEANS},
     **{name: [True, 5, 1.5, [], {}] for name in STRINGS},
     **{name: [True, 5, "x", {}, [1]] for name in LISTS},
+    "stop": [True, 5, 1.5, {}, [1], [None]],
+    "samplers": [True, 5, 1.5, {}, [1]],
+    "logit_bias": [True, 5, 1.5, "x", [1], [[]], [[1]], [[1, "x"]], [[None, 1]], {"1": "x"}],
+    "lora": [True, 5, "x", {}, [1]],
+    "prompt": [True, 5, 1.5, None, {}, [None], [1.5], [[[1]]]],
 }
 
 #: Every field with every kind of value that it does not take.
@@ -76,6 +84,36 @@ OUT_OF_RANGE = st.sampled_from(
         ("grammar", 'root ::= "a"{3,2}'),
         ("grammar", 'root ::= "a"{1,1000000000}'),
         ("grammar", "root ::= root"),
+        ("stop", ["x"] * 500_000),
+        ("stop", ["x" * 1_000_000]),
+        ("logit_bias", [[1, 1.0]] * 500_000),
+        ("n_predict", 2**63),
+        ("seed", 2**32),
+        ("temperature", 1e308),
+        ("presence_penalty", 1e30),
+        ("repeat_last_n", -2),
+        ("dry_penalty_last_n", -2),
+        ("min_keep", -1),
+        ("top_k", 2**40),
+        ("prompt", []),
+        ("prompt", [512]),
+        ("prompt", [-1]),
+        ("prompt", ["x"] * 1_000_000),
+        ("prompt", "a" * 20_000),
+        ("grammar", 'root ::= "a'),
+        ("grammar", "root ::= missing"),
+        ("grammar", 'start ::= "a"'),
+        ("grammar", "root ::= a\na ::= b\nb ::= a"),
+        ("grammar", "root ::= [z-a]"),
+        ("json_schema", True),
+        ("json_schema", []),
+        ("json_schema", {"type": 123}),
+        ("json_schema", {"$ref": "https://example.org/schema.json"}),
+        ("json_schema", {"type": "string", "maxLength": 10**9}),
+        ("json_schema", {"type": "integer", "minimum": 3, "maximum": 1}),
+        ("json_schema", {"type": "string", "pattern": "("}),
+        ("json_schema", {"type": "string", "pattern": "|".join(["ab"] * 100_000)}),
+        ("json_schema", {"properties": {f"p{i}": {"type": "string"} for i in range(10_000)}}),
         ("json_schema", 123),
         ("json_schema", {"type": "hiccup"}),
         ("json_schema", {"$ref": "#"}),
