@@ -20,6 +20,16 @@ const TYPES: [GgmlType; 13] = [
     GgmlType::Q6K,
 ];
 
+/// Numbers that look random (Marsaglia's xorshift); `state` is not 0.
+fn xorshift(mut state: u32) -> impl FnMut() -> u32 {
+    move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    }
+}
+
 /// Random weights of `ty` whose floats are finite and of moderate size.
 fn weights(ty: GgmlType, n: usize, k: usize, random: &mut impl FnMut() -> u32) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..n * k / ty.block_size() * ty.block_bytes()).map(|_| random() as u8).collect();
@@ -61,8 +71,7 @@ proptest! {
     fn products_are_right_and_the_same_bits_on_every_path(
         ty in prop::sample::select(TYPES.to_vec()), n in 1usize..70, blocks in 1usize..4, m in 1usize..20, seed in 1u32..,
     ) {
-        let mut state = seed;
-        let mut random = || { state ^= state << 13; state ^= state >> 17; state ^= state << 5; state };
+        let mut random = xorshift(seed);
         let k = blocks * if ty.block_size() == 1 { 37 } else { ty.block_size().max(32) };
         let bytes = weights(ty, n, k, &mut random);
         let x: Vec<f32> = (0..m * k).map(|i| if i % 11 == 0 { 0.0 } else { random() as f32 / 2.1e9 - 1.0 }).collect();
@@ -152,13 +161,7 @@ fn both_avx2_variants_give_the_scalar_bits_at_the_extremes() {
             variants.push(("vnni", gemm_avx2::products_vnni));
         }
     }
-    let mut state = 5u32;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state
-    };
+    let mut random = xorshift(5);
     let pool = Pool::new(1);
     for ty in TYPES {
         for fill in [None, Some(0u8), Some(0xff), Some(0x80), Some(0x7f)] {
@@ -208,13 +211,7 @@ fn bits(block: &Block) -> Vec<u32> {
 
 #[test]
 fn matrices_side_by_side_equal_each_alone() {
-    let mut state = 9u32;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state
-    };
+    let mut random = xorshift(9);
     let pool = Pool::new(1);
     let a = Matrix::pack(GgmlType::Q4_1, 24, 64, &weights(GgmlType::Q4_1, 24, 64, &mut random), &pool);
     let b = Matrix::pack(GgmlType::F32, 5, 64, &weights(GgmlType::F32, 5, 64, &mut random), &pool);
