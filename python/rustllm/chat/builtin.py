@@ -192,6 +192,14 @@ BUILTIN: dict[str, Format] = {
     "zephyr": _each("<|ROLE|>\n", "<|endoftext|>\n", "<|assistant|>\n"),
 }
 
+#: The template of models that have none.
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
 #: What in a template's text tells its format: all of the first must be there. The first row wins.
 _SIGNS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("<|im_start|>", "<|im_sep|>"), "phi4"),

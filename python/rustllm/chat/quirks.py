@@ -76,9 +76,10 @@ def variables(kwargs: Mapping[str, Any], thinks: bool, now: datetime) -> dict[st
     """The variables beside messages and tools; those of the request win.
 
     Earlier reasoning is kept unless `preserve_reasoning` is false; templates have four names for
-    that, of which two mean the opposite of the others.
+    that, of which two mean the opposite of the others. The effort has two names.
     """
     keeps = kwargs.get("preserve_reasoning", True) is not False
+    effort = {"reasoning_strength": kwargs["reasoning_effort"]} if "reasoning_effort" in kwargs else {}
     return {
         "enable_thinking": thinks,
         "preserve_reasoning": keeps,
@@ -88,6 +89,7 @@ def variables(kwargs: Mapping[str, Any], thinks: bool, now: datetime) -> dict[st
         "drop_thinking": not keeps,
         "datetime": now.strftime("%b %d %Y"),
         "date_string": now.strftime("%d %b %Y"),
+        **effort,
         **kwargs,
     }
 

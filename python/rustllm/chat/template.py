@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from rustllm.chat.builtin import BUILTIN, detect_builtin, render_builtin
+from rustllm.chat.caps import capabilities
 from rustllm.chat.messages import Message
 from rustllm.chat.quirks import (
     Quirk,
@@ -106,6 +107,16 @@ class ChatTemplate:
     def check(self) -> None:
         """Renders a short chat, so that a broken template is found when the model is loaded."""
         self.render([{"role": "user", "content": "test"}])
+
+    def capabilities(self) -> dict[str, bool]:
+        """What the template supports, by llama-server's names; takes milliseconds."""
+
+        def render(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], kwargs: Mapping[str, Any]) -> str:
+            if self._builtin is not None:
+                return render_builtin(self._builtin, messages, True)
+            return self._render_jinja(messages, True, tools, dict(kwargs), None)
+
+        return capabilities(render)
 
     def render(
         self,

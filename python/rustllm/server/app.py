@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from rustllm._rustllm import Engine, ModelError, __version__
+from rustllm.chat.builtin import CHATML
 from rustllm.chat.template import ChatTemplate, TemplateError
 from rustllm.config import ServerSettings
 from rustllm.engine import AsyncEngine
@@ -75,15 +76,18 @@ async def _load(state: ServerState, engine: Engine | None) -> None:
         loop = asyncio.get_running_loop()
         native = engine if engine is not None else await loop.run_in_executor(None, load_engine, state.settings)
         template = make_template(state.settings, native)
+        caps = template.capabilities()
         wrapped = AsyncEngine(native)
         wrapped.start()
         name = state.settings.alias or Path(state.settings.model_path).name
-        state.model = Model(wrapped, template, str(state.settings.model_path), name)
+        state.model = Model(wrapped, template, caps, str(state.settings.model_path), name)
         announce(state.settings, native)
     except (ModelError, OSError, ValueError, RuntimeError) as error:
         state.failure = str(error)
-        log.error("cannot load the model: %s", error)
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        if log.isEnabledFor(logging.ERROR):
+            log.error("cannot load the model: %s", error)
+        else:  # a server that ends says why, however quiet it is to be
+            print(f"cannot load the model: {error}", file=sys.stderr, flush=True)
         signal.raise_signal(signal.SIGTERM)
 
 
@@ -119,7 +123,7 @@ def make_template(settings: ServerSettings, engine: Engine) -> ChatTemplate:
         return "" if token is None else tokenizer.raw_text(token)
 
     own = engine.metadata.get("tokenizer.chat_template")
-    source = settings.chat_template or (own if isinstance(own, str) and own else "chatml")
+    source = settings.chat_template or (own if isinstance(own, str) and own else CHATML)
     try:
         template = ChatTemplate(source, text(tokenizer.bos), text(tokenizer.eos), jinja=settings.jinja)
         template.check()
@@ -128,7 +132,7 @@ def make_template(settings: ServerSettings, engine: Engine) -> ChatTemplate:
         if settings.chat_template:
             raise
         log.warning("the model's chat template is not usable, ChatML is used instead: %s", error)
-        return ChatTemplate("chatml", text(tokenizer.bos), text(tokenizer.eos))
+        return ChatTemplate(CHATML, text(tokenizer.bos), text(tokenizer.eos))
 
 
 def announce(settings: ServerSettings, engine: Engine) -> None:

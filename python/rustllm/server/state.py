@@ -30,6 +30,8 @@ class Model:
 
     engine: AsyncEngine
     template: ChatTemplate
+    #: What the template supports, as it was found out when the model was loaded.
+    template_caps: dict[str, bool]
     path: str
     name: str
     created: int = field(default_factory=lambda: int(time()))
