@@ -145,6 +145,10 @@ class Output:
         """The choice, 0 to n - 1."""
 
     @property
+    def id_slot(self) -> int | None:
+        """The slot that it runs in; None for an `error` before it got one."""
+
+    @property
     def kind(self) -> str:
         """`progress`, `token`, `done` or `error`. After `done` or `error` nothing follows for the
         choice."""
@@ -234,7 +238,8 @@ class Engine:
     def tokenizer(self) -> Tokenizer: ...
     @property
     def info(self) -> dict[str, Any]:
-        """architecture, n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_params, size."""
+        """architecture, n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_params, size, and
+        `types`, the number of tensors of each."""
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -265,7 +270,8 @@ class Engine:
         """All waiting outputs, in order. Never blocks."""
 
     def slots(self) -> list[dict[str, Any]]:
-        """One dict per slot: id, is_processing, request_id, n_prompt, n_decoded, n_ctx."""
+        """One dict per slot: id, is_processing, request_id, n_ctx; n_tokens taken in, n_cached and
+        n_processed of the prompt, n_decoded."""
 
     def queue_length(self) -> int: ...
     def is_alive(self) -> bool:

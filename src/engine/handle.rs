@@ -41,7 +41,12 @@ pub struct SlotState {
     pub id: usize,
     /// The request that it runs, if any.
     pub request: Option<u64>,
-    pub n_prompt: usize,
+    /// Tokens of prompt and answer that it has taken in.
+    pub n_tokens: usize,
+    /// Prompt tokens that came from the cache.
+    pub n_cached: usize,
+    /// Prompt tokens computed so far.
+    pub n_processed: usize,
     pub n_decoded: usize,
 }
 

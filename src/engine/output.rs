@@ -8,6 +8,8 @@ use crate::tokenizer::TokenId;
 pub struct Output {
     pub request: u64,
     pub choice: usize,
+    /// Where it runs; none for what ended before it got a slot.
+    pub slot: Option<usize>,
     pub event: Event,
 }
 

@@ -252,6 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_tells_what_it_took_from_the_cache_and_what_it_computed() {
+        let mut s = scheduler(1, 32, 16);
+        s.submit(sequence(1, 0, 0..70));
+        let counts = |s: &Scheduler| s.sequence(0).map(|x| (x.n_taken(), x.n_cached, x.n_processed()));
+        let steps: Vec<_> = (0..4)
+            .map(|_| {
+                step(&mut s);
+                counts(&s)
+            })
+            .collect();
+        assert_eq!(steps, [(32, 0, 32), (64, 0, 64), (71, 0, 70), (72, 0, 70)].map(Some));
+        s.finish(0);
+        s.submit(sequence(2, 0, 0..70));
+        step(&mut s);
+        assert_eq!(counts(&s), Some((71, 69, 1)), "all but the last token came from the cache");
+    }
+
+    #[test]
     fn a_new_request_joins_a_running_batch() {
         let mut s = scheduler(2, 512, 64);
         s.submit(sequence(1, 0, 0..10));

@@ -65,6 +65,19 @@ impl Sequence {
         self.tokens.len() - self.n_prompt
     }
 
+    /// Tokens taken in: what is computed of the prompt, then prompt and answer.
+    #[must_use]
+    pub fn n_taken(&self) -> usize {
+        if self.n_generated() == 0 { self.n_computed } else { self.tokens.len() }
+    }
+
+    /// Prompt tokens computed so far, beside those from the cache.
+    #[must_use]
+    pub fn n_processed(&self) -> usize {
+        // A preempted sequence begins anew and may take less from the cache than at first.
+        self.n_computed.min(self.n_prompt).saturating_sub(self.n_cached)
+    }
+
     /// Takes what the cache holds of the known tokens. Returns the copy to make, if the last part
     /// is reused from within a block: (from, to, tokens). The source stays referenced.
     pub fn attach_prefix(&mut self, pool: &mut BlockPool) -> Option<(BlockId, BlockId, usize)> {

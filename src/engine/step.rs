@@ -129,7 +129,7 @@ impl EngineLoop {
             generation.start(sequence.n_cached);
             if generation.params.return_progress && !sequence.preempted {
                 let event = Event::Progress(generation.progress(sequence));
-                publish(&self.shared, *id, event);
+                publish(&self.shared, *id, Some(*slot), event);
             }
         }
     }
@@ -139,7 +139,8 @@ impl EngineLoop {
             let Some(sequence) = self.scheduler.sequence(chunk.slot) else { continue };
             let Some(generation) = self.generations.get(&sequence.id) else { continue };
             if generation.params.return_progress && sequence.n_generated() == 0 {
-                publish(&self.shared, sequence.id, Event::Progress(generation.progress(sequence)));
+                let event = Event::Progress(generation.progress(sequence));
+                publish(&self.shared, sequence.id, Some(chunk.slot), event);
             }
         }
     }
@@ -166,7 +167,7 @@ impl EngineLoop {
         match guarded(|| generation.next(row, sequence, &self.tokenizer, self.n_ctx)) {
             Ok((report, stop)) => {
                 let token = report.token;
-                publish(&self.shared, id, Event::Token(Box::new(report)));
+                publish(&self.shared, id, Some(slot), Event::Token(Box::new(report)));
                 match stop {
                     None => self.scheduler.append(slot, token),
                     Some(stop) => {
@@ -190,12 +191,12 @@ impl EngineLoop {
 
     fn end(&mut self, slot: usize, id: SequenceId, event: Event) {
         self.scheduler.finish(slot);
-        publish(&self.shared, id, event);
+        publish(&self.shared, id, Some(slot), event);
         self.forget(id);
     }
 
     fn end_with_error(&mut self, id: SequenceId, message: &str) {
-        publish(&self.shared, id, Event::Error(message.to_owned()));
+        publish(&self.shared, id, None, Event::Error(message.to_owned()));
         self.forget(id);
     }
 
@@ -238,7 +239,9 @@ impl EngineLoop {
                 Some(sequence) => SlotState {
                     id,
                     request: Some(sequence.id.request),
-                    n_prompt: sequence.n_prompt,
+                    n_tokens: sequence.n_taken(),
+                    n_cached: sequence.n_cached,
+                    n_processed: sequence.n_processed(),
                     n_decoded: sequence.n_generated(),
                 },
             };
@@ -266,8 +269,8 @@ impl EngineLoop {
     }
 }
 
-fn publish(shared: &Shared, id: SequenceId, event: Event) {
-    shared.outputs.push(Output { request: id.request, choice: id.choice, event });
+fn publish(shared: &Shared, id: SequenceId, slot: Option<usize>, event: Event) {
+    shared.outputs.push(Output { request: id.request, choice: id.choice, slot, event });
 }
 
 /// Runs `work`; a panic in it becomes an error of the one request or step that it served.

@@ -8,6 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::gguf::tensor_types;
 use super::grammar::PyGrammar;
 use super::output::PyOutput;
 use super::params::PySamplingParams;
@@ -92,6 +93,7 @@ impl PyEngine {
         dict.set_item("n_head_kv", info.n_head_kv)?;
         dict.set_item("n_params", info.n_params)?;
         dict.set_item("size", info.size)?;
+        dict.set_item("types", tensor_types(py, self.0.file())?)?;
         Ok(dict)
     }
 
@@ -175,7 +177,9 @@ impl PyEngine {
             dict.set_item("n_ctx", self.0.n_ctx())?;
             dict.set_item("is_processing", slot.request.is_some())?;
             dict.set_item("request_id", slot.request)?;
-            dict.set_item("n_prompt", slot.n_prompt)?;
+            dict.set_item("n_tokens", slot.n_tokens)?;
+            dict.set_item("n_cached", slot.n_cached)?;
+            dict.set_item("n_processed", slot.n_processed)?;
             dict.set_item("n_decoded", slot.n_decoded)?;
             Ok(dict)
         };

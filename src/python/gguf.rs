@@ -13,21 +13,27 @@ use crate::gguf::GgufFile;
 #[pyfunction]
 pub fn read_gguf(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
     let file = py.detach(|| GgufFile::open(path))?;
-    let (metadata, types) = (PyDict::new(py), PyDict::new(py));
+    let metadata = PyDict::new(py);
     for (key, value) in file.metadata().iter() {
         if let Some(value) = metadata_value(py, value)? {
             metadata.set_item(key, value)?;
         }
-    }
-    for tensor in file.tensors() {
-        let seen = types.get_item(tensor.ty.name())?.map_or(Ok(0), |count| count.extract::<usize>())?;
-        types.set_item(tensor.ty.name(), seen + 1)?;
     }
     let found = PyDict::new(py);
     found.set_item("metadata", metadata)?;
     found.set_item("n_tensors", file.tensors().len())?;
     found.set_item("n_params", file.tensors().iter().map(|tensor| tensor.n_elements() as u64).sum::<u64>())?;
     found.set_item("size", file.tensors().iter().map(|tensor| tensor.bytes as u64).sum::<u64>())?;
-    found.set_item("types", types)?;
+    found.set_item("types", tensor_types(py, &file)?)?;
     Ok(found)
+}
+
+/// How many tensors of each type a file has.
+pub(super) fn tensor_types<'py>(py: Python<'py>, file: &GgufFile) -> PyResult<Bound<'py, PyDict>> {
+    let types = PyDict::new(py);
+    for tensor in file.tensors() {
+        let seen = types.get_item(tensor.ty.name())?.map_or(Ok(0), |count| count.extract::<usize>())?;
+        types.set_item(tensor.ty.name(), seen + 1)?;
+    }
+    Ok(types)
 }

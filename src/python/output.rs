@@ -43,6 +43,11 @@ impl PyOutput {
     }
 
     #[getter]
+    fn id_slot(&self) -> Option<usize> {
+        self.output.slot
+    }
+
+    #[getter]
     fn kind(&self) -> &'static str {
         match self.output.event {
             Event::Progress(_) => "progress",

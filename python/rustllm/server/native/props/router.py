@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from rustllm.server import schema_docs
-from rustllm.server.answers import Props, Slot, Success
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.errors import ApiError
 from rustllm.server.native.props import service
+from rustllm.server.native.props.schemas import Props, Slot, Success
 
 router = APIRouter(tags=["llama-server"])
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rustllm._rustllm import SamplingParams, __version__
 from rustllm.server.generation_settings import settings_json
+from rustllm.server.model_file import file_type
 from rustllm.server.state import Model, ServerState
 
 #: llama-server's clients show it; it must start with `b` and a number.
@@ -19,7 +20,7 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
     def text(token: int | None) -> str:
         return "" if token is None else tokenizer.raw_text(token)
 
-    return {
+    body: dict[str, Any] = {
         "default_generation_settings": {
             "id": 0,
             "id_task": -1,
@@ -30,21 +31,26 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
         },
         "total_slots": native.n_slots,
         "model_alias": model.name,
+        "model_ftype": file_type(native).described,
         "model_path": model.path,
         "modalities": {"vision": False, "audio": False, "video": False},
+        "media_marker": "",
         "endpoint_slots": state.settings.slots,
         "endpoint_props": state.settings.props,
         "endpoint_metrics": False,
         "webui": False,
         "ui": False,
+        "ui_settings": {},
         "cors_proxy_enabled": False,
         "chat_template": model.template.source,
-        "chat_template_caps": {},
+        "chat_template_caps": model.template_caps,
         "bos_token": text(tokenizer.bos),
         "eos_token": text(tokenizer.eos),
         "build_info": BUILD,
         "is_sleeping": False,
     }
+    other = native.metadata.get("tokenizer.chat_template.tool_use")
+    return {**body, "chat_template_tool_use": other} if isinstance(other, str) and other else body
 
 
 def slots(model: Model) -> list[dict[str, Any]]:
@@ -60,7 +66,9 @@ def _slot(model: Model, slot: dict[str, Any]) -> dict[str, Any]:
         "n_ctx": slot["n_ctx"],
         "speculative": False,
         "is_processing": busy,
-        "n_prompt_tokens": slot["n_prompt"],
+        "n_prompt_tokens": slot["n_tokens"],
+        "n_prompt_tokens_processed": slot["n_processed"],
+        "n_prompt_tokens_cache": slot["n_cached"],
     }
     remaining, has_new_line = -1, False
     running = model.engine.running(slot["request_id"]) if busy else None

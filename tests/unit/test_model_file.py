@@ -1,0 +1,48 @@
+"""The words for how a file's weights are stored."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from rustllm._rustllm import Engine
+from rustllm.server.model_file import file_type, short_count
+
+
+def engine(number: object, **types: int) -> Engine:
+    metadata: dict[str, Any] = {} if number is None else {"general.file_type": number}
+    return cast("Engine", SimpleNamespace(metadata=metadata, info={"types": types}))
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "described"),
+    [
+        (0, "F32", "all F32"),
+        (1, "F16", "F16"),
+        (3, "Q4_1", "Q4_1"),
+        (10, "Q2_K", "Q2_K - Medium"),
+        (14, "Q4_K_S", "Q4_K - Small"),
+        (15, "Q4_K_M", "Q4_K - Medium"),
+        (13, "Q3_K_L", "Q3_K - Large"),
+        (18, "Q6_K", "Q6_K"),
+    ],
+)
+def test_what_the_file_says(number: int, name: str, described: str) -> None:
+    found = file_type(engine(number, F32=1))
+    assert (found.name, found.described) == (name, described)
+
+
+@pytest.mark.parametrize("number", [None, 999, "Q4_0", [1]])
+def test_the_commonest_type_where_the_file_says_nothing_known(number: object) -> None:
+    found = file_type(engine(number, F32=9, Q5_0=40, Q8_0=1))
+    assert (found.name, found.described) == ("Q5_0", "Q5_0 (guessed)")
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [(292_800, "292.80K"), (134_515_008, "134.52M"), (1_100_048_384, "1.1B"), (70_553_706_496, "70.6B"), (7, "7")],
+)
+def test_counts_in_short(n: int, text: str) -> None:
+    assert short_count(n) == text
