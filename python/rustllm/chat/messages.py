@@ -49,6 +49,7 @@ def _parse_message(value: object, place: str, is_last: bool) -> Message:
         joint = "\n\n" if is_last and role == "assistant" else "\n"
         message["content"] = _parse_content(content, f"{place}.content", joint)
     _check_tool_calls(value.get("tool_calls"), f"{place}.tool_calls")
+    _check_texts(value, ("name", "reasoning_content", "tool_call_id"), place)
     return message
 
 
@@ -81,8 +82,21 @@ def _check_tool_calls(calls: object, place: str) -> None:
     for index, call in enumerate(calls):
         if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
             raise MessageError(f"{place}[{index}]", "expected an object with a function")
-        if not isinstance(call["function"].get("name"), str):
+        _check_texts(call, ("id", "type"), f"{place}[{index}]")
+        function = call["function"]
+        if not isinstance(function.get("name"), str):
             raise MessageError(f"{place}[{index}].function.name", "expected a string")
+        arguments = function.get("arguments")
+        if not isinstance(arguments, (str, dict, type(None))):
+            message = f"{_kind(arguments)} is not a call's arguments; expected a string or an object"
+            raise MessageError(f"{place}[{index}].function.arguments", message)
+
+
+def _check_texts(value: dict[str, Any], names: tuple[str, ...], place: str) -> None:
+    """Fields that are texts where they are there."""
+    for name in names:
+        if not isinstance(value.get(name), (str, type(None))):
+            raise MessageError(f"{place}.{name}", f"{_kind(value[name])} is not a text; expected a string")
 
 
 def _kind(value: object) -> str:

@@ -116,17 +116,23 @@ def from_exception(error: Exception) -> ApiError:
 
 
 def _from_validation(error: ValidationError) -> ApiError:
-    first = error.errors(include_url=False)[0]
-    place = ""
-    for part in first["loc"]:
-        # Names of union members are pydantic's, not the client's.
-        if isinstance(part, int):
-            place += f"[{part}]"
-        elif part.isidentifier() and part not in ("str", "int", "float", "bool", "list", "dict"):
-            place += f".{part}" if place else part
+    errors = error.errors(include_url=False)
+    # Where a field may be one of several things, the one that the value fits furthest was meant.
+    same = [one for one in errors if one["loc"][:1] == errors[0]["loc"][:1]]
+    first = max(same, key=lambda one: len(_parts(one["loc"])))
+    place = "".join(_parts(first["loc"])).removeprefix(".")
     shown = repr(first.get("input"))
     shown = shown if len(shown) <= 60 else shown[:60] + "…"
-    return ApiError(400, f"{place or 'body'}: {first['msg']} (got {shown})", param=place or None)
+    # pydantic would name its class.
+    message = "Input should be an object" if first["type"] == "model_type" else first["msg"]
+    return ApiError(400, f"{place or 'body'}: {message} (got {shown})", param=place or None)
+
+
+def _parts(loc: tuple[int | str, ...]) -> list[str]:
+    """The steps to a place; names of union members are pydantic's, not the client's."""
+    plain = ("str", "int", "float", "bool", "list", "dict")
+    steps = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc]
+    return [step for step in steps if step.startswith("[") or (step[1:].isidentifier() and step[1:] not in plain)]
 
 
 def install(app: FastAPI) -> None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
+from rustllm.server.answers import Shape
+from rustllm.server.sampling import SamplingFields
+
 #: The engine's settings that llama-server does not report.
 _OWN = ("n", "cache_prompt", "t_max_predict_ms", "return_progress", "id_slot")
 
@@ -22,6 +27,7 @@ _UNUSED: dict[str, Any] = {
     "speculative.n_min": 0,
     "speculative.p_min": 0.0,
     "speculative.type": "none",
+    "speculative.types": "none",
     "backend_sampling": False,
     "lora": [],
 }
@@ -38,3 +44,78 @@ def settings_json(
     out["max_tokens"] = out["n_predict"]
     out["logit_bias"] = [{"bias": max(bias, _LOWEST), "token": token} for token, bias in out["logit_bias"]]
     return {**out, "grammar": grammar, "stream": stream, "timings_per_token": timings_per_token, **_UNUSED}
+
+
+def _asked(name: str) -> Any:
+    """A field that reports the request's own of that name."""
+    return Field(description=SamplingFields.model_fields[name].description)
+
+
+def _unused(text: str, **options: Any) -> Any:
+    """A field that is reported for llama-server's clients only."""
+    return Field(description=f"{text}; not used here.", **options)
+
+
+class Bias(Shape):
+    """A bias on a token."""
+
+    token: int = Field(description="The token id.")
+    bias: float = Field(description="What is added to its logit.")
+
+
+class GenerationSettings(Shape):
+    """The settings that an answer was made with."""
+
+    seed: int = _asked("seed")
+    temperature: float = _asked("temperature")
+    dynatemp_range: float = _asked("dynatemp_range")
+    dynatemp_exponent: float = _asked("dynatemp_exponent")
+    top_k: int = _asked("top_k")
+    top_p: float = _asked("top_p")
+    min_p: float = _asked("min_p")
+    top_n_sigma: float = _asked("top_n_sigma")
+    xtc_probability: float = _asked("xtc_probability")
+    xtc_threshold: float = _asked("xtc_threshold")
+    typical_p: float = _asked("typical_p")
+    adaptive_target: float = _asked("adaptive_target")
+    adaptive_decay: float = _asked("adaptive_decay")
+    repeat_last_n: int = _asked("repeat_last_n")
+    repeat_penalty: float = _asked("repeat_penalty")
+    presence_penalty: float = _asked("presence_penalty")
+    frequency_penalty: float = _asked("frequency_penalty")
+    dry_multiplier: float = _asked("dry_multiplier")
+    dry_base: float = _asked("dry_base")
+    dry_allowed_length: int = _asked("dry_allowed_length")
+    dry_penalty_last_n: int = _asked("dry_penalty_last_n")
+    dry_sequence_breakers: list[str] = _asked("dry_sequence_breakers")
+    mirostat: int = _asked("mirostat")
+    mirostat_tau: float = _asked("mirostat_tau")
+    mirostat_eta: float = _asked("mirostat_eta")
+    stop: list[str] = _asked("stop")
+    max_tokens: int = _asked("max_tokens")
+    n_predict: int = _asked("n_predict")
+    n_keep: int = _asked("n_keep")
+    n_discard: int = _unused("Tokens dropped when the context is shifted")
+    ignore_eos: bool = _asked("ignore_eos")
+    stream: bool = _asked("stream")
+    logit_bias: list[Bias] = Field(description="Biases by token id.")
+    n_probs: int = _asked("n_probs")
+    min_keep: int = _asked("min_keep")
+    grammar: str = _asked("grammar")
+    grammar_lazy: bool = _unused("Whether the grammar waits for a trigger")
+    grammar_triggers: list[Any] = _unused("What a lazy grammar waits for")
+    preserved_tokens: list[int] = _unused("Special tokens shown in the text")
+    chat_format: str = Field(description="How tool calls are read from the text.")
+    reasoning_format: str = _asked("reasoning_format")
+    reasoning_in_content: bool = _unused("Whether streams keep thoughts in the text")
+    generation_prompt: str = _unused("What the template opened the answer with")
+    samplers: list[str] = Field(description="The stages of the sampler chain, in order.")
+    speculative_n_max: int = _unused("Most tokens of a draft", alias="speculative.n_max")
+    speculative_n_min: int = _unused("Fewest tokens of a draft", alias="speculative.n_min")
+    speculative_p_min: float = _unused("Least probability of a draft's token", alias="speculative.p_min")
+    speculative_type: str = _unused("How drafts are made", alias="speculative.type")
+    speculative_types: str = _unused("How drafts are made, by the newer name", alias="speculative.types")
+    timings_per_token: bool = _asked("timings_per_token")
+    post_sampling_probs: bool = _asked("post_sampling_probs")
+    backend_sampling: bool = _unused("Whether the device samples")
+    lora: list[Any] = _asked("lora")

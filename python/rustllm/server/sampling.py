@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -11,10 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer
 from rustllm.flags.resolve import SAMPLER_LETTERS
 from rustllm.server.errors import ApiError
+from rustllm.server.parts import AsGiven, Part
 from rustllm.server.state import Model, ServerState
 
 #: Bias entries of one request, before strings are turned into tokens.
 MAX_BIASES = 4096
+
+
+class LoraScale(Part):
+    """An adapter with its weight."""
+
+    id: int = Field(description="The adapter's number.")
+    scale: float = Field(description="Its weight.")
 
 
 class SamplingFields(BaseModel):
@@ -28,7 +36,9 @@ class SamplingFields(BaseModel):
     n: int | None = Field(None, description="Choices to generate; choice j uses seed + j.")
     n_cmpl: int | None = Field(None, description="The same, by llama-server's name.")
     n_indent: int | None = Field(None, description="Least indentation; only 0 (off) is supported.")
-    lora: list[dict[str, Any]] | None = Field(None, description="Adapters; only an empty list is supported.")
+    lora: list[Annotated[dict[str, Any], AsGiven(LoraScale)]] | None = Field(
+        None, description="Adapters; only an empty list is supported."
+    )
     reasoning_format: str | None = Field(None, description="`none` or `auto`: thoughts stay in the text.")
     seed: int | None = Field(None, description="-1 draws a random seed.")
     temperature: float | None = Field(None, description="0 or below is greedy.")

@@ -2,9 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from rustllm.server.parts import AsGiven, Described, Part
+
+
+class ToolFunction(Part):
+    """A function that the model may call."""
+
+    name: str = Field(description="The function's name.")
+    description: str | None = Field(None, description="What it does, for the model.")
+    parameters: dict[str, Any] | None = Field(None, description="A JSON schema of its arguments.")
+    strict: bool | None = Field(None, description="Accepted; it changes nothing.")
+
+
+class Tool(Part):
+    """A tool that the template shows to the model."""
+
+    type: Literal["function"] | None = Field(None, description="Only functions are known.")
+    function: ToolFunction = Field(description="The function.")
+
+
+class CalledFunction(Part):
+    """A function with the arguments of a call."""
+
+    name: str = Field(description="The function's name.")
+    arguments: str | dict[str, Any] | None = Field(None, description="The arguments, as JSON text or as an object.")
+
+
+class ToolCall(Part):
+    """A call that an earlier answer made."""
+
+    id: str | None = Field(None, description="The name by which a tool's message refers to the call.")
+    type: str | None = Field(None, description="`function`.")
+    function: CalledFunction = Field(description="What was called.")
+
+
+class ContentPart(Part):
+    """A part of a content."""
+
+    type: Literal["text"] = Field(description="Only texts are supported.")
+    text: str = Field(description="The text.")
+
+
+class MessageFields(Part):
+    """A message. Further fields are shown to the template."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"] = Field(description="Who speaks.")
+    content: str | list[ContentPart] | None = Field(
+        None, description="The text, or parts that are joined by line breaks. Needed unless there are tool calls."
+    )
+    name: str | None = Field(None, description="The speaker's name, or the tool's.")
+    reasoning_content: str | None = Field(None, description="The thoughts before an earlier answer.")
+    tool_calls: list[ToolCall] | None = Field(None, description="What an earlier answer called.")
+    tool_call_id: str | None = Field(None, description="Which call a tool's message answers.")
 
 
 class TemplateFields(BaseModel):
@@ -12,10 +65,15 @@ class TemplateFields(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    messages: Any = Field(description="A list of messages with role and content.")
-    tools: list[dict[str, Any]] | None = Field(None, description="Tools that the template shows to the model.")
+    messages: Annotated[Any, Described(MessageFields, many=True)] = Field(description="The chat so far.")
+    tools: list[Annotated[dict[str, Any], AsGiven(Tool)]] | None = Field(
+        None, description="Tools that the template shows to the model."
+    )
     add_generation_prompt: bool | None = Field(None, description="Open the assistant turn; true by default.")
     continue_final_message: bool | None = Field(None, description="Continue the last message instead of answering it.")
+    reasoning_effort: str | None = Field(
+        None, description="How long to think, for templates that read it; as in `chat_template_kwargs`."
+    )
     chat_template: Any = Field(None, description="Refused: templates come from the model or the operator.")
     chat_template_kwargs: dict[str, Any] | None = Field(
         None, description="Values for the template, of the names that the operator allows."

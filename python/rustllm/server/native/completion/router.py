@@ -5,13 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
-from rustllm.server.answers import Completion, CompletionEvent
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.disconnect import while_connected
 from rustllm.server.errors import dumps
 from rustllm.server.native.completion import service
-from rustllm.server.native.completion.schemas import CompletionRequest
+from rustllm.server.native.completion.schemas import Completion, CompletionEvent, CompletionRequest
 from rustllm.server.sampling import schema_headers
 from rustllm.server.sse import stream
 

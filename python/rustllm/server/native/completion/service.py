@@ -122,7 +122,7 @@ def partial_json(job: Job, output: Output) -> dict[str, Any]:
         "content": output.text,
         "tokens": output.tokens,
         "stop": False,
-        "id_slot": -1,
+        "id_slot": output.id_slot,
         "tokens_predicted": timings.predicted_n if timings else 0,
         "tokens_evaluated": len(job.prompt),
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from rustllm.server import schema_docs
-from rustllm.server.answers import Status
 from rustllm.server.deps import LoadedModel
+from rustllm.server.native.health.schemas import Status
 
 router = APIRouter(tags=["llama-server"])
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
-from rustllm.server.answers import Content, Prompt, Tokens
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.errors import dumps
 from rustllm.server.native.tokenize import service
-from rustllm.server.native.tokenize.schemas import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
+from rustllm.server.native.tokenize.schemas import (
+    ApplyTemplateRequest,
+    Content,
+    DetokenizeRequest,
+    Prompt,
+    TokenizeRequest,
+    Tokens,
+)
 from rustllm.server.openai.chat.prompt import chat_prompt
 
 router = APIRouter(tags=["llama-server"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rustllm.server.answers import Shape
 from rustllm.server.template_fields import TemplateFields
 
 
@@ -28,3 +29,28 @@ class DetokenizeRequest(BaseModel):
 
 class ApplyTemplateRequest(TemplateFields):
     """Messages to turn into a prompt."""
+
+
+class Piece(Shape):
+    """A token with its text, or its bytes where they are no text."""
+
+    id: int = Field(description="The token id.")
+    piece: str | list[int] = Field(description="The token's text, or its bytes.")
+
+
+class Tokens(Shape):
+    """The tokens of a text; with `with_pieces` each with its text."""
+
+    tokens: list[int] | list[Piece] = Field(description="Token ids, or tokens with their texts.")
+
+
+class Content(Shape):
+    """The text of tokens."""
+
+    content: str = Field(description="The text; bytes that are not UTF-8 become U+FFFD.")
+
+
+class Prompt(Shape):
+    """The prompt that a chat becomes."""
+
+    prompt: str = Field(description="The text that a chat completion would start from.")

@@ -17,6 +17,7 @@ class ChatFields(Protocol):
     tools: list[dict[str, Any]] | None
     add_generation_prompt: bool | None
     continue_final_message: bool | None
+    reasoning_effort: str | None
     chat_template: Any
     chat_template_kwargs: dict[str, Any] | None
 
@@ -32,6 +33,7 @@ async def chat_prompt(state: ServerState, model: Model, fields: ChatFields) -> s
         raise ApiError(400, message, param="continue_final_message")
     if fields.chat_template_kwargs:
         check_kwargs(fields.chat_template_kwargs, ALLOWED_KWARGS.union(state.settings.allowed_template_kwargs))
+    effort = {} if fields.reasoning_effort is None else {"reasoning_effort": fields.reasoning_effort}
     messages = parse_messages(fields.messages)
     generate = fields.add_generation_prompt is not False
 
@@ -43,7 +45,7 @@ async def chat_prompt(state: ServerState, model: Model, fields: ChatFields) -> s
             continue_final=continue_final,
             prefill=state.settings.prefill_assistant,
             tools=fields.tools,
-            kwargs={**state.settings.template_kwargs, **(fields.chat_template_kwargs or {})},
+            kwargs={**state.settings.template_kwargs, **effort, **(fields.chat_template_kwargs or {})},
         )
 
     return await state.off_loop(sum(len(message["content"]) for message in messages), render)

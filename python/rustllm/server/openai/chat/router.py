@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
-from rustllm.server.answers import ChatChunk, ChatCompletion, InputTokens
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.disconnect import while_connected
@@ -13,7 +12,7 @@ from rustllm.server.errors import dumps
 from rustllm.server.native.completion.service import tokenize_prompt
 from rustllm.server.openai.chat import service
 from rustllm.server.openai.chat.prompt import chat_prompt
-from rustllm.server.openai.chat.schemas import ChatRequest
+from rustllm.server.openai.chat.schemas import ChatChunk, ChatCompletion, ChatRequest, InputTokens
 from rustllm.server.sampling import schema_headers
 from rustllm.server.sse import stream
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rustllm.server.answers import LogProbs, PromptProgress, Shape
+from rustllm.server.openai.schemas import Envelope
+from rustllm.server.parts import AsGiven, Described, Part
 from rustllm.server.sampling import SamplingFields
 from rustllm.server.template_fields import TemplateFields
 
@@ -15,7 +18,43 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    include_usage: bool | None = None
+    include_usage: bool | None = Field(
+        None, description="False: the last chunk has the timings, and none follows with the usage."
+    )
+
+
+class JsonSchemaFormat(Part):
+    """A schema with its name."""
+
+    name: str | None = Field(None, description="Accepted; it changes nothing.")
+    description: str | None = Field(None, description="Accepted; it changes nothing.")
+    schema_: Any = Field(None, alias="schema", description="The JSON schema that the answer must satisfy.")
+    strict: bool | None = Field(None, description="Refuse keywords that are not enforced.")
+
+
+class ResponseFormat(Part):
+    """What the answer must be."""
+
+    type: Any = Field(
+        None,
+        description="What the answer must be.",
+        json_schema_extra={"type": "string", "enum": ["text", "json_object", "json_schema"]},
+    )
+    schema_: Any = Field(None, alias="schema", description="With `json_object`: the JSON schema, on demand.")
+    json_schema: JsonSchemaFormat | None = Field(None, description="With `json_schema`: the schema.")
+
+
+class ChosenFunction(Part):
+    """A function by its name."""
+
+    name: str = Field(description="The function's name.")
+
+
+class ToolChoice(Part):
+    """A tool that must be called; not supported yet."""
+
+    type: Literal["function"] = Field(description="Only functions are known.")
+    function: ChosenFunction = Field(description="The function.")
 
 
 class ChatRequest(TemplateFields, SamplingFields):
@@ -23,9 +62,65 @@ class ChatRequest(TemplateFields, SamplingFields):
 
     model: str | None = Field(None, description="Any name is served.")
     stream_options: StreamOptions | None = Field(None, description="What a stream carries beside the text.")
-    response_format: dict[str, Any] | None = Field(
+    response_format: Annotated[dict[str, Any], AsGiven(ResponseFormat)] | None = Field(
         None, description="`text`, `json_object` (with `schema` on demand) or `json_schema`."
     )
     logprobs: bool | None = Field(None, description="Report log probabilities.")
     top_logprobs: int | None = Field(None, description="Most probable tokens reported with each token, with logprobs.")
-    tool_choice: str | dict[str, Any] | None = Field(None, description="`auto` or `none`.")
+    tool_choice: str | Annotated[dict[str, Any], Described(ToolChoice)] | None = Field(
+        None, description="`auto` or `none`."
+    )
+
+
+class ChatMessage(Shape):
+    """The answer."""
+
+    role: Literal["assistant"] = Field(description="Who speaks.")
+    content: str | None = Field(description="The text.")
+
+
+class ChatChoice(Shape):
+    """One answer."""
+
+    index: int = Field(description="Which choice this is.")
+    finish_reason: Literal["stop", "length"] = Field(description="Why it ended; `length` is a limit.")
+    message: ChatMessage = Field(description="The answer.")
+    logprobs: LogProbs | None = Field(None, description="With `logprobs`.")
+
+
+class ChatCompletion(Envelope):
+    """A whole answer of `/v1/chat/completions`."""
+
+    object: Literal["chat.completion"] = Field(description="What this is.")
+    choices: list[ChatChoice] = Field(description="The answers.")
+
+
+class ChatDelta(Shape):
+    """What is new."""
+
+    role: Literal["assistant"] | None = Field(None, description="Who speaks; in the first chunk.")
+    content: str | None = Field(None, description="The text that is new.")
+
+
+class ChatChunkChoice(Shape):
+    """What is new of one answer."""
+
+    index: int = Field(description="Which choice this is.")
+    finish_reason: Literal["stop", "length"] | None = Field(description="Why it ended, in its last chunk.")
+    delta: ChatDelta = Field(description="What is new.")
+    logprobs: LogProbs | None = Field(None, description="With `logprobs`.")
+
+
+class ChatChunk(Envelope):
+    """An event of a stream; the last one has no choices but the usage."""
+
+    object: Literal["chat.completion.chunk"] = Field(description="What this is.")
+    choices: list[ChatChunkChoice] = Field(description="What is new.")
+    prompt_progress: PromptProgress | None = Field(None, description="With `return_progress`, before the text.")
+
+
+class InputTokens(Shape):
+    """How long a prompt is."""
+
+    object: Literal["response.input_tokens"] = Field(description="What this is.")
+    input_tokens: int = Field(description="Tokens of the prompt.")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
+from rustllm.server.answers import LogProbs, PromptProgress, Shape
 from rustllm.server.native.completion.schemas import Prompt
 from rustllm.server.openai.chat.schemas import StreamOptions
+from rustllm.server.openai.schemas import Envelope
 from rustllm.server.sampling import SamplingFields
 
 
@@ -19,3 +23,20 @@ class OpenAICompletionRequest(SamplingFields):
     echo: bool | None = Field(None, description="Only false is supported, as in llama-server.")
     suffix: str | None = Field(None, description="Not supported, as in llama-server.")
     best_of: int | None = Field(None, description="Only 1 is supported.")
+
+
+class TextChoice(Shape):
+    """One answer, or what is new of it."""
+
+    index: int = Field(description="Which answer this is, of all prompts and choices.")
+    text: str = Field(description="The text, or what is new of it.")
+    logprobs: LogProbs | None = Field(description="With `logprobs`.")
+    finish_reason: Literal["stop", "length"] | None = Field(description="Why it ended; `length` is a limit.")
+
+
+class TextCompletion(Envelope):
+    """A whole answer of `/v1/completions`, and an event of its streams."""
+
+    object: Literal["text_completion"] = Field(description="What this is.")
+    choices: list[TextChoice] = Field(description="The answers, or what is new of them.")
+    prompt_progress: PromptProgress | None = Field(None, description="With `return_progress`, before the text.")

@@ -7,8 +7,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from rustllm.server import schema_docs
-from rustllm.server.answers import Models
 from rustllm.server.deps import LoadedModel
+from rustllm.server.model_file import file_type, short_count
+from rustllm.server.openai.models.schemas import Models
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -21,21 +22,24 @@ _VOCAB_TYPES = {"spm": 1, "bpe": 2, "wpm": 3}
 async def models(model: LoadedModel) -> dict[str, Any]:
     """The one model that is served, in OpenAI's and in Ollama's shape."""
     info = model.native.info
+    ftype = file_type(model.native)
     meta = {name: info[name] for name in ("n_vocab", "n_ctx_train", "n_embd", "n_params", "size")}
     return {
         "object": "list",
         "data": [
             {
                 "id": model.name,
-                "aliases": [],
+                "aliases": [model.name],
                 "tags": [],
                 "object": "model",
+                "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
                 "created": model.created,
                 "owned_by": "rustllm",
                 "meta": {
                     "vocab_type": _VOCAB_TYPES[model.native.tokenizer.algorithm],
                     "n_ctx": model.native.n_ctx,
                     **meta,
+                    "ftype": ftype.described,
                 },
             }
         ],
@@ -56,8 +60,8 @@ async def models(model: LoadedModel) -> dict[str, Any]:
                     "format": "gguf",
                     "family": info["architecture"],
                     "families": [info["architecture"]],
-                    "parameter_size": "",
-                    "quantization_level": "",
+                    "parameter_size": short_count(info["n_params"]),
+                    "quantization_level": ftype.name,
                 },
             }
         ],
