@@ -33,7 +33,7 @@ struct Load {
 fn main() {
     let threads = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(0);
     let pool = Pool::new(threads);
-    let simd = Simd::get();
+    let simd = Simd::best();
     let shape = |n_head, n_head_kv, dim| Shape { n_head, n_head_kv, dim_k: dim, dim_v: dim, scale: 0.125 };
     let models = [
         Model { name: "SmolLM2-135M", shape: shape(9, 3, 64), n_layer: 30 },

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+use super::dispatch::Set;
 use super::{Pool, Simd};
 
 /// Bytes that are read in a pass: more than any level-3 cache of today's processors holds.
@@ -111,13 +112,13 @@ impl HugeBuffer {
 }
 
 fn sum(words: &[u64], simd: Simd) -> u64 {
-    match simd {
+    match simd.set() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the choice of `Simd` was made by asking the processor.
-        Simd::Avx512 => unsafe { sum_avx512(words) },
+        Set::Avx512 => unsafe { sum_avx512(words) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Simd::Avx2 => unsafe { sum_avx2(words) },
+        Set::Avx2 => unsafe { sum_avx2(words) },
         _ => words.iter().fold(0, |sum, word| sum ^ word),
     }
 }
@@ -154,26 +155,26 @@ unsafe fn sum_avx2(words: &[u64]) -> u64 {
 
 /// Runs one piece of the integer measurement; the operations it did.
 fn int8_piece(simd: Simd) -> f64 {
-    match simd {
+    match simd.set() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the choice of `Simd` was made by asking the processor.
-        Simd::Avx512 => unsafe { int8_avx512() },
+        Set::Avx512 => unsafe { int8_avx512() },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Simd::Avx2 => unsafe { int8_avx2() },
+        Set::Avx2 => unsafe { int8_avx2() },
         _ => int8_scalar(),
     }
 }
 
 /// Runs one piece of the float measurement; the operations it did.
 fn f32_piece(simd: Simd) -> f64 {
-    match simd {
+    match simd.set() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the choice of `Simd` was made by asking the processor.
-        Simd::Avx512 => unsafe { f32_avx512() },
+        Set::Avx512 => unsafe { f32_avx512() },
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx2 if is_x86_feature_detected!("fma") => {
-            // SAFETY: AVX2 by the choice of `Simd`, FMA by the line above.
+        Set::Avx2 => {
+            // SAFETY: AVX2 and FMA by the choice of `Simd`.
             unsafe { f32_avx2() }
         }
         _ => f32_scalar(),
