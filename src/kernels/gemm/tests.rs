@@ -4,22 +4,6 @@ use super::*;
 use crate::gguf::{GgmlType, dequantize_row};
 use proptest::prelude::*;
 
-const TYPES: [GgmlType; 13] = [
-    GgmlType::F32,
-    GgmlType::F16,
-    GgmlType::BF16,
-    GgmlType::Q4_0,
-    GgmlType::Q4_1,
-    GgmlType::Q5_0,
-    GgmlType::Q5_1,
-    GgmlType::Q8_0,
-    GgmlType::Q2K,
-    GgmlType::Q3K,
-    GgmlType::Q4K,
-    GgmlType::Q5K,
-    GgmlType::Q6K,
-];
-
 /// Numbers that look random (Marsaglia's xorshift); `state` is not 0.
 fn xorshift(mut state: u32) -> impl FnMut() -> u32 {
     move || {
@@ -69,7 +53,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn products_are_right_and_the_same_bits_on_every_path(
-        ty in prop::sample::select(TYPES.to_vec()), n in 1usize..70, blocks in 1usize..4, m in 1usize..20, seed in 1u32..,
+        ty in prop::sample::select(GgmlType::ALL.to_vec()), n in 1usize..70, blocks in 1usize..4, m in 1usize..20, seed in 1u32..,
     ) {
         let mut random = xorshift(seed);
         let k = blocks * if ty.block_size() == 1 { 37 } else { ty.block_size().max(32) };
@@ -163,7 +147,7 @@ fn both_avx2_variants_give_the_scalar_bits_at_the_extremes() {
     }
     let mut random = xorshift(5);
     let pool = Pool::new(1);
-    for ty in TYPES {
+    for ty in GgmlType::ALL {
         for fill in [None, Some(0u8), Some(0xff), Some(0x80), Some(0x7f)] {
             let (n, k) = (43, if ty.block_size() == 1 { 39 } else { 512 });
             let mut bytes = weights(ty, n, k, &mut random);
