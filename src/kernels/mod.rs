@@ -15,6 +15,7 @@ mod gemm_avx2;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
 mod gemm_scalar;
+pub mod heap;
 mod kv_format;
 pub mod kv_memory;
 #[cfg(target_arch = "x86_64")]
