@@ -45,39 +45,52 @@ impl Limits {
         Self {
             n_threads: pool.n_threads(),
             simd,
-            read: read_rate(pool, simd),
+            read: MemoryProbe::new(pool).rate(pool, simd, MEASURED),
             int8: arithmetic_rate(pool, &|| int8_piece(simd)),
             f32: arithmetic_rate(pool, &|| f32_piece(simd)),
         }
     }
 }
 
-fn read_rate(pool: &Pool, simd: Simd) -> f64 {
-    let buffer = HugeBuffer::new(READ_BYTES, pool);
-    let words = buffer.words();
-    best_rate(READ_BYTES as f64, || {
-        pool.run(READ_BYTES / READ_PIECE, &|piece| {
-            let n = READ_PIECE / size_of::<u64>();
-            black_box(sum(&words[piece * n..][..n], simd));
-        });
-    })
+/// A gigabyte to be read. Where neighbours use the same memory, its rate changes from one second to the
+/// next, so whoever compares with it should measure it just before and after.
+pub struct MemoryProbe(HugeBuffer);
+
+impl MemoryProbe {
+    /// Takes the memory and writes it once.
+    #[must_use]
+    pub fn new(pool: &Pool) -> Self {
+        Self(HugeBuffer::new(READ_BYTES, pool))
+    }
+
+    /// Bytes a second that all threads read together: the best pass of those that begin within `time`.
+    #[must_use]
+    pub fn rate(&self, pool: &Pool, simd: Simd, time: Duration) -> f64 {
+        let words = self.0.words();
+        best_rate(READ_BYTES as f64, time, || {
+            pool.run(READ_BYTES / READ_PIECE, &|piece| {
+                let n = READ_PIECE / size_of::<u64>();
+                black_box(sum(&words[piece * n..][..n], simd));
+            });
+        })
+    }
 }
 
 fn arithmetic_rate(pool: &Pool, piece: &(dyn Fn() -> f64 + Sync)) -> f64 {
     // The first piece says how many operations each one does, and wakes the vector units.
     let operations = piece();
-    best_rate(operations * PIECES as f64, || {
+    best_rate(operations * PIECES as f64, MEASURED, || {
         pool.run(PIECES, &|_| {
             black_box(piece());
         });
     })
 }
 
-/// `amount` by the seconds of the fastest pass.
-fn best_rate(amount: f64, pass: impl Fn()) -> f64 {
+/// `amount` by the seconds of the fastest of the passes that begin within `time`.
+fn best_rate(amount: f64, time: Duration, pass: impl Fn()) -> f64 {
     let began = Instant::now();
     let mut best = f64::INFINITY;
-    while began.elapsed() < MEASURED || best.is_infinite() {
+    while began.elapsed() < time || best.is_infinite() {
         let start = Instant::now();
         pass();
         best = best.min(start.elapsed().as_secs_f64());

@@ -32,6 +32,6 @@ pub use activations::{Activations, Forms};
 pub use dispatch::Simd;
 pub use gemm::{Weight, gemm, gemm_gated};
 pub use kv_format::{GROUP, Kind, KvFormat};
-pub use limits::Limits;
+pub use limits::{Limits, MemoryProbe};
 pub use packed::Matrix;
 pub use pool::Pool;
