@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--depths", type=numbers, default=(), help="decode also with these in the cache (none)")
     parser.add_argument("--simd", choices=("avx2",), help="both engines without AVX-512")
     parser.add_argument("--peer", type=Path, help="a virtual environment that has the peer (.bench/peer)")
-    parser.add_argument("--name", help="of the result's files (the date, the processor and what differs from the table)")
+    parser.add_argument("--name", help="of the result's files (date, processor and what differs from the table)")
     return parser
 
 
