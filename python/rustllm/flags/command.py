@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rustllm.flags.served import MODEL
@@ -25,7 +25,7 @@ def add_engine_flags(parser: argparse.ArgumentParser, defaults: Mapping[str, Any
             )
 
 
-def engine_settings(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+def engine_settings(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     """The parsed settings as `Engine.load` takes them."""
     values = {name: getattr(options, name) for name in names}
     # 0 and -1 both mean all cores; the engine knows the first.
