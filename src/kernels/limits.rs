@@ -333,5 +333,13 @@ mod tests {
             assert!(scalar > 1e8, "{rates:?}");
             assert!(rates.iter().all(|rate| *rate >= 0.9 * scalar), "{rates:?}");
         }
+        // The variant that a processor with AVX-VNNI does not choose.
+        #[cfg(target_arch = "x86_64")]
+        if Simd::parse("avx2").is_ok() {
+            // SAFETY: AVX2 is there.
+            let narrow = arithmetic_rate(&pool, &|| unsafe { int8_avx2() });
+            let scalar = arithmetic_rate(&pool, &int8_scalar);
+            assert!(narrow >= 0.9 * scalar, "{narrow} {scalar}");
+        }
     }
 }
