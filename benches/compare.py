@@ -69,7 +69,8 @@ def main() -> None:
         measured.append(item)
         cells = [(cell.name, item.ratio(cell)) for cell in columns([item])]
         print(f"{path.stem}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in cells if ratio), flush=True)
-    _write(measured, Machine.here(limits or {}, settings.threads, settings.rounds, settings.simd), options.name)
+    machine = Machine.here(limits or {}, settings.threads, settings.rounds, settings.simd)
+    _write(measured, machine, options.name or result_name(datetime.date.today(), machine, settings))
 
 
 def wanted(names: Sequence[str], kinds: Sequence[str]) -> list[tuple[str, str]]:
@@ -124,9 +125,16 @@ def _run_ours(path: Path, settings: Settings, ours: Ours, *, limits: bool) -> No
         bench("-p", "0", "-n", str(GEN), "-d", str(DEPTH), "-b", ",".join(map(str, settings.sequences)))
 
 
-def _write(measured: Sequence[Measured], machine: Machine, name: str | None) -> None:
+def result_name(day: datetime.date, machine: Machine, settings: Settings) -> str:
+    """The name of the result's files: measurements of other things do not overwrite the table's."""
+    name = f"{day.isoformat()}-{machine.slug}"
+    if settings.threads != os.cpu_count():
+        name += f"-{settings.threads}-thread{'s' * (settings.threads != 1)}"
+    return name + "-deep" * bool(settings.depths)
+
+
+def _write(measured: Sequence[Measured], machine: Machine, name: str) -> None:
     RESULTS.mkdir(exist_ok=True)
-    name = name or f"{datetime.date.today().isoformat()}-{machine.slug}"
     picture = RESULTS / f"{name}.png"
     plot(measured, machine, picture)
     text = document(measured, machine, picture.name)
@@ -150,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--depths", type=numbers, default=(), help="decode also with these in the cache (none)")
     parser.add_argument("--simd", choices=("avx2",), help="both engines without AVX-512")
     parser.add_argument("--peer", type=Path, help="a virtual environment that has the peer (.bench/peer)")
-    parser.add_argument("--name", help="of the result's files (the date and the processor)")
+    parser.add_argument("--name", help="of the result's files (date, processor and what differs from the table)")
     return parser
 
 

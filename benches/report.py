@@ -38,8 +38,9 @@ class Machine:
 def document(measured: Sequence[Measured], machine: Machine, picture: str) -> str:
     """The whole result in Markdown."""
     met = [item.is_met(cell) for item in measured for cell in columns(measured)]
+    threads = f"{machine.threads} thread{'s' * (machine.threads != 1)}"
     parts = [
-        f"# rustllm beside llama.cpp: {machine.cpu}, {machine.threads} threads",
+        f"# rustllm beside llama.cpp: {machine.cpu}, {threads}",
         _method(machine),
         f"Goals: {met.count(True)} met, {met.count(False)} short.",
         f"![Ratios to llama.cpp]({picture})",
@@ -55,7 +56,8 @@ def _method(machine: Machine) -> str:
     text = (
         f"Both engines in turn on the same files, {machine.rounds} rounds; means ± deviation of the rounds, in tokens "
         f"a second. llama.cpp is the build for this machine, with flash attention on or off, whichever is faster in "
-        f"the cell. Decode is {GEN} tokens; several sequences have {DEPTH} tokens in the cache when it begins."
+        f"the cell. Decode is {GEN} tokens; several sequences have {DEPTH} tokens in the cache when it begins, "
+        f"one has none, or as many as its column says."
     )
     if machine.simd:
         text += f" Both without AVX-512 (`RUSTLLM_SIMD={machine.simd}`; llama.cpp built so)."

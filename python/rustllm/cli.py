@@ -15,9 +15,13 @@ from typing import Any
 
 from rustllm.bench.command import add_flags as add_bench_flags
 from rustllm.config import EMBEDDED_MODEL, ServerSettings, UsageError, parse
+from rustllm.flags.command import add_engine_flags, engine_settings
 
 #: Longest value that `rustllm info` shows in its table.
 SHOWN_CHARS = 200
+
+#: Settings of the engine that `rustllm perplexity` has flags for, with what it takes without them.
+ENGINE_DEFAULTS = {"n_batch": 2048, "n_threads": 0, "cache_type_k": "f16", "cache_type_v": "f16"}
 
 BENCH = "how fast a model runs on this machine, or a server answers many clients"
 
@@ -139,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     perplexity = _command(commands, "perplexity", "how well a model predicts a text", _perplexity)
     perplexity.add_argument("-f", "--file", required=True, type=Path, help="the text, in UTF-8")
     perplexity.add_argument("-c", "--ctx-size", type=int, default=512, metavar="N", help="tokens of a chunk (512)")
-    perplexity.add_argument("-t", "--threads", type=int, default=0, metavar="N", help="compute threads; 0 is all cores")
+    add_engine_flags(perplexity, ENGINE_DEFAULTS)
 
     tokenize = _command(commands, "tokenize", "the tokens of a text", _tokenize)
     tokenize.add_argument("text", nargs="?", help="the text; without it standard input is read")
@@ -172,7 +176,8 @@ def _perplexity(options: argparse.Namespace) -> int:
     from rustllm.perplexity import perplexity
 
     text = options.file.read_text(encoding="utf-8")
-    result = perplexity(options.model, text, n_ctx=options.ctx_size, n_threads=options.threads, show=not options.json)
+    settings = engine_settings(options, ENGINE_DEFAULTS)
+    result = perplexity(options.model, text, n_ctx=options.ctx_size, show=not options.json, **settings)
     if options.json:
         _print_json(result.as_dict())
     else:

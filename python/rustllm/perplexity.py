@@ -23,8 +23,8 @@ class Perplexity:
         return asdict(self)
 
 
-def perplexity(model: str, text: str, *, n_ctx: int = 512, n_threads: int = 0, show: bool = False) -> Perplexity:
-    """Scores the second half of each chunk of `n_ctx` tokens.
+def perplexity(model: str, text: str, *, n_ctx: int = 512, show: bool = False, **settings: Any) -> Perplexity:
+    """Scores the second half of each chunk of `n_ctx` tokens; `settings` are those of `Engine.load`.
 
     The text is tokenized once and cut into independent chunks; what is left is dropped. The first
     token of a chunk is replaced by BOS where the model adds one. Raises ValueError where the text
@@ -32,7 +32,7 @@ def perplexity(model: str, text: str, *, n_ctx: int = 512, n_threads: int = 0, s
     """
     if n_ctx < 4:
         raise ValueError(f"ctx-size: {n_ctx} is out of range; allowed: 4 and above")
-    engine = Engine.load(model, n_ctx=n_ctx, n_parallel=1, n_threads=n_threads)
+    engine = Engine.load(model, n_ctx=n_ctx, n_parallel=1, **settings)
     try:
         tokenizer = engine.tokenizer
         tokens = tokenizer.encode(text)

@@ -18,6 +18,7 @@ use crate::config::{EngineConfig, SamplingParams};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::grammar::{CompiledGrammar, GrammarCompiler};
+use crate::kernels::heap;
 use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
 use crate::models::{self, ModelInfo};
 use crate::tokenizer::Tokenizer;
@@ -105,8 +106,9 @@ impl Engine {
     /// Loads the model of `config` and starts the engine's thread. `progress` gets 0.0 to 1.0.
     pub fn load(config: &EngineConfig, progress: &mut dyn FnMut(f32) -> bool) -> Result<Self> {
         config.validate()?;
-        let file = GgufFile::open(&config.model)?;
+        let mut file = GgufFile::open(&config.model)?;
         let tokenizer = Arc::new(Tokenizer::from_gguf(file.metadata())?);
+        file.forget_vocabulary();
         let model = models::load(&file, config, progress)?;
         let info = model.info().clone();
         if info.n_vocab < tokenizer.vocab_size() {
@@ -132,6 +134,7 @@ impl Engine {
             Arc::clone(&tokenizer),
             (n_slots, n_ctx, config.n_batch),
         );
+        heap::release();
         Ok(Self {
             thread: Mutex::new(Some(spawn(engine_loop, receiver, Arc::clone(&shared))?)),
             shared,

@@ -23,7 +23,29 @@ pub enum Value {
     Strings(Vec<String>),
 }
 
+/// Elements of an array up to which it says something about a model; longer ones are its vocabulary.
+pub const LONG_ARRAY: usize = 64;
+
 impl Value {
+    /// Elements of an array; 1 of anything else.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bools(v) => v.len(),
+            Self::U64s(v) => v.len(),
+            Self::I64s(v) => v.len(),
+            Self::F64s(v) => v.len(),
+            Self::Strings(v) => v.len(),
+            Self::Bool(_) | Self::U64(_) | Self::I64(_) | Self::F64(_) | Self::String(_) => 1,
+        }
+    }
+
+    /// Whether it is an array without elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn type_name(&self) -> &'static str {
         match self {
             Self::Bool(_) => "bool",
@@ -132,6 +154,12 @@ impl Metadata {
     /// An [`Error::Gguf`] about `field` of this file.
     pub fn error(&self, field: impl Into<String>, message: impl Into<String>) -> Error {
         Error::Gguf { path: self.path.clone(), field: field.into(), message: message.into() }
+    }
+
+    /// Drops the vocabulary's arrays, of which [`LONG_ARRAY`] says which are long.
+    pub(super) fn forget_vocabulary(&mut self) {
+        self.values.retain(|key, value| !key.starts_with("tokenizer.") || value.len() <= LONG_ARRAY);
+        self.values.shrink_to_fit();
     }
 
     /// All keys with their values, in no order.

@@ -10,6 +10,6 @@ mod types;
 
 pub use dequantize::dequantize_row;
 pub(crate) use dequantize::{k4_scale_min, q3k_scales};
-pub use metadata::{Metadata, Value};
+pub use metadata::{LONG_ARRAY, Metadata, Value};
 pub use reader::{GgufFile, TensorInfo};
 pub use types::GgmlType;

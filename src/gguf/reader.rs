@@ -100,6 +100,14 @@ impl GgufFile {
         self.inner.by_name.get(name).map(|index| &self.inner.tensors[*index])
     }
 
+    /// Lets the vocabulary's texts, scores and merges go, after a tokenizer was made of them. They stay
+    /// as long as other clones of the file might want them.
+    pub fn forget_vocabulary(&mut self) {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.metadata.forget_vocabulary();
+        }
+    }
+
     /// Lets the pages of the file go that were read so far; what is read again comes back from the
     /// file. Loading packs the weights, after which the file's own copy would only take memory.
     pub fn release_pages(&self) {

@@ -22,6 +22,7 @@ pub enum GgmlType {
 const TYPES: [(u32, GgmlType, &str, usize, usize); 13] = [
     (0, GgmlType::F32, "F32", 1, 4),
     (1, GgmlType::F16, "F16", 1, 2),
+    (30, GgmlType::BF16, "BF16", 1, 2),
     (2, GgmlType::Q4_0, "Q4_0", 32, 18),
     (3, GgmlType::Q4_1, "Q4_1", 32, 20),
     (6, GgmlType::Q5_0, "Q5_0", 32, 22),
@@ -32,10 +33,20 @@ const TYPES: [(u32, GgmlType, &str, usize, usize); 13] = [
     (12, GgmlType::Q4K, "Q4_K", 256, 144),
     (13, GgmlType::Q5K, "Q5_K", 256, 176),
     (14, GgmlType::Q6K, "Q6_K", 256, 210),
-    (30, GgmlType::BF16, "BF16", 1, 2),
 ];
 
 impl GgmlType {
+    /// All types, floats first.
+    pub const ALL: [Self; TYPES.len()] = {
+        let mut all = [Self::F32; TYPES.len()];
+        let mut i = 0;
+        while i < TYPES.len() {
+            all[i] = TYPES[i].1;
+            i += 1;
+        }
+        all
+    };
+
     /// The type with GGUF's number `id`.
     #[must_use]
     pub fn from_id(id: u32) -> Option<Self> {

@@ -2,6 +2,7 @@
 
 use super::Simd;
 use super::activations::{Activations, Forms, PANEL, Panel, Writer, n_panels, panel};
+use super::dispatch::Set;
 #[cfg(target_arch = "x86_64")]
 use super::gemm_avx2;
 #[cfg(target_arch = "x86_64")]
@@ -219,10 +220,10 @@ fn row_blocks(a: &Activations) -> impl Iterator<Item = std::ops::Range<usize>> {
 /// Products of one or two tiles with a panel.
 #[inline(always)]
 fn products(matrix: &Matrix, tile: usize, n_tiles: usize, a: &Activations, panel: Panel, simd: Simd, out: &mut Block) {
-    match simd {
+    match simd.set() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the choice of `Simd` was made by asking the processor; `check` has seen the shapes.
-        Simd::Avx512 => unsafe {
+        Set::Avx512 => unsafe {
             if n_tiles == 2 {
                 gemm_avx512::products::<2>(matrix, tile, a, panel, out);
             } else {
@@ -232,8 +233,8 @@ fn products(matrix: &Matrix, tile: usize, n_tiles: usize, a: &Activations, panel
         },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above, and the line asks for the instructions of the first of the two.
-        Simd::Avx2 => unsafe {
-            if is_x86_feature_detected!("avxvnni") {
+        Set::Avx2 => unsafe {
+            if simd.has_avx_vnni() {
                 gemm_avx2::products_vnni(matrix, tile, a, panel, &mut out[..n_tiles]);
             } else {
                 gemm_avx2::products(matrix, tile, a, panel, &mut out[..n_tiles]);

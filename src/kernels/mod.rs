@@ -15,6 +15,7 @@ mod gemm_avx2;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
 mod gemm_scalar;
+pub mod heap;
 mod kv_format;
 pub mod kv_memory;
 #[cfg(target_arch = "x86_64")]
@@ -31,6 +32,6 @@ pub use activations::{Activations, Forms};
 pub use dispatch::Simd;
 pub use gemm::{Weight, gemm, gemm_gated};
 pub use kv_format::{GROUP, Kind, KvFormat};
-pub use limits::Limits;
+pub use limits::{Limits, MemoryProbe};
 pub use packed::Matrix;
 pub use pool::Pool;

@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::Simd;
+use super::dispatch::Set;
 use super::packed::UNIT;
 
 /// Below this, a group of values counts as zero: the inverse of its scale would overflow.
@@ -22,10 +23,10 @@ impl Quantized {
     /// Values that are not finite give zeros with a scale that is NaN.
     #[inline(always)]
     pub fn new(values: &[f32; UNIT], simd: Simd) -> Self {
-        match simd {
+        match simd.set() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: values of this type name what the processor has.
-            Simd::Avx512 => unsafe { quantize_avx512(values) },
+            Set::Avx512 => unsafe { quantize_avx512(values) },
             _ => quantize(values),
         }
     }

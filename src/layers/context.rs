@@ -23,15 +23,15 @@ pub(super) struct Scratch {
 }
 
 impl Compute {
-    /// `n_threads` threads, 0 for all cores, with the best instruction set there is.
-    #[must_use]
-    pub fn new(n_threads: usize) -> Self {
-        Self {
+    /// `n_threads` threads, 0 for all cores, with the instruction set that [`Simd::from_environment`]
+    /// gives or refuses.
+    pub fn new(n_threads: usize) -> crate::error::Result<Self> {
+        Ok(Self {
             pool: Pool::new(n_threads),
-            simd: Simd::get(),
+            simd: Simd::from_environment()?,
             profile: Profile::from_environment(),
             scratch: Mutex::default(),
-        }
+        })
     }
 
     /// The memory of the running layer; layers run one after the other.

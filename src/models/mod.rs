@@ -83,7 +83,7 @@ pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32
         if progress(fraction) { Ok(()) } else { Err(Error::Internal("loading was stopped".into())) }
     };
     progress(0.0)?;
-    let compute = Compute::new(config.n_threads);
+    let compute = Compute::new(config.n_threads)?;
     let model: Box<dyn Model> = match arch {
         "llama" => {
             let settings = DecoderSettings::read(file, arch)?;

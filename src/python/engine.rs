@@ -15,11 +15,8 @@ use super::params::PySamplingParams;
 use super::tokenizer::PyTokenizer;
 use crate::config::{CacheType, EngineConfig};
 use crate::engine::{BenchTest, Engine, Phase, Request};
-use crate::gguf::Value;
+use crate::gguf::{LONG_ARRAY, Value};
 use crate::grammar::GrammarSpec;
-
-/// Longer arrays of the metadata (vocabularies) are left out of `Engine.metadata`.
-const METADATA_ARRAY_CAP: usize = 64;
 
 /// One model with its engine thread. All methods are thread-safe.
 #[pyclass(name = "Engine", module = "rustllm._rustllm", frozen)]
@@ -248,7 +245,7 @@ pub(super) fn metadata_value<'py>(py: Python<'py>, value: &Value) -> PyResult<Op
     where
         Vec<T>: IntoPyObjectExt<'py>,
     {
-        (items.len() <= METADATA_ARRAY_CAP).then(|| items.to_vec().into_bound_py_any(py)).transpose()
+        (items.len() <= LONG_ARRAY).then(|| items.to_vec().into_bound_py_any(py)).transpose()
     }
     match value {
         Value::Bool(v) => v.into_bound_py_any(py).map(Some),

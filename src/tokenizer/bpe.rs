@@ -73,7 +73,7 @@ impl Bpe {
                 return Err(m.error(key, format!("merge {rank} ({merge:?}) has no second part")));
             };
             let (left, right) = (&merge[..cut], &merge[cut + 1..]);
-            let id = |text: &str| vocab.ids.get(text).copied();
+            let id = |text: &str| vocab.texts.id(text);
             let joined = [left, right].concat();
             let (Some(a), Some(b), Some(ab)) = (id(left), id(right), id(&joined)) else {
                 return Err(m.error(key, format!("merge {rank} ({merge:?}) names a text that is not a token")));
@@ -82,7 +82,7 @@ impl Bpe {
         }
         let raw = pre.has(Trait::RawText);
         let byte_text = |byte: u8| if raw { format!("<0x{byte:02X}>") } else { byte_to_char(byte).to_string() };
-        let bytes = (0..=255u8).map(|byte| vocab.ids.get(&byte_text(byte)).copied()).collect();
+        let bytes = (0..=255u8).map(|byte| vocab.texts.id(&byte_text(byte))).collect();
         Ok(Self { merges, bytes, pre })
     }
 
@@ -119,14 +119,14 @@ impl Bpe {
             return None;
         }
         if self.is_raw() {
-            return vocab.ids.get(word).copied();
+            return vocab.texts.id(word);
         }
-        vocab.ids.get(&word.bytes().map(byte_to_char).collect::<String>()).copied()
+        vocab.texts.id(&word.bytes().map(byte_to_char).collect::<String>())
     }
 
     fn parts(&self, vocab: &Vocab, word: &str) -> Vec<Part> {
         if self.is_raw() {
-            let id = |c: char| vocab.ids.get(c.encode_utf8(&mut [0; 4]) as &str).copied();
+            let id = |c: char| vocab.texts.id(c.encode_utf8(&mut [0; 4]) as &str);
             return word.chars().map(|c| id(c).map_or(Part::Unknown(c), Part::Token)).collect();
         }
         // Bytes that are not in the vocabulary are dropped, as llama.cpp drops them.

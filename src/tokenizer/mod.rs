@@ -11,6 +11,7 @@ mod spm;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod unicode;
 mod vocab;
 mod wpm;
@@ -23,6 +24,7 @@ use bpe::Bpe;
 use pretokenize::{PreTokenizer, Trait};
 use special::{Fragment, SpecialFinder};
 use spm::{SPACE, Spm};
+use texts::Runs;
 use vocab::Vocab;
 
 /// A token id, an index into the vocabulary.
@@ -53,7 +55,7 @@ pub struct Tokenizer {
     algorithm: Algorithm,
     special: SpecialFinder,
     /// The bytes that each token stands for.
-    bytes: Vec<Vec<u8>>,
+    bytes: Runs,
     adds_bos: bool,
     adds_eos: bool,
     /// SPM puts a space before a text that does not follow other text.
@@ -144,7 +146,7 @@ impl Tokenizer {
         if !special && self.vocab.is_control(id) {
             return &[];
         }
-        self.bytes.get(id as usize).map_or(&[], Vec::as_slice)
+        self.bytes.get(id as usize).unwrap_or_default()
     }
 
     /// Bytes of a whole sequence.
@@ -168,7 +170,7 @@ impl Tokenizer {
     /// The token's text as the file stores it; empty for unknown ids.
     #[must_use]
     pub fn raw_text(&self, id: TokenId) -> &str {
-        self.vocab.texts.get(id as usize).map_or("", String::as_str)
+        self.vocab.texts.get(id).unwrap_or_default()
     }
 
     /// The token that begins a text.
@@ -233,7 +235,7 @@ fn pre_tokenizer(m: &Metadata, model: &str) -> Result<PreTokenizer> {
 
 /// The bytes of a token's text.
 fn spell(vocab: &Vocab, algorithm: &Algorithm, id: TokenId) -> Vec<u8> {
-    let text = vocab.texts[id as usize].as_str();
+    let text = vocab.texts.get(id).unwrap_or_default();
     let byte =
         || text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).map(|hex| u8::from_str_radix(hex, 16));
     match (algorithm, vocab.kind(id)) {

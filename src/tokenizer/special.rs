@@ -67,7 +67,7 @@ impl SpecialFinder {
     pub fn new(vocab: &Vocab, m: &Metadata) -> Result<Self> {
         let special = |id: &TokenId| {
             matches!(vocab.kind(*id), TokenKind::Control | TokenKind::Unknown | TokenKind::UserDefined)
-                && !vocab.texts[*id as usize].is_empty()
+                && vocab.texts.get(*id).is_some_and(|text| !text.is_empty())
         };
         let all: Vec<TokenId> = (0..vocab.len() as TokenId).filter(special).collect();
         let user: Vec<TokenId> = all.iter().copied().filter(|id| vocab.kind(*id) == TokenKind::UserDefined).collect();
@@ -108,11 +108,11 @@ impl SpecialFinder {
 
 impl Finder {
     fn new(vocab: &Vocab, m: &Metadata, ids: &[TokenId], swallows: &impl Fn(&str) -> Swallows) -> Result<Self> {
-        let texts = ids.iter().map(|id| vocab.texts[*id as usize].as_str());
+        let text = |id: &TokenId| vocab.texts.get(*id).unwrap_or_default();
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
-            .build(texts)
+            .build(ids.iter().map(text))
             .map_err(|error| m.error("tokenizer.ggml.token_type", format!("too many special tokens: {error}")))?;
-        Ok(Self { automaton, tokens: ids.iter().map(|id| (*id, swallows(&vocab.texts[*id as usize]))).collect() })
+        Ok(Self { automaton, tokens: ids.iter().map(|id| (*id, swallows(text(id)))).collect() })
     }
 }

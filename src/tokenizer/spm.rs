@@ -59,7 +59,7 @@ impl Spm {
     /// Finds the byte tokens `<0x00>` to `<0xFF>`.
     #[must_use]
     pub fn new(vocab: &Vocab) -> Self {
-        Self { bytes: (0..=255u8).map(|byte| vocab.ids.get(&format!("<0x{byte:02X}>")).copied()).collect() }
+        Self { bytes: (0..=255u8).map(|byte| vocab.texts.id(&format!("<0x{byte:02X}>"))).collect() }
     }
 
     /// Appends the ids of `text`, whose spaces are already [`SPACE`]. O(n log n).
@@ -94,12 +94,11 @@ impl Spm {
 
     /// The token of `piece`, or its bytes where there is none.
     fn emit(&self, vocab: &Vocab, piece: &str, out: &mut Vec<TokenId>) {
-        if let Some(id) = vocab.ids.get(piece) {
-            return out.push(*id);
+        if let Some(id) = vocab.texts.id(piece) {
+            return out.push(id);
         }
         for byte in piece.bytes() {
-            let single =
-                || std::str::from_utf8(std::slice::from_ref(&byte)).ok().and_then(|c| vocab.ids.get(c)).copied();
+            let single = || std::str::from_utf8(std::slice::from_ref(&byte)).ok().and_then(|c| vocab.texts.id(c));
             out.extend(self.bytes[usize::from(byte)].or_else(single).or(vocab.special.unk));
         }
     }
@@ -120,7 +119,7 @@ fn split(text: &str) -> Vec<Symbol> {
 fn push(vocab: &Vocab, text: &str, symbols: &[Symbol], left: usize, right: usize, heap: &mut BinaryHeap<Bigram>) {
     let len = symbols[left].len + symbols[right].len;
     let start = symbols[left].start;
-    if let Some(id) = vocab.ids.get(&text[start..start + len]) {
-        heap.push(Bigram { score: vocab.scores[*id as usize], left, right, len });
+    if let Some(id) = vocab.texts.id(&text[start..start + len]) {
+        heap.push(Bigram { score: vocab.scores[id as usize], left, right, len });
     }
 }

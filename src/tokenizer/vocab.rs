@@ -1,7 +1,6 @@
 //! The vocabulary of a GGUF file: texts, scores, kinds and special ids.
 
-use std::collections::HashMap;
-
+use super::texts::Texts;
 use super::{TokenId, TokenKind};
 use crate::error::Result;
 use crate::gguf::Metadata;
@@ -62,10 +61,9 @@ const TURN_TEXTS: [&str; 11] = [
 /// Texts, kinds and special tokens.
 #[derive(Debug)]
 pub struct Vocab {
-    pub texts: Vec<String>,
+    pub texts: Texts,
     pub scores: Vec<f32>,
     pub kinds: Vec<TokenKind>,
-    pub ids: HashMap<String, TokenId>,
     pub special: SpecialTokens,
     pub eog: Vec<TokenId>,
     longest: usize,
@@ -86,7 +84,7 @@ impl Vocab {
     /// without them has, as far as `usual_bos` and `usual_eos` let it.
     pub fn read(m: &Metadata, algorithm: &str, usual_bos: bool, usual_eos: bool) -> Result<Self> {
         let key = "tokenizer.ggml.tokens";
-        let texts = m.require(key, m.strings(key))?.to_vec();
+        let texts = m.require(key, m.strings(key))?;
         if texts.is_empty() || u32::try_from(texts.len()).is_err() {
             return Err(m.error(key, format!("{} tokens; allowed: 1 to {}", texts.len(), u32::MAX)));
         }
@@ -99,14 +97,9 @@ impl Vocab {
             return Err(m.error("tokenizer.ggml.scores", format!("the score of token {at} is not a number")));
         }
         let kinds = kinds(m, texts.len())?;
-        let mut ids = HashMap::with_capacity(texts.len());
-        for (id, text) in texts.iter().enumerate() {
-            // The first of two equal texts is the one that text is turned into.
-            ids.entry(text.clone()).or_insert(id as TokenId);
-        }
         let special = SpecialTokens::read(m, algorithm, texts.len(), usual_bos, usual_eos)?;
         let longest = texts.iter().map(String::len).max().unwrap_or(0);
-        let mut vocab = Self { longest, texts, scores, kinds, ids, special, eog: Vec::new() };
+        let mut vocab = Self { longest, texts: Texts::new(texts), scores, kinds, special, eog: Vec::new() };
         vocab.find_ends(m)?;
         Ok(vocab)
     }
@@ -136,7 +129,7 @@ impl Vocab {
     }
 
     fn find_ends(&mut self, m: &Metadata) -> Result<()> {
-        let by_text = |text: &&str| self.ids.get(*text).copied();
+        let by_text = |text: &&str| self.texts.id(text);
         if self.special.eot.is_none() {
             self.special.eot = TURN_TEXTS.iter().find_map(by_text);
         }
@@ -165,7 +158,7 @@ impl Vocab {
     /// Texts that end nothing in the company of others: `<|end|>` where messages have parts that end
     /// so, `</s>` where tools have an end of their own.
     fn withdraw_ends(&mut self) {
-        let ends = |text: &str| self.ids.get(text).copied().filter(|id| self.eog.contains(id));
+        let ends = |text: &str| self.texts.id(text).filter(|id| self.eog.contains(id));
         let calls = ends("<|call|>").or(ends("<|calls|>")).is_some();
         let harmony = calls && (ends("<|return|>").is_some() || ends("<|flush|>").is_some());
         let part = ends("<|end|>").filter(|_| harmony);

@@ -30,7 +30,7 @@ fn pieces(vocab: &Vocab, word: &str, out: &mut Vec<TokenId>) -> bool {
     while !rest.is_empty() {
         let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= longest);
         let found =
-            ends.collect::<Vec<_>>().into_iter().rev().find_map(|end| vocab.ids.get(&rest[..end]).map(|id| (*id, end)));
+            ends.collect::<Vec<_>>().into_iter().rev().find_map(|end| vocab.texts.id(&rest[..end]).map(|id| (id, end)));
         let Some((id, end)) = found else { return false };
         out.push(id);
         rest = &rest[end..];

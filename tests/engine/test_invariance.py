@@ -78,3 +78,15 @@ def test_perplexity_is_between_the_exact_one_and_the_peers() -> None:
     assert result.n_chunks == 14
     # Exact arithmetic on the same weights gives 18.30, llama.cpp 18.39.
     assert 0.995 * 18.30 < result.value < 1.005 * 18.39
+
+
+@needs_smollm2
+@pytest.mark.skipif(not GPL.exists(), reason="the text is Debian's common-licenses/GPL-3")
+def test_perplexity_hardly_depends_on_the_type_of_the_cache() -> None:
+    text = GPL.read_text(encoding="utf-8")[:9000]
+    found = [
+        perplexity(str(SMOLLM2), text, n_ctx=512, cache_type_k=kind, cache_type_v=kind).value
+        for kind in ("f32", "f16", "q8_0")
+    ]
+    assert len(set(found)) == 3
+    assert found == pytest.approx([found[0]] * 3, rel=0.01)

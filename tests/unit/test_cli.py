@@ -147,6 +147,43 @@ def test_perplexity(tmp_path: Path) -> None:
     assert f"perplexity {found['value']:.4f}" in shown
 
 
+def test_perplexity_takes_the_engines_flags(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("Once upon a time, there was a little girl who liked to play in the park. " * 20)
+
+    def value(*flags: str) -> float:
+        done = run("perplexity", "-f", str(text), "-c", "64", "--json", *flags)
+        assert done.returncode == 0, done.stderr
+        return float(json.loads(done.stdout)["value"])
+
+    usual = value()
+    # How the work is cut changes no bit, the type of the cache does.
+    assert value("-t", "1", "--batch-size", "7", "-ctk", "f16", "--cache-type-v", "f16") == usual
+    assert value("-t", "-1") == usual
+    others = [value("-ctk", "f32"), value("-ctv", "f32"), value("-ctk", "f32", "-ctv", "f32")]
+    assert len({usual, *others}) == 4
+    assert others == pytest.approx([usual] * 3, rel=1e-3)
+    # The story model's heads are too small for the groups of q8_0.
+    assert "q8_0 needs heads of a multiple of 32" in failure(1, "perplexity", "-f", str(text), "-ctk", "q8_0")
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong", "allowed"),
+    [
+        ("-ctk", "q4_0", "f16, f32, q8_0"),
+        ("--cache-type-v", "", "f16, f32, q8_0"),
+        ("-t", "1.5", "a whole number from -1 to 1024"),
+        ("-b", "0", "a whole number from 1 to 65536"),
+    ],
+)
+def test_perplexity_refuses_what_the_engine_cannot_be(flag: str, wrong: str, allowed: str) -> None:
+    done = run("perplexity", "-f", os.devnull, flag, wrong)
+    assert done.returncode == 2
+    line = done.stderr.strip().splitlines()[-1]
+    assert flag in line
+    assert line.endswith(f"{wrong!r} is not allowed; allowed: {allowed}")
+
+
 def test_perplexity_is_the_mean_over_the_second_halves(tmp_path: Path) -> None:
     from rustllm._rustllm import Engine
 
@@ -162,6 +199,15 @@ def test_perplexity_is_the_mean_over_the_second_halves(tmp_path: Path) -> None:
     found = json.loads(run("perplexity", "-f", str(text), "-c", "64", "--json").stdout)
     assert found["n_chunks"] > 1
     assert found["value"] == pytest.approx(math.exp(-sum(expected) / len(expected)), rel=1e-9)
+
+
+def test_a_wrong_instruction_set_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "story.txt"
+    text.write_text("Once upon a time there was a little dog named Max. " * 12, encoding="utf-8")
+    line = failure(1, "perplexity", "-f", str(text), "-c", "64", RUSTLLM_SIMD="avx1024")
+    assert 'RUSTLLM_SIMD: "avx1024" is no instruction set; allowed: ' in line
+    assert line.endswith("scalar")
+    assert run("perplexity", "-f", str(text), "-c", "64", RUSTLLM_SIMD="").returncode == 0
 
 
 def test_perplexity_needs_text_and_room(tmp_path: Path) -> None:

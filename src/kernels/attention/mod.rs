@@ -26,6 +26,7 @@ mod write;
 pub(super) use backend::Backend;
 pub use write::{prefetch, store};
 
+use super::dispatch::Set;
 use super::kv_memory::LayerCache;
 use super::rotary::Rotations;
 use super::{Pool, Simd};
@@ -128,11 +129,11 @@ pub fn attend(rows: &Rows<'_>, cache: &LayerCache<'_>, out: &mut [f32], pool: &P
             // SAFETY: `simd` comes from asking the processor. The plan gives each row and head to
             // one item, or to several that each write partials of their own.
             Scratch::with(|scratch| unsafe {
-                match simd {
+                match simd.set() {
                     #[cfg(target_arch = "x86_64")]
-                    Simd::Avx512 => run_avx512(&worker, item, scratch),
+                    Set::Avx512 => run_avx512(&worker, item, scratch),
                     #[cfg(target_arch = "x86_64")]
-                    Simd::Avx2 => run_avx2(&worker, item, scratch),
+                    Set::Avx2 => run_avx2(&worker, item, scratch),
                     _ => worker.run::<backend::Scalar>(item, scratch),
                 }
             });

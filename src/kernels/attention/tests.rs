@@ -227,7 +227,7 @@ proptest! {
         lens.push(long);
         let case = Case::new((n_head_kv, group, dim(dims.0), dim(dims.1)), types, &lens, seed);
         let (one, many) = (Pool::new(1), Pool::new(3));
-        let want = case.alone(&one, Simd::Scalar);
+        let want = case.alone(&one, Simd::SCALAR);
         for simd in Simd::available() {
             assert_same(&case.alone(&many, simd), &want, &format!("{simd:?}"));
             assert_same(&case.run(&chunks(&lens, seed), &many, simd), &want, &format!("{simd:?} in chunks"));
@@ -260,9 +260,9 @@ fn nan_and_extremes_stay_in_their_rows() {
             let mut case = Case::new((1, 3, 32, 32), (types, types), &[300], 7 + n as u64);
             let (at, width) = (270, case.shape.qkv_width());
             case.rows[0][at * width..(at + 1) * width].fill(poison);
-            let want = case.alone(&Pool::new(1), Simd::Scalar);
+            let want = case.alone(&Pool::new(1), Simd::SCALAR);
             let row = case.shape.n_head * case.shape.dim_v;
-            let before = clean.alone(&Pool::new(1), Simd::Scalar);
+            let before = clean.alone(&Pool::new(1), Simd::SCALAR);
             assert_same(&[want[0][..at * row].to_vec()], &[before[0][..at * row].to_vec()], "rows before");
             assert!(poison.is_finite() || want[0][at * row].is_nan() || want[0][at * row].is_infinite(), "{poison}");
             for simd in Simd::available() {

@@ -2,6 +2,7 @@
 
 use super::backend::{Backend, Scalar};
 use super::{BLOCK, Rows, Span};
+use crate::kernels::dispatch::Set;
 use crate::kernels::kv_format::Kind;
 use crate::kernels::kv_memory::{LayerCache, Plane};
 use crate::kernels::{Pool, Simd};
@@ -24,11 +25,11 @@ pub fn store(rows: &Rows<'_>, cache: &mut LayerCache<'_>, pool: &Pool, simd: Sim
     // and nobody reads: the cache is borrowed exclusively.
     let work = |piece: usize| unsafe {
         let plane = if piece < n_head_kv { &cache.keys } else { &cache.values };
-        match simd {
+        match simd.set() {
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512 => store_avx512(rows, plane, piece % n_head_kv),
+            Set::Avx512 => store_avx512(rows, plane, piece % n_head_kv),
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx2 => store_avx2(rows, plane, piece % n_head_kv),
+            Set::Avx2 => store_avx2(rows, plane, piece % n_head_kv),
             _ => store_head::<Scalar>(rows, plane, piece % n_head_kv),
         }
     };

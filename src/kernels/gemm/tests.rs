@@ -4,22 +4,6 @@ use super::*;
 use crate::gguf::{GgmlType, dequantize_row};
 use proptest::prelude::*;
 
-const TYPES: [GgmlType; 13] = [
-    GgmlType::F32,
-    GgmlType::F16,
-    GgmlType::BF16,
-    GgmlType::Q4_0,
-    GgmlType::Q4_1,
-    GgmlType::Q5_0,
-    GgmlType::Q5_1,
-    GgmlType::Q8_0,
-    GgmlType::Q2K,
-    GgmlType::Q3K,
-    GgmlType::Q4K,
-    GgmlType::Q5K,
-    GgmlType::Q6K,
-];
-
 /// Numbers that look random (Marsaglia's xorshift); `state` is not 0.
 fn xorshift(mut state: u32) -> impl FnMut() -> u32 {
     move || {
@@ -69,21 +53,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn products_are_right_and_the_same_bits_on_every_path(
-        ty in prop::sample::select(TYPES.to_vec()), n in 1usize..70, blocks in 1usize..4, m in 1usize..20, seed in 1u32..,
+        ty in prop::sample::select(GgmlType::ALL.to_vec()), n in 1usize..70, blocks in 1usize..4, m in 1usize..20, seed in 1u32..,
     ) {
         let mut random = xorshift(seed);
         let k = blocks * if ty.block_size() == 1 { 37 } else { ty.block_size().max(32) };
         let bytes = weights(ty, n, k, &mut random);
         let x: Vec<f32> = (0..m * k).map(|i| if i % 11 == 0 { 0.0 } else { random() as f32 / 2.1e9 - 1.0 }).collect();
         let matrix = Matrix::pack(ty, n, k, &bytes, &Pool::new(1));
-        let y = product(&[&matrix], &x, k, Simd::get());
+        let y = product(&[&matrix], &x, k, Simd::best());
         for simd in Simd::available() {
             let other = product(&[&matrix], &x, k, simd);
             prop_assert!(y.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()), "{simd:?}");
         }
 
         // Batch invariance: a row alone has the same bits.
-        let last = product(&[&matrix], &x[(m - 1) * k..], k, Simd::get());
+        let last = product(&[&matrix], &x[(m - 1) * k..], k, Simd::best());
         prop_assert_eq!(&y[(m - 1) * n..], &last[..]);
 
         // Against exact arithmetic on the reference decoding.
@@ -109,7 +93,7 @@ proptest! {
         let matrix = Matrix::pack(GgmlType::Q8_0, 16, 64, &bytes, &Pool::new(1));
         let mut x = vec![0.5f32; m * 64];
         x[at] = f32::NAN;
-        let y = product(&[&matrix], &x, 64, Simd::get());
+        let y = product(&[&matrix], &x, 64, Simd::best());
         prop_assert!(y[0].is_nan());
     }
 }
@@ -155,15 +139,15 @@ fn extreme_row(kind: usize, k: usize, random: &mut impl FnMut() -> u32) -> Vec<f
 fn both_avx2_variants_give_the_scalar_bits_at_the_extremes() {
     type Products = unsafe fn(&Matrix, usize, &Activations, Panel, &mut [[Lanes; PANEL]]);
     let mut variants: Vec<(&str, Products)> = Vec::new();
-    if Simd::available().contains(&Simd::Avx2) {
+    if let Ok(simd) = Simd::parse("avx2") {
         variants.push(("plain", gemm_avx2::products));
-        if is_x86_feature_detected!("avxvnni") {
+        if simd.has_avx_vnni() {
             variants.push(("vnni", gemm_avx2::products_vnni));
         }
     }
     let mut random = xorshift(5);
     let pool = Pool::new(1);
-    for ty in TYPES {
+    for ty in GgmlType::ALL {
         for fill in [None, Some(0u8), Some(0xff), Some(0x80), Some(0x7f)] {
             let (n, k) = (43, if ty.block_size() == 1 { 39 } else { 512 });
             let mut bytes = weights(ty, n, k, &mut random);
@@ -183,7 +167,7 @@ fn both_avx2_variants_give_the_scalar_bits_at_the_extremes() {
                 let rows: Vec<Vec<f32>> = (0..15).map(|row| extreme_row(row + turn, k, &mut random)).collect();
                 let mut a = Activations::default();
                 let forms = Forms { quants: matrix.wants_quants(), floats: !matrix.wants_quants() };
-                a.fill((15, k), forms, &pool, Simd::Scalar, |row, out| out.copy_from_slice(&rows[row]));
+                a.fill((15, k), forms, &pool, Simd::SCALAR, |row, out| out.copy_from_slice(&rows[row]));
                 for panel in super::super::activations::panels(15) {
                     for (first, n_tiles) in [(0, 2), (2, 1)] {
                         let mut want = [[[0.0f32; TILE]; PANEL]; 2];
@@ -216,8 +200,8 @@ fn matrices_side_by_side_equal_each_alone() {
     let a = Matrix::pack(GgmlType::Q4_1, 24, 64, &weights(GgmlType::Q4_1, 24, 64, &mut random), &pool);
     let b = Matrix::pack(GgmlType::F32, 5, 64, &weights(GgmlType::F32, 5, 64, &mut random), &pool);
     let x: Vec<f32> = (0..3 * 64).map(|i| (i as f32).sin()).collect();
-    let both = product(&[&a, &b], &x, 64, Simd::get());
-    let (ya, yb) = (product(&[&a], &x, 64, Simd::get()), product(&[&b], &x, 64, Simd::get()));
+    let both = product(&[&a, &b], &x, 64, Simd::best());
+    let (ya, yb) = (product(&[&a], &x, 64, Simd::best()), product(&[&b], &x, 64, Simd::best()));
     for row in 0..3 {
         assert_eq!(both[row * 29..][..24], ya[row * 24..][..24]);
         assert_eq!(both[row * 29 + 24..][..5], yb[row * 5..][..5]);

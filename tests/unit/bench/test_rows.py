@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rustllm._rustllm import ContextExceededError, Engine, InvalidRequestError, measure_limits
-from rustllm.bench.rows import Plan, main_type
+from rustllm.bench.rows import Plan, better, main_type
 from rustllm.config import EMBEDDED_MODEL
 from tests.unit.test_cli import failure, run
 
@@ -51,6 +51,12 @@ def test_limits_give_shares() -> None:
     limits = rows[0]["limits"]
     assert limits["n_threads"] == 1
     assert all(limits[name] > 1e8 for name in ("read", "int8", "f32"))
+
+
+def test_a_rows_limits_are_the_better_ones_around_it() -> None:
+    before = {"n_threads": 2, "simd": "avx2", "read": 40e9, "int8": 2e12, "f32": 5e11}
+    after = {"n_threads": 2, "simd": "avx2", "read": 70e9, "int8": 1e12, "f32": 6e11}
+    assert better(before, after) == {"n_threads": 2, "simd": "avx2", "read": 70e9, "int8": 2e12, "f32": 6e11}
 
 
 def test_tables() -> None:

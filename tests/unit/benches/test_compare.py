@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
 from typing import Any
 
 import pytest
 from benches.cells import Measured, Rate, Samples, best, columns, decode, goal, merge, prefill
-from benches.compare import Ours, wanted
+from benches.compare import Ours, Settings, result_name, wanted
 from benches.peer import best_settings, read_batched, read_bench
 from benches.random_model import Shape, vocabulary
 from benches.report import Machine, document
@@ -103,6 +105,27 @@ def test_the_document() -> None:
     assert "memory read 47.0 GB/s, int8 2000 Gop/s, f32 500 GFLOP/s" in text
     assert "![Ratios to llama.cpp](x.png)" in text
     assert MACHINE.slug == "amd-epyc-tm-9"
+
+
+def test_other_measurements_have_other_names() -> None:
+    def name(threads: int, depths: tuple[int, ...] = ()) -> str:
+        machine = Machine("AMD EPYC", threads, 3, LIMITS)
+        return result_name(datetime.date(2026, 1, 2), machine, Settings(3, threads, (), depths, None))
+
+    cores = os.cpu_count() or 0
+    assert name(cores) == "2026-01-02-amd-epyc"
+    assert name(cores + 1) == f"2026-01-02-amd-epyc-{cores + 1}-threads"
+    assert name(cores, (4096,)) == "2026-01-02-amd-epyc-deep"
+
+
+def test_depths_are_columns_with_goals() -> None:
+    cells = {decode(): Rate(300.0, 1.0), decode(1, 4096): Rate(200.0, 1.0), decode(1, 8192): Rate(100.0, 1.0)}
+    peer = {decode(): Rate(100.0, 1.0), decode(1, 4096): Rate(100.0, 1.0), decode(1, 8192): Rate(25.0, 1.0)}
+    item = Measured("smollm2", "Q4_1", cells, peer, {})
+    text = document([item], Machine("AMD EPYC", 1, 3, LIMITS), "x.png")
+    assert "AMD EPYC, 1 thread\n" in text
+    assert "|  | decode 1 | decode @ 4096 | decode @ 8192 |" in text
+    assert "| Q4_1 | 3.00 (≥ 3) met | 2.00 (≥ 3) **short** | 4.00 (≥ 3) met |" in text
 
 
 def test_what_can_be_asked_for() -> None:
