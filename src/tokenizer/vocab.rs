@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 use super::{TokenId, TokenKind};
 use crate::error::Result;
 use crate::gguf::Metadata;
@@ -65,7 +67,7 @@ pub struct Vocab {
     pub texts: Vec<String>,
     pub scores: Vec<f32>,
     pub kinds: Vec<TokenKind>,
-    pub ids: HashMap<String, TokenId>,
+    pub ids: HashMap<String, TokenId, FixedState>,
     pub special: SpecialTokens,
     pub eog: Vec<TokenId>,
     longest: usize,
@@ -99,7 +101,7 @@ impl Vocab {
             return Err(m.error("tokenizer.ggml.scores", format!("the score of token {at} is not a number")));
         }
         let kinds = kinds(m, texts.len())?;
-        let mut ids = HashMap::with_capacity(texts.len());
+        let mut ids = HashMap::with_capacity_and_hasher(texts.len(), FixedState::default());
         for (id, text) in texts.iter().enumerate() {
             // The first of two equal texts is the one that text is turned into.
             ids.entry(text.clone()).or_insert(id as TokenId);
