@@ -64,8 +64,7 @@ impl<'a, P: Copy, J: Fn(P, P) -> Option<(u32, P)>> Long<'a, P, J> {
         next[n as usize - 1] = NONE;
         let prev = (0..n).map(|i| i.wrapping_sub(1)).collect();
         let joined = parts.clone();
-        let mut long =
-            Self { parts, join, next, prev, ranks: vec![NONE; n as usize], joined, queue: Queue::default() };
+        let mut long = Self { parts, join, next, prev, ranks: vec![NONE; n as usize], joined, queue: Queue::default() };
         (0..n).for_each(|at| long.look(at));
         long
     }
