@@ -8,7 +8,7 @@
 //!
 //! GBNF goes from text to rules ([`gbnf`], [`check`]), to a machine ([`program`], [`utf8`]), to a
 //! running reader ([`automaton`], [`situation`], [`closure`], [`stack`]). Schemas are checked ([`schema_check`], [`schema_finite`], [`schema_open`]) and
-//! compiled ([`schema`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
+//! compiled ([`schema`], [`schema_place`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
 //! the place.
 
 mod automaton;
@@ -23,6 +23,7 @@ mod schema;
 mod schema_check;
 mod schema_finite;
 mod schema_open;
+mod schema_place;
 mod situation;
 mod stack;
 #[cfg(test)]
