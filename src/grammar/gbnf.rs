@@ -87,7 +87,9 @@ pub trait TokenNames {
 pub fn parse(text: &str, param: &str, names: &dyn TokenNames) -> Result<Grammar> {
     if text.len() > MAX_TEXT {
         let message = format!("the grammar has {} bytes; allowed: {MAX_TEXT}", text.len());
-        let fault = Fault { offset: text.floor_char_boundary(MAX_TEXT), message };
+        // A character has at most four bytes.
+        let offset = (0..4).map(|back| MAX_TEXT - back).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let fault = Fault { offset, message };
         return Err(Error::invalid(param, fault.describe(text)));
     }
     let mut parser = Parser { text, at: 0, names, rules: Vec::new(), ids: HashMap::new(), n_elements: 0 };
