@@ -27,9 +27,11 @@ pub enum Error {
     #[error("{param}: {message}")]
     InvalidRequest { param: String, message: String },
 
-    /// The prompt does not fit into the context of one sequence.
-    #[error("the request exceeds the available context size: the prompt has {n_prompt} tokens, the context {n_ctx}")]
-    ContextExceeded { n_prompt: usize, n_ctx: usize },
+    /// The prompt does not fit into the context of one sequence. Tokens of long texts are not counted
+    /// to the end: `n_prompt` is then what they are at least.
+    #[error("the request exceeds the available context size: the prompt has {}{n_prompt} tokens, the context {n_ctx}",
+        if *.at_least { "at least " } else { "" })]
+    ContextExceeded { n_prompt: usize, n_ctx: usize, at_least: bool },
 
     /// The waiting queue is at its cap.
     #[error("the queue is full: {waiting} requests are waiting, {cap} are allowed")]

@@ -14,6 +14,7 @@ class InvalidRequestError(ValueError):
 class ContextExceededError(InvalidRequestError):
     """The prompt does not fit the context of one sequence."""
 
+    #: What long texts, which are not tokenized to be refused, have at least; the message says which.
     n_prompt: int
     n_ctx: int
 
@@ -254,6 +255,10 @@ class Engine:
     def compile_grammar(self, kind: str, source: str, *, param: str, strict: bool = False) -> Grammar:
         """`kind`: `gbnf`, `json_schema` (source is the schema's JSON) or `json_object` (source ignored).
         Raises InvalidRequestError with `param` as its field. Releases the GIL."""
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raises ContextExceededError where a prompt of these texts is certainly longer than the context,
+        which takes no tokenizing to know. Up to a megabyte of text passes. Releases the GIL."""
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, grammar: Grammar | None = None) -> int:
         """Queues a request and returns its id. Its outputs arrive through `drain`, for each of the

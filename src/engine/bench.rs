@@ -69,7 +69,7 @@ impl BenchTest {
         check("repeats", self.repeats, 1, MAX_REPEATS)?;
         let needed = self.blocks_each() * BLOCK_TOKENS * self.n_seq;
         if needed > n_ctx {
-            return Err(Error::ContextExceeded { n_prompt: needed, n_ctx });
+            return Err(Error::ContextExceeded { n_prompt: needed, n_ctx, at_least: false });
         }
         Ok(())
     }

@@ -23,6 +23,8 @@ use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
 use crate::models::{self, ModelInfo};
 use crate::tokenizer::Tokenizer;
 
+/// Text of which every token is counted, however few fit: it takes less than a tenth of a second.
+const COUNTED_BYTES: usize = 1 << 20;
 /// Slots when their number is not given; they share the whole context.
 const AUTO_SLOTS: usize = 4;
 
@@ -275,11 +277,24 @@ impl Engine {
         self.n_slots
     }
 
+    /// Refuses a prompt of these texts where it is certainly too long, before time and memory are
+    /// spent on its tokens. Up to [`COUNTED_BYTES`], prompts are tokenized to tell their length.
+    pub fn check_texts(&self, texts: &[&str]) -> Result<()> {
+        if texts.iter().map(|text| text.len()).sum::<usize>() <= COUNTED_BYTES {
+            return Ok(());
+        }
+        let n_prompt = texts.iter().map(|text| self.tokenizer.at_least(text)).sum();
+        if n_prompt < self.n_ctx {
+            return Ok(());
+        }
+        Err(Error::ContextExceeded { n_prompt, n_ctx: self.n_ctx, at_least: true })
+    }
+
     fn check_prompt(&self, prompt: &[u32]) -> Result<()> {
         match self.check_tokens("prompt", prompt) {
             // One token of the context is for the answer.
             Ok(()) if prompt.len() >= self.n_ctx => {
-                Err(Error::ContextExceeded { n_prompt: prompt.len(), n_ctx: self.n_ctx })
+                Err(Error::ContextExceeded { n_prompt: prompt.len(), n_ctx: self.n_ctx, at_least: false })
             }
             result => result,
         }
@@ -290,7 +305,7 @@ impl Engine {
             return Err(Error::invalid(param, "it is empty; at least one token is needed"));
         }
         if tokens.len() > self.n_ctx {
-            return Err(Error::ContextExceeded { n_prompt: tokens.len(), n_ctx: self.n_ctx });
+            return Err(Error::ContextExceeded { n_prompt: tokens.len(), n_ctx: self.n_ctx, at_least: false });
         }
         match tokens.iter().find(|token| **token as usize >= self.info.n_vocab) {
             Some(token) => Err(Error::invalid(

@@ -14,12 +14,11 @@ pub fn check(rules: Vec<Rule>, ids: &HashMap<String, RuleId>) -> Result<Grammar,
         return Err(Fault { offset: 0, message: "the grammar has no rule \"root\"".into() });
     };
     let nullable = nullable(&rules);
-    if let Some(rule) = left_recursive(&rules, &nullable) {
+    let order = order(&rules, &nullable).map_err(|rule| {
         let Rule { name, offset, .. } = &rules[rule];
-        let message = format!("the rule {name:?} is left-recursive: it can begin with itself");
-        return Err(Fault { offset: *offset, message });
-    }
-    Ok(Grammar { rules, root, nullable })
+        Fault { offset: *offset, message: format!("the rule {name:?} is left-recursive: it can begin with itself") }
+    })?;
+    Ok(Grammar { rules, root, nullable, order })
 }
 
 /// Which rules match the empty text. Each rule is looked at again only when a rule that it uses
@@ -49,9 +48,10 @@ fn element_nullable(element: &super::gbnf::Element, nullable: &[bool]) -> bool {
     element.min == 0 || matches!(element.atom, Atom::Rule(rule) if nullable[rule])
 }
 
-/// A rule that can begin with itself, directly or through rules and elements that match nothing.
+/// A number for each rule, smaller than those of all rules that can begin with it. The error is a rule
+/// that can begin with itself, directly or through rules and elements that match nothing.
 /// Depth-first, with the path on a list instead of the call stack.
-fn left_recursive(rules: &[Rule], nullable: &[bool]) -> Option<RuleId> {
+fn order(rules: &[Rule], nullable: &[bool]) -> Result<Vec<u32>, RuleId> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,
@@ -60,6 +60,8 @@ fn left_recursive(rules: &[Rule], nullable: &[bool]) -> Option<RuleId> {
     }
     let firsts: Vec<Vec<RuleId>> = rules.iter().map(|rule| first_rules(rule, nullable)).collect();
     let mut marks = vec![Mark::New; rules.len()];
+    let mut order = vec![0; rules.len()];
+    let mut n_done = 0;
     for start in 0..rules.len() {
         let mut path: Vec<(RuleId, usize)> = Vec::new();
         if marks[start] == Mark::New {
@@ -69,12 +71,14 @@ fn left_recursive(rules: &[Rule], nullable: &[bool]) -> Option<RuleId> {
         while let Some((rule, next)) = path.last_mut() {
             let Some(&first) = firsts[*rule].get(*next) else {
                 marks[*rule] = Mark::Done;
+                order[*rule] = n_done;
+                n_done += 1;
                 path.pop();
                 continue;
             };
             *next += 1;
             match marks[first] {
-                Mark::OnPath => return Some(first),
+                Mark::OnPath => return Err(first),
                 Mark::New => {
                     marks[first] = Mark::OnPath;
                     path.push((first, 0));
@@ -83,7 +87,7 @@ fn left_recursive(rules: &[Rule], nullable: &[bool]) -> Option<RuleId> {
             }
         }
     }
-    None
+    Ok(order)
 }
 
 /// The rules that can stand first in `rule`.

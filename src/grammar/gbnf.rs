@@ -71,6 +71,8 @@ pub struct Grammar {
     pub root: RuleId,
     /// Whether each rule matches the empty text.
     pub nullable: Vec<bool>,
+    /// A number for each rule, smaller than those of all rules that can begin with it.
+    pub order: Vec<u32>,
 }
 
 /// What the parser must know of the vocabulary to read `<token>` and `<[id]>`.
@@ -84,7 +86,11 @@ pub trait TokenNames {
 /// Parses and checks `text`. `param` names the request's field in errors.
 pub fn parse(text: &str, param: &str, names: &dyn TokenNames) -> Result<Grammar> {
     if text.len() > MAX_TEXT {
-        return Err(Error::invalid(param, format!("the grammar has {} bytes; allowed: {MAX_TEXT}", text.len())));
+        let message = format!("the grammar has {} bytes; allowed: {MAX_TEXT}", text.len());
+        // A character has at most four bytes.
+        let offset = (0..4).map(|back| MAX_TEXT - back).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let fault = Fault { offset, message };
+        return Err(Error::invalid(param, fault.describe(text)));
     }
     let mut parser = Parser { text, at: 0, names, rules: Vec::new(), ids: HashMap::new(), n_elements: 0 };
     let fault = |text, fault: Fault| Error::invalid(param, fault.describe(text));
@@ -101,7 +107,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn describe(&self, text: &str) -> String {
+    /// The message with its line and column in `text`.
+    pub fn describe(&self, text: &str) -> String {
         let (line, column) = position(text, self.offset);
         format!("line {line}, column {column}: {}", self.message)
     }

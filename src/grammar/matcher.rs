@@ -94,26 +94,7 @@ impl Matcher {
         if let Some(mask) = signature.as_ref().and_then(|s| self.grammar.masks.get(s)) {
             return Ok(mask);
         }
-        let mut mask = self.vocabulary.trie().alloc_token_set();
-        automaton.begin();
-        for (token, negated) in automaton.tokens() {
-            if negated {
-                // All but this one; another place may still allow it.
-                let kept = mask.is_allowed(token);
-                mask.set_all(true);
-                mask.set(token as usize, kept);
-            } else {
-                mask.allow_token(token);
-            }
-        }
-        let slice = self.vocabulary.slices().iter().find(|slice| automaton.takes_plain(slice.class, slice.length));
-        if let Some(slice) = slice {
-            mask.or(&slice.mask);
-        }
-        slice.map_or(self.vocabulary.trie(), |slice| &slice.rest).add_bias(automaton.as_mut(), &mut mask, &[]);
-        if let Some(reason) = automaton.overrun() {
-            return Err(self.fault(reason));
-        }
+        let mut mask = walk(automaton, &self.vocabulary).map_err(|reason| self.fault(reason))?;
         self.vocabulary.set_eog(&mut mask, accepting);
         let mask = Arc::new(mask);
         if let Some(signature) = signature {
@@ -176,6 +157,23 @@ impl Matcher {
         }
     }
 
+    /// The mask of a GBNF grammar, made anew.
+    #[cfg(test)]
+    pub fn walked_mask(&mut self) -> TokenMask {
+        match &mut self.kind {
+            Kind::Gbnf(automaton) => walk(automaton, &self.vocabulary).expect("the grammar is not too much"),
+            Kind::Schema(_) => panic!("a schema has no automaton"),
+        }
+    }
+
+    /// From now on whatever was met is forgotten at every step.
+    #[cfg(test)]
+    pub fn remember_nothing(&mut self) {
+        if let Kind::Gbnf(automaton) = &mut self.kind {
+            automaton.remember_nothing();
+        }
+    }
+
     fn refuse(&self, token: TokenId) -> Error {
         self.fault(&format!("the token {token} is not allowed here"))
     }
@@ -187,4 +185,27 @@ impl Matcher {
         };
         Error::invalid(param, message)
     }
+}
+
+/// The tokens that may come next in a GBNF grammar, EOG tokens aside; the error is the reason why
+/// they are too much work to find.
+fn walk(automaton: &mut Automaton, vocabulary: &Vocabulary) -> std::result::Result<TokenMask, &'static str> {
+    let mut mask = vocabulary.trie().alloc_token_set();
+    automaton.begin();
+    for (token, negated) in automaton.tokens() {
+        if negated {
+            // All but this one; another place may still allow it.
+            let kept = mask.is_allowed(token);
+            mask.set_all(true);
+            mask.set(token as usize, kept);
+        } else {
+            mask.allow_token(token);
+        }
+    }
+    let slice = vocabulary.slices().iter().find(|slice| automaton.takes_plain(slice.class, slice.length));
+    if let Some(slice) = slice {
+        mask.or(&slice.mask);
+    }
+    slice.map_or(vocabulary.trie(), |slice| &slice.rest).add_bias(automaton, &mut mask, &[]);
+    automaton.overrun().map_or(Ok(mask), Err)
 }

@@ -7,13 +7,14 @@
 //!   [`Matcher::accept`] with what was sampled.
 //!
 //! GBNF goes from text to rules ([`gbnf`], [`check`]), to a machine ([`program`], [`utf8`]), to a
-//! running reader ([`automaton`]). Schemas are checked ([`schema_check`], [`schema_finite`], [`schema_open`]) and
-//! compiled ([`schema`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
+//! running reader ([`automaton`], [`situation`], [`closure`], [`stack`]). Schemas are checked ([`schema_check`], [`schema_finite`], [`schema_open`]) and
+//! compiled ([`schema`], [`schema_place`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
 //! the place.
 
 mod automaton;
 mod cache;
 mod check;
+mod closure;
 mod gbnf;
 mod mask;
 mod matcher;
@@ -22,6 +23,9 @@ mod schema;
 mod schema_check;
 mod schema_finite;
 mod schema_open;
+mod schema_place;
+mod situation;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod utf8;
@@ -131,12 +135,16 @@ impl Inner {
 
     fn compile_gbnf(&self, text: &str, param: &str) -> Result<CompiledGrammar> {
         let grammar = gbnf::parse(text, param, self.vocabulary.as_ref())?;
-        let program = Program::new(&grammar).ok_or_else(|| {
-            Error::invalid(param, format!("the grammar needs too many states; allowed: {}", program::MAX_STATES))
+        let refuse = |rule: gbnf::RuleId, message: String| {
+            let place = gbnf::Fault { offset: grammar.rules[rule].offset, message };
+            Error::invalid(param, place.describe(text))
+        };
+        let program = Program::new(&grammar).map_err(|rule| {
+            refuse(rule, format!("the grammar needs too many states; allowed: {}", program::MAX_STATES))
         })?;
         let automaton = Automaton::new(Arc::new(program));
         match automaton.overrun() {
-            Some(reason) => Err(Error::invalid(param, format!("the grammar cannot be started: {reason}"))),
+            Some(reason) => Err(refuse(grammar.root, format!("the grammar cannot be started: {reason}"))),
             None => Ok(CompiledGrammar::new(Source::Gbnf(Box::new(automaton)), Vec::new(), &self.vocabulary)),
         }
     }

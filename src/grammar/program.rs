@@ -4,7 +4,7 @@
 //! called, so `(x{100}){100}` costs two hundred states, not ten thousand.
 
 use super::gbnf::{Atom, Element, Grammar, RuleId};
-use super::utf8::{SetId, Utf8Table};
+use super::utf8::{ByteClasses, SetId, Utf8Table};
 use crate::tokenizer::TokenId;
 
 /// States of one program.
@@ -34,8 +34,11 @@ pub struct Program {
     /// Where each rule starts; groups that were built in place keep `NONE`.
     pub starts: Vec<StateId>,
     pub nullable: Vec<bool>,
+    /// See [`Grammar::order`].
+    pub order: Vec<u32>,
     pub root: RuleId,
     pub utf8: Utf8Table,
+    pub classes: ByteClasses,
 }
 
 const NONE: StateId = StateId::MAX;
@@ -43,8 +46,8 @@ const NONE: StateId = StateId::MAX;
 pub const RETURN: StateId = 0;
 
 impl Program {
-    /// Builds the machine; `None` where it would exceed [`MAX_STATES`].
-    pub fn new(grammar: &Grammar) -> Option<Self> {
+    /// Builds the machine. The error is the rule at which it would exceed [`MAX_STATES`].
+    pub fn new(grammar: &Grammar) -> Result<Self, RuleId> {
         let mut builder = Builder {
             grammar,
             states: vec![State::Return],
@@ -54,10 +57,11 @@ impl Program {
         };
         builder.starts[grammar.root] = RETURN;
         while let Some(rule) = builder.queue.pop() {
-            builder.starts[rule] = builder.alternatives(rule, RETURN)?;
+            builder.starts[rule] = builder.alternatives(rule, RETURN).ok_or(rule)?;
         }
         let Builder { states, starts, utf8, .. } = builder;
-        Some(Self { states, starts, nullable: grammar.nullable.clone(), root: grammar.root, utf8 })
+        let (nullable, order) = (grammar.nullable.clone(), grammar.order.clone());
+        Ok(Self { states, starts, nullable, order, root: grammar.root, classes: ByteClasses::new(&utf8), utf8 })
     }
 }
 

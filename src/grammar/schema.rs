@@ -13,6 +13,7 @@ use toktrie::InferenceCapabilities;
 
 use super::mask::Vocabulary;
 use super::schema_check::{self, Report};
+use super::schema_place;
 use crate::error::{Error, Result};
 
 /// Bytes of schema text.
@@ -23,6 +24,9 @@ const COMPILE_STACK: usize = 256 << 20;
 /// Between two parts of a JSON text: nothing, a space, or a line break with a short indent, as
 /// llama.cpp has it. Unbounded white space would let a model stall in it.
 const WHITESPACE: &str = r"\x20|\x0A[\x20\x09]{0,20}";
+
+/// Said of a schema that allows no first token.
+const NOTHING: &str = "no token can begin";
 
 /// A schema ready to be matched.
 pub struct Compiled {
@@ -97,7 +101,28 @@ fn build(factory: &Arc<ParserFactory>, schema: Value, ignored: Vec<String>, para
     Ok(Compiled { prototype, ignored })
 }
 
+/// A matcher at the start; the error names the place where nothing satisfies the schema.
 fn prototype(factory: &ParserFactory, schema: Value) -> std::result::Result<llguidance::Matcher, String> {
+    matcher(factory, schema.clone()).map_err(|message| {
+        let Some(reason) = unsatisfiable(&message) else {
+            return message;
+        };
+        let why = |part| matcher(factory, part).err().and_then(|message| unsatisfiable(&message));
+        let (pointer, reason) = schema_place::narrow(&schema, reason, why);
+        let place = if pointer.is_empty() { "the root" } else { &pointer };
+        format!("schema, at {place}: nothing satisfies this schema{reason}")
+    })
+}
+
+/// The reason, with its colon, where a message says that nothing satisfies a schema.
+fn unsatisfiable(message: &str) -> Option<String> {
+    match message.strip_prefix("Unsatisfiable schema") {
+        None if message == NOTHING => Some(String::new()),
+        reason => reason.map(str::to_owned),
+    }
+}
+
+fn matcher(factory: &ParserFactory, schema: Value) -> std::result::Result<llguidance::Matcher, String> {
     // `x-guidance` in a schema would set llguidance's options; ours replace it.
     let mut schema = schema;
     options().apply_to(&mut schema);
@@ -106,7 +131,7 @@ fn prototype(factory: &ParserFactory, schema: Value) -> std::result::Result<llgu
     let mut matcher = llguidance::Matcher::new(Ok(parser));
     let mask = matcher.compute_mask().map_err(|e| first_line(&e.to_string()))?;
     if mask.is_zero() {
-        return Err("nothing satisfies the schema".into());
+        return Err(NOTHING.into());
     }
     Ok(matcher)
 }

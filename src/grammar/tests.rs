@@ -324,3 +324,41 @@ fn recorded_requests_compile_and_their_answers_are_accepted() {
     }
     assert!(counts["grammar"] >= 5 && counts["schema"] >= 5, "{counts:?}");
 }
+
+/// A vocabulary of 128,000 tokens, as models have them: words with and without a space, with quotes
+/// and brackets, numbers and characters beyond ASCII.
+fn large() -> GrammarCompiler {
+    let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|b| vec![b]).collect();
+    let (ends, middles) =
+        (["", " ", "\"", " \"", "{\"", "(", "日", "é"], ["qu", "ar", "to", "in", "x", "er", "0", "12"]);
+    for i in 0..127_744usize {
+        let middle: String = (0..1 + i % 5).map(|k| middles[(i >> (3 * k + 3)) % 8]).collect();
+        tokens.push(format!("{}{middle}{}", ends[i % 8], i / 32_768).into_bytes());
+    }
+    GrammarCompiler::from_vocab(tokens, &[], &[])
+}
+
+#[test]
+fn masks_of_large_vocabularies_take_less_than_a_millisecond() {
+    let compiler = large();
+    let json = r#"root ::= object
+value ::= object | array | string | number | ("true" | "false" | "null") ws
+object ::= "{" ws (string ":" ws value ("," ws string ":" ws value)*)? "}" ws
+array ::= "[" ws (value ("," ws value)*)? "]" ws
+string ::= "\"" ([^"\\\x7F\x00-\x1F] | "\\" (["\\bfnrt/] | "u" [0-9a-fA-F]{4}))* "\"" ws
+number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [1-9] [0-9]{0,15})? ws
+ws ::= | " " | "\n" [ \t]{0,20}"#;
+    let text = r#"{"name": "Once upon a time", "list": [1, 2.5, -3e10, true], "deep": {"a": [[], {"é": "x\"y"}]}}"#;
+    let compiled = compiler.compile(&gbnf(json), "grammar").unwrap();
+    let mut matcher = compiled.matcher().unwrap();
+    let mut times = Vec::new();
+    for byte in text.bytes() {
+        let start = Instant::now();
+        matcher.walked_mask();
+        times.push(start.elapsed());
+        matcher.accept(TokenId::from(byte)).unwrap();
+    }
+    assert!(matcher.is_finished() || matcher.is_accepting());
+    times.sort_unstable();
+    assert!(times[times.len() / 2] < Duration::from_millis(1), "{times:?}");
+}

@@ -211,6 +211,50 @@ impl Utf8Table {
     }
 }
 
+/// Bytes that no set of a grammar tells apart, in classes.
+pub struct ByteClasses {
+    of: [u8; 256],
+    n: usize,
+}
+
+impl ByteClasses {
+    /// The classes of `table`: a new one begins wherever a set or a node changes its mind.
+    pub fn new(table: &Utf8Table) -> Self {
+        let mut begins = [false; 256];
+        for set in &table.sets {
+            let changes = set.ascii ^ (set.ascii << 1);
+            (0..128).filter(|byte| changes >> byte & 1 == 1).for_each(|byte| begins[byte] = true);
+            // ASCII goes on as nothing that begins with a longer character's byte.
+            begins[0x80] = true;
+        }
+        let leads = table.sets.iter().map(|set| &set.leads);
+        for (low, high, _) in leads.chain(&table.nodes).flatten() {
+            begins[usize::from(*low)] = true;
+            if let Some(after) = begins.get_mut(usize::from(*high) + 1) {
+                *after = true;
+            }
+        }
+        let mut class = 0;
+        let of = std::array::from_fn(|byte| {
+            class += u8::from(begins[byte] && byte > 0);
+            class
+        });
+        Self { of, n: usize::from(class) + 1 }
+    }
+
+    /// Number of classes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.n
+    }
+
+    /// The class of a byte.
+    #[inline]
+    pub fn of(&self, byte: u8) -> usize {
+        usize::from(self.of[usize::from(byte)])
+    }
+}
+
 fn push_edge(edges: &mut Vec<Edge>, byte: u8, target: Option<NodeId>) {
     match edges.last_mut() {
         Some(last) if last.1 + 1 == byte && last.2 == target => last.1 = byte,
@@ -266,6 +310,14 @@ mod tests {
                 let bytes = c.encode_utf8(&mut buffer).as_bytes();
                 prop_assert_eq!(matches(&table, id, bytes), set.contains(u32::from(c)), "{:?}", c);
             }
+            let classes = ByteClasses::new(&table);
+            for (a, b) in (0..=255u8).zip(1..=255u8).filter(|(a, b)| classes.of(*a) == classes.of(*b)) {
+                let places = (0..table.nodes.len() as NodeId).chain([START]);
+                for place in places {
+                    prop_assert_eq!(table.step(id, place, a), table.step(id, place, b), "{} and {}", a, b);
+                }
+            }
+            prop_assert!(classes.len() <= 256 && classes.of(255) + 1 == classes.len());
         }
     }
 

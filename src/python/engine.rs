@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyDict;
 
 use super::gguf::tensor_types;
@@ -136,6 +137,12 @@ impl PyEngine {
             }
         };
         Ok(PyGrammar(py.detach(|| self.0.grammars().compile(&spec, param))?))
+    }
+
+    /// Refuses a prompt of these texts where it is certainly longer than the context.
+    fn check_texts(&self, py: Python<'_>, texts: Vec<PyBackedStr>) -> PyResult<()> {
+        let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+        Ok(py.detach(|| self.0.check_texts(&texts))?)
     }
 
     /// Queues a request and returns its id.

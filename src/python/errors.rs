@@ -34,7 +34,7 @@ impl From<Error> for PyErr {
             Error::InvalidRequest { param, .. } => {
                 with_fields(InvalidRequestError::new_err(message), |value| value.setattr("param", param))
             }
-            Error::ContextExceeded { n_prompt, n_ctx } => {
+            Error::ContextExceeded { n_prompt, n_ctx, .. } => {
                 with_fields(ContextExceededError::new_err(message), |value| {
                     value.setattr("param", "prompt")?;
                     value.setattr("n_prompt", n_prompt)?;

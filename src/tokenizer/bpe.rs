@@ -1,11 +1,13 @@
 //! Byte-pair encoding: words are split off first, then neighbours are merged by the rank of their
 //! pair. The parts to begin with are bytes (GPT-2) or, for a few schemes, characters.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use foldhash::fast::FixedState;
+
 use super::TokenId;
+use super::merge::merge;
 use super::pretokenize::{PreTokenizer, Trait};
 use super::spm::SPACE;
 use super::vocab::Vocab;
@@ -16,7 +18,7 @@ use crate::gguf::Metadata;
 #[derive(Debug)]
 pub struct Bpe {
     /// (left, right) to (rank, merged).
-    merges: HashMap<(TokenId, TokenId), (u32, TokenId)>,
+    merges: HashMap<(TokenId, TokenId), (u32, TokenId), FixedState>,
     /// The token of each byte.
     bytes: Vec<Option<TokenId>>,
     pre: PreTokenizer,
@@ -27,8 +29,6 @@ pub struct Bpe {
 enum Part {
     Token(TokenId),
     Unknown(char),
-    /// Merged into the part before it.
-    Gone,
 }
 
 /// The character that stands for a byte in the vocabulary: printable Latin-1 as itself, the rest
@@ -61,7 +61,7 @@ impl Bpe {
     /// Reads the merges; each must join two tokens to a third.
     pub fn read(m: &Metadata, vocab: &Vocab, pre: PreTokenizer) -> Result<Self> {
         let key = "tokenizer.ggml.merges";
-        let mut merges = HashMap::new();
+        let mut merges = HashMap::default();
         let lines = match m.strings(key)? {
             None if pre.has(Trait::NeedsNoMerges) => &[],
             lines => m.require(key, Ok(lines))?,
@@ -84,6 +84,11 @@ impl Bpe {
         let byte_text = |byte: u8| if raw { format!("<0x{byte:02X}>") } else { byte_to_char(byte).to_string() };
         let bytes = (0..=255u8).map(|byte| vocab.texts.id(&byte_text(byte))).collect();
         Ok(Self { merges, bytes, pre })
+    }
+
+    /// Whether text with `byte` may leave no token of it.
+    pub fn drops(&self, byte: u8) -> bool {
+        self.bytes[usize::from(byte)].is_none()
     }
 
     /// Whether tokens are text rather than the characters that stand for bytes.
@@ -135,45 +140,16 @@ impl Bpe {
 
     fn encode_word(&self, vocab: &Vocab, word: &str, out: &mut Vec<TokenId>) {
         let mut parts = self.parts(vocab, word);
-        self.merge(&mut parts);
+        merge(&mut parts, |left, right| {
+            let (Part::Token(left), Part::Token(right)) = (left, right) else { return None };
+            self.merges.get(&(left, right)).map(|(rank, merged)| (*rank, Part::Token(*merged)))
+        });
         for part in parts {
             match part {
                 Part::Token(id) => out.push(id),
                 Part::Unknown(c) => {
                     out.extend(c.encode_utf8(&mut [0; 4]).bytes().filter_map(|byte| self.bytes[usize::from(byte)]));
                 }
-                Part::Gone => {}
-            }
-        }
-    }
-
-    /// Merges neighbours, the best rank first, the leftmost of equal ones.
-    fn merge(&self, parts: &mut [Part]) {
-        let n = parts.len();
-        let mut next: Vec<usize> = (1..=n).collect();
-        let mut prev: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();
-        let mut heap = BinaryHeap::new();
-        let push = |heap: &mut BinaryHeap<_>, parts: &[Part], a: usize, b: usize| {
-            let (Part::Token(left), Part::Token(right)) = (parts[a], parts[b]) else { return };
-            if let Some((rank, merged)) = self.merges.get(&(left, right)) {
-                heap.push(Reverse((*rank, a, b, left, right, *merged)));
-            }
-        };
-        (1..n).for_each(|b| push(&mut heap, parts, b - 1, b));
-        let is = |part: Part, id: TokenId| matches!(part, Part::Token(own) if own == id);
-        while let Some(Reverse((_, a, b, left, right, merged))) = heap.pop() {
-            if !is(parts[a], left) || !is(parts[b], right) || next[a] != b {
-                continue;
-            }
-            parts[a] = Part::Token(merged);
-            parts[b] = Part::Gone;
-            next[a] = next[b];
-            if next[a] < n {
-                prev[next[a]] = a;
-                push(&mut heap, parts, a, next[a]);
-            }
-            if prev[a] != usize::MAX {
-                push(&mut heap, parts, prev[a], a);
             }
         }
     }

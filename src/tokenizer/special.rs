@@ -58,7 +58,7 @@ fn swallowing(m: &Metadata) -> Result<impl Fn(&str) -> Swallows> {
 }
 
 /// What C's `isspace` holds to be a blank.
-fn is_blank(c: char) -> bool {
+pub fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t'..='\r')
 }
 
@@ -76,6 +76,11 @@ impl SpecialFinder {
             all: Finder::new(vocab, m, &all, &swallows)?,
             user_defined: Finder::new(vocab, m, &user, &swallows)?,
         })
+    }
+
+    /// Whether blanks beside a special token may be dropped.
+    pub fn drops_blanks(&self) -> bool {
+        [&self.all, &self.user_defined].iter().any(|f| f.tokens.iter().any(|(_, s)| *s != Swallows::Nothing))
     }
 
     /// The parts of `text`, in order; where two special tokens start at one place, the longer wins.

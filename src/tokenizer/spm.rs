@@ -1,94 +1,75 @@
 //! SentencePiece's byte-pair mode: neighbours are merged by the score of what they form.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::HashSet;
+
+use foldhash::fast::FixedState;
 
 use super::TokenId;
+use super::merge::merge;
 use super::vocab::Vocab;
 
 /// Stands for a space in the vocabulary.
 pub const SPACE: &str = "\u{2581}";
 
-/// Ids of the 256 byte tokens, where the vocabulary has them.
+/// What merging needs beside the vocabulary.
 #[derive(Debug)]
 pub struct Spm {
+    /// Ids of the 256 byte tokens, where the vocabulary has them.
     bytes: Vec<Option<TokenId>>,
+    /// For each token, how many scores are better than its own.
+    ranks: Vec<u32>,
+    /// Characters that stand side by side in a token. Text is cut between any others, since nothing
+    /// merges across: mostly before a space, so that words are merged one by one.
+    neighbours: HashSet<(char, char), FixedState>,
 }
 
-/// A part of the text; merged parts keep the left one's place and are linked past the right one.
+/// A part of the text.
+#[derive(Clone, Copy)]
 struct Symbol {
-    start: usize,
-    /// 0 once it has been merged into its left neighbour.
-    len: usize,
-    prev: usize,
-    next: usize,
+    start: u32,
+    len: u32,
 }
-
-const NONE: usize = usize::MAX;
-
-/// A possible merge, with the length it had when it was found so that stale ones are noticed.
-struct Bigram {
-    score: f32,
-    left: usize,
-    right: usize,
-    len: usize,
-}
-
-impl Ord for Bigram {
-    /// The best score first, then the leftmost.
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.score.total_cmp(&other.score).then(other.left.cmp(&self.left))
-    }
-}
-
-impl PartialOrd for Bigram {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Bigram {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Bigram {}
 
 impl Spm {
-    /// Finds the byte tokens `<0x00>` to `<0xFF>`.
+    /// Finds the byte tokens `<0x00>` to `<0xFF>`, and prepares the order of merges.
     #[must_use]
     pub fn new(vocab: &Vocab) -> Self {
-        Self { bytes: (0..=255u8).map(|byte| vocab.texts.id(&format!("<0x{byte:02X}>"))).collect() }
+        let pairs = (0..vocab.len()).filter_map(|id| vocab.texts.get(id as TokenId)).flat_map(|text| text.chars().zip(text.chars().skip(1)));
+        Self {
+            bytes: (0..=255u8).map(|byte| vocab.texts.id(&format!("<0x{byte:02X}>"))).collect(),
+            ranks: ranks(&vocab.scores),
+            neighbours: pairs.collect(),
+        }
     }
 
-    /// Appends the ids of `text`, whose spaces are already [`SPACE`]. O(n log n).
+    /// Whether text with `byte` may leave no token of it.
+    pub fn drops(&self, vocab: &Vocab, byte: u8) -> bool {
+        self.bytes[usize::from(byte)].or(vocab.special.unk).is_none()
+    }
+
+    /// Appends the ids of `text`, whose spaces are already [`SPACE`].
     pub fn encode(&self, vocab: &Vocab, text: &str, out: &mut Vec<TokenId>) {
-        let mut symbols = split(text);
-        let mut heap = BinaryHeap::new();
-        for right in 1..symbols.len() {
-            push(vocab, text, &symbols, right - 1, right, &mut heap);
+        let mut symbols = Vec::new();
+        let mut before = None;
+        for (start, c) in text.char_indices() {
+            if before.is_some_and(|before| !self.neighbours.contains(&(before, c))) {
+                self.encode_word(vocab, text, &mut symbols, out);
+            }
+            symbols.push(Symbol { start: start as u32, len: c.len_utf8() as u32 });
+            before = Some(c);
         }
-        while let Some(best) = heap.pop() {
-            let (left, right) = (&symbols[best.left], &symbols[best.right]);
-            if left.len == 0 || right.len == 0 || left.len + right.len != best.len {
-                continue;
-            }
-            let next = right.next;
-            symbols[best.left].len = best.len;
-            symbols[best.left].next = next;
-            symbols[best.right].len = 0;
-            if next != NONE {
-                symbols[next].prev = best.left;
-                push(vocab, text, &symbols, best.left, next, &mut heap);
-            }
-            let prev = symbols[best.left].prev;
-            if prev != NONE {
-                push(vocab, text, &symbols, prev, best.left, &mut heap);
-            }
-        }
-        for symbol in symbols.iter().filter(|symbol| symbol.len > 0) {
-            self.emit(vocab, &text[symbol.start..symbol.start + symbol.len], out);
+        self.encode_word(vocab, text, &mut symbols, out);
+    }
+
+    /// Appends the ids of the part of `text` that `symbols` cover, and clears them.
+    fn encode_word(&self, vocab: &Vocab, text: &str, symbols: &mut Vec<Symbol>, out: &mut Vec<TokenId>) {
+        let piece = |symbol: Symbol| &text[symbol.start as usize..(symbol.start + symbol.len) as usize];
+        merge(symbols, |left, right| {
+            let both = Symbol { start: left.start, len: left.len + right.len };
+            vocab.texts.id(piece(both)).map(|id| (self.ranks[id as usize], both))
+        });
+        for symbol in symbols.drain(..) {
+            self.emit(vocab, piece(symbol), out);
         }
     }
 
@@ -104,22 +85,10 @@ impl Spm {
     }
 }
 
-fn split(text: &str) -> Vec<Symbol> {
-    let mut symbols: Vec<Symbol> = text
-        .char_indices()
-        .enumerate()
-        .map(|(i, (start, c))| Symbol { start, len: c.len_utf8(), prev: i.wrapping_sub(1), next: i + 1 })
-        .collect();
-    if let Some(last) = symbols.last_mut() {
-        last.next = NONE;
-    }
-    symbols
-}
-
-fn push(vocab: &Vocab, text: &str, symbols: &[Symbol], left: usize, right: usize, heap: &mut BinaryHeap<Bigram>) {
-    let len = symbols[left].len + symbols[right].len;
-    let start = symbols[left].start;
-    if let Some(id) = vocab.texts.id(&text[start..start + len]) {
-        heap.push(Bigram { score: vocab.scores[id as usize], left, right, len });
-    }
+/// For each score, how many different ones are better.
+fn ranks(scores: &[f32]) -> Vec<u32> {
+    let mut sorted = scores.to_vec();
+    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+    sorted.dedup_by(|a, b| a.total_cmp(b).is_eq());
+    scores.iter().map(|score| sorted.partition_point(|other| other.total_cmp(score).is_gt()) as u32).collect()
 }

@@ -3,6 +3,7 @@
 mod families;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -24,6 +25,17 @@ fn vocab_dirs() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vocab");
     let more = std::env::var_os("RUSTLLM_VOCAB_DIR").map(PathBuf::from);
     [Some(own), more].into_iter().flatten().collect()
+}
+
+/// Every tokenizer that there is a file of.
+fn all() -> &'static [Tokenizer] {
+    static ALL: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
+        let files = vocab_dirs().into_iter().flat_map(|dir| std::fs::read_dir(dir).expect("the folder is there"));
+        let paths = files.map(|entry| entry.expect("a folder entry").path());
+        let known = paths.filter(|path| path.extension().is_some_and(|ext| ext == "gguf"));
+        std::iter::once(stories()).chain(known.map(|path| open(&path))).collect()
+    });
+    &ALL
 }
 
 #[test]
@@ -91,7 +103,32 @@ fn time_is_linear_in_the_text() {
     }
 }
 
+#[test]
+fn long_texts_are_known_to_be_long_without_their_tokens() {
+    for t in all().iter().filter(|t| t.algorithm() != "wpm") {
+        for unit in ["a", "xq", "a b ", "日本"] {
+            let text = unit.repeat(1_000_000);
+            let start = std::time::Instant::now();
+            let least = t.at_least(&text);
+            assert!(start.elapsed().as_millis() < 200, "{:?}", start.elapsed());
+            assert!(least > text.len() / 200, "{} of {unit:?}: {least}", t.algorithm());
+        }
+    }
+}
+
 proptest! {
+    /// The bound is never above the count, and says something of texts that must be refused.
+    #[test]
+    fn no_text_has_fewer_tokens_than_the_bound(
+        text in "([a-zA-Z0-9 .,é漢🎉\n▁<>|/s]{0,60}|a{0,200}| {0,200}|(<s>|</s>|<\\|endoftext\\|>| ){0,9})",
+        special: bool,
+    ) {
+        for t in all() {
+            let n = t.encode(&text, false, special).len();
+            prop_assert!(t.at_least(&text) <= n, "{}: {} > {n}", t.algorithm(), t.at_least(&text));
+        }
+    }
+
     #[test]
     fn spm_text_comes_back(text in "[a-zA-Z0-9 .,é漢🎉\n]{0,60}") {
         let t = stories();

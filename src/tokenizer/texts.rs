@@ -1,7 +1,9 @@
 //! The texts of a vocabulary by id, and their ids, in a few runs of memory: a string of its own for
 //! each token, in two tables, would take as much memory as a small model's layer.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
 
 use super::TokenId;
 
@@ -59,7 +61,7 @@ impl Texts {
     #[must_use]
     pub fn new(texts: &[String]) -> Self {
         let slots = vec![FREE; (texts.len() * 2).next_power_of_two()];
-        let mut this = Self { runs: texts.iter().collect(), slots, hasher: RandomState::new() };
+        let mut this = Self { runs: texts.iter().collect(), slots, hasher: RandomState::default() };
         for (id, text) in texts.iter().enumerate() {
             let at = this.slot(text);
             if this.slots[at] == FREE {

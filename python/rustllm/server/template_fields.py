@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rustllm.server.parts import AsGiven, Described, Part
 
+#: Tools of one request: several times what real clients send.
+MAX_TOOLS = 1024
+
 
 class ToolFunction(Part):
     """A function that the model may call."""
@@ -67,7 +70,7 @@ class TemplateFields(BaseModel):
 
     messages: Annotated[Any, Described(MessageFields, many=True)] = Field(description="The chat so far.")
     tools: list[Annotated[dict[str, Any], AsGiven(Tool)]] | None = Field(
-        None, description="Tools that the template shows to the model."
+        None, max_length=MAX_TOOLS, description="Tools that the template shows to the model."
     )
     add_generation_prompt: bool | None = Field(None, description="Open the assistant turn; true by default.")
     continue_final_message: bool | None = Field(None, description="Continue the last message instead of answering it.")

@@ -74,7 +74,13 @@ async def make_job(
     grammar = await compile_grammar(fields, response_format, state, model)
     params = build_params(fields, state.settings.sampling_defaults, model.native.tokenizer)
     size = len(prompt) if isinstance(prompt, str) else sum(len(p) if isinstance(p, str) else 1 for p in prompt)
-    tokens = await state.off_loop(size, lambda: tokenize_prompt(model, prompt))
+    texts = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
+
+    def tokenize() -> list[int]:
+        model.native.check_texts(texts)
+        return tokenize_prompt(model, prompt)
+
+    tokens = await state.off_loop(size, tokenize)
     return Job(
         prompt=tokens,
         params=params,
