@@ -151,8 +151,11 @@ class Output:
 
     @property
     def kind(self) -> str:
-        """`progress`, `token`, `done` or `error`. After `done` or `error` nothing follows for the
-        choice."""
+        """`progress`, `token`, `done` or `error`."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is `done` or `error`, after which nothing follows for the choice."""
 
     @property
     def text(self) -> str:
@@ -276,7 +279,7 @@ class Engine:
 
     def slots(self) -> list[dict[str, Any]]:
         """One dict per slot: id, is_processing, request_id, n_ctx; n_tokens taken in, n_cached and
-        n_processed of the prompt, n_decoded."""
+        n_processed of the prompt, n_decoded, has_new_line."""
 
     def queue_length(self) -> int: ...
     def is_alive(self) -> bool:

@@ -1,26 +1,55 @@
-"""The native engine on an asyncio event loop: one queue per request, one wake-up per drain."""
+"""The native engine on an asyncio event loop: one wake-up a step, which calls each request's listener.
+
+A listener is called on the loop's thread, in the drain itself: what a token costs is then its own
+work, not a queue, a future and a change of tasks.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rustllm._rustllm import Engine, Grammar, Output, SamplingParams
 
+#: Takes one output in. It must not block; what it raises ends the request.
+Listener = Callable[[Output], None]
 
-@dataclass
+
+class GenerationError(RuntimeError):
+    """The engine gave a request up."""
+
+
 class Running:
     """A request that has not ended."""
 
-    params: SamplingParams
-    has_new_line: bool = False
-    queue: asyncio.Queue[Output] = field(default_factory=asyncio.Queue)
+    def __init__(self, params: SamplingParams, choices: int, listener: Listener) -> None:
+        self.params = params
+        #: Done once the last choice has ended; else it has the engine's error, or a listener's.
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._choices = choices
+        self._listener = listener
+
+    def take(self, output: Output) -> None:
+        """Hands an output to the listener."""
+        if self.ended.done():
+            return
+        is_last = output.is_last
+        try:
+            if is_last and output.kind == "error":
+                raise GenerationError(output.error or "the engine failed")
+            self._listener(output)
+        except Exception as error:
+            self.ended.set_exception(error)
+            return
+        if is_last:
+            self._choices -= 1
+            if self._choices == 0:
+                self.ended.set_result(None)
 
 
 class AsyncEngine:
-    """Hands the outputs of an `Engine` to the coroutines that wait for them."""
+    """Hands the outputs of an `Engine` to the listeners of its requests."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -47,43 +76,27 @@ class AsyncEngine:
         """What is known of a request that has not ended."""
         return self._running.get(request_id)
 
-    @asynccontextmanager
-    async def generate(
-        self, prompt: Sequence[int], params: SamplingParams, grammar: Grammar | None, choices: int
-    ) -> AsyncIterator[AsyncIterator[Output]]:
-        """Submits a request and yields the iterator over the outputs of all its choices.
+    @contextmanager
+    def generate(
+        self, prompt: Sequence[int], params: SamplingParams, grammar: Grammar | None, choices: int, listener: Listener
+    ) -> Iterator[Running]:
+        """Submits a request, whose outputs go to `listener` until the context is left.
 
-        Leaving the context early aborts the request. Raises what `Engine.submit` raises.
+        Leaving it before the request has ended aborts it. Raises what `Engine.submit` raises.
         """
-        # Outputs are dispatched by this loop only, so none can be missed before the queue is there.
+        # Outputs are dispatched by this loop only, so none can be missed before the listener is there.
         request_id = self.engine.submit(prompt, params, grammar)
-        running = self._running[request_id] = Running(params)
-        state = _Progress(choices)
+        running = self._running[request_id] = Running(params, choices, listener)
         try:
-            yield _outputs(running.queue, state)
+            yield running
         finally:
             del self._running[request_id]
-            if state.running > 0:
+            if not running.ended.done() or running.ended.cancelled() or running.ended.exception() is not None:
                 self.engine.abort(request_id)
 
     def _drain(self) -> None:
+        find = self._running.get
         for output in self.engine.drain():
-            running = self._running.get(output.request_id)
+            running = find(output.request_id)
             if running is not None:
-                running.has_new_line = running.has_new_line or "\n" in output.text
-                running.queue.put_nowait(output)
-
-
-class _Progress:
-    """How many choices of a request have not ended."""
-
-    def __init__(self, running: int) -> None:
-        self.running = running
-
-
-async def _outputs(queue: asyncio.Queue[Output], state: _Progress) -> AsyncIterator[Output]:
-    while state.running > 0:
-        output = await queue.get()
-        if output.kind in ("done", "error"):
-            state.running -= 1
-        yield output
+                running.take(output)

@@ -126,6 +126,12 @@ impl Generation {
         (budget_spent || self.is_out_of_time()).then(|| Stop::limit(false))
     }
 
+    /// Whether the text so far has a line break.
+    #[must_use]
+    pub fn has_new_line(&self) -> bool {
+        self.has_new_line
+    }
+
     fn is_out_of_time(&self) -> bool {
         let limit = u128::try_from(self.params.t_max_predict_ms).unwrap_or(0);
         let elapsed = self.prompt_done.map_or(0, |at| at.elapsed().as_millis());

@@ -51,6 +51,8 @@ pub struct SlotState {
     /// Prompt tokens computed so far.
     pub n_processed: usize,
     pub n_decoded: usize,
+    /// Whether its answer has a line break.
+    pub has_new_line: bool,
 }
 
 /// Between the engine thread and everyone else.

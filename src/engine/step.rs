@@ -243,6 +243,7 @@ impl EngineLoop {
                     n_cached: sequence.n_cached,
                     n_processed: sequence.n_processed(),
                     n_decoded: sequence.n_generated(),
+                    has_new_line: self.generations.get(&sequence.id).is_some_and(Generation::has_new_line),
                 },
             };
         }

@@ -185,6 +185,7 @@ impl PyEngine {
             dict.set_item("n_cached", slot.n_cached)?;
             dict.set_item("n_processed", slot.n_processed)?;
             dict.set_item("n_decoded", slot.n_decoded)?;
+            dict.set_item("has_new_line", slot.has_new_line)?;
             Ok(dict)
         };
         self.0.slots().into_iter().map(describe).collect()

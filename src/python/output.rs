@@ -58,6 +58,11 @@ impl PyOutput {
     }
 
     #[getter]
+    fn is_last(&self) -> bool {
+        matches!(self.output.event, Event::Done(_) | Event::Error(_))
+    }
+
+    #[getter]
     fn text(&self) -> &str {
         match &self.output.event {
             Event::Token(report) => &report.text,

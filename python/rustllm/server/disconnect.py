@@ -16,10 +16,10 @@ T = TypeVar("T")
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Runs `work`, and cancels it when the client disconnects, which aborts its sequences.
 
-    A streamed answer needs none of this: the framework closes its generator.
+    A streamed answer does the same for itself (`sse.py`).
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    gone = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -31,7 +31,8 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
-async def _disconnected(request: Request) -> None:
+async def disconnected(request: Request) -> None:
+    """Returns when the client has gone away, or has its whole answer."""
     # The body has been read, so the next message can only be the end of the connection.
     while (await request.receive())["type"] != "http.disconnect":
         pass

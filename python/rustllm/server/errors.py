@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from rustllm._rustllm import ContextExceededError, EngineClosedError, InvalidRequestError, QueueFullError
 from rustllm.chat.messages import MessageError
 from rustllm.chat.template import TemplateError
+from rustllm.engine import GenerationError
 
 TYPES = {
     400: "invalid_request_error",
@@ -110,6 +111,8 @@ def from_exception(error: Exception) -> ApiError:
         return ApiError(429, str(error))
     if isinstance(error, EngineClosedError):
         return ApiError(503, str(error))
+    if isinstance(error, GenerationError):
+        return ApiError(500, str(error))
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, str(error.detail))
     return ApiError(500, f"internal error: {type(error).__name__}")
@@ -142,5 +145,5 @@ def install(app: FastAPI) -> None:
         return from_exception(error).response()
 
     kinds = (ApiError, InvalidRequestError, MessageError, TemplateError, ValidationError, QueueFullError)
-    for kind in (*kinds, EngineClosedError, HTTPException, Exception):
+    for kind in (*kinds, EngineClosedError, GenerationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)

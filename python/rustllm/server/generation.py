@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from rustllm._rustllm import Finish, Grammar, Output, SamplingParams, Timings, TokenProb
-from rustllm.server.errors import ApiError
 from rustllm.server.state import Model
 
 
@@ -50,32 +48,27 @@ class Choice:
 
     def take(self, output: Output) -> None:
         """Takes an output in."""
-        kind = output.kind
-        if kind == "progress":
-            return
-        self.latest = output
+        self.follow(output)
         self.text += output.text
-        if kind == "token":
-            self.tokens += output.tokens
-            self.probs += output.probs
-        else:
+        self.tokens += output.tokens
+        self.probs += output.probs
+
+    def follow(self, output: Output) -> None:
+        """Takes in how far it is, which is all that a stream needs to know of what it has sent."""
+        if output.is_last:
             self.finish = output.finish
-
-
-async def outputs(model: Model, job: Job) -> AsyncIterator[Output]:
-    """The engine's outputs of a job; closing the iterator aborts it. An engine error is raised."""
-    async with model.engine.generate(job.prompt, job.params, job.grammar, job.choices) as stream:
-        async for output in stream:
-            if output.kind == "error":
-                raise ApiError(500, output.error or "the engine failed")
-            yield output
+        self.latest = output
 
 
 async def collect(model: Model, job: Job) -> list[Choice]:
-    """All choices of a job, finished."""
+    """All choices of a job, finished. Being cancelled aborts it."""
     choices = [Choice(index) for index in range(job.choices)]
-    async for output in outputs(model, job):
+
+    def take(output: Output) -> None:
         choices[output.index].take(output)
+
+    with model.engine.generate(job.prompt, job.params, job.grammar, job.choices, take) as running:
+        await running.ended
     for choice in choices:
         _drop_stop_word_probs(model, choice)
     return choices

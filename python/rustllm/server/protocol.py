@@ -1,12 +1,14 @@
 """uvicorn's HTTP protocol with bounds: on what a client may send before its request has begun, and on
-how long it may leave an answer unread."""
+how long and how much it may leave of an answer unread. And a way to write parts of an answer at once."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from rustllm.server.errors import ApiError
 
@@ -15,6 +17,22 @@ MAX_HEADER_BYTES = 64 * 1024
 
 #: Seconds within which they must be there, counted from their first byte.
 HEADER_SECONDS = 60.0
+
+#: Bytes of a streamed answer that may wait for a client that reads slower than it is made.
+MAX_UNREAD_BYTES = 4 << 20
+
+#: ASGI's name for what `direct_write` finds.
+EXTENSION = "rustllm.write"
+
+Write = Callable[[bytes], None]
+
+
+def direct_write(scope: Scope) -> Write | None:
+    """What writes a part of a streamed answer without a task: callable from the loop's thread after the
+    answer's start has been sent, and only where no middleware changes bodies. None under other servers.
+    """
+    extension = scope.get("extensions", {}).get(EXTENSION)
+    return None if extension is None else extension["write"]
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -76,6 +94,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._header_bytes = 0
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self.scope["extensions"] = {EXTENSION: {"write": _writer(self.cycle)}}
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -112,6 +132,20 @@ class BoundedProtocol(HttpToolsProtocol):
     @staticmethod
     def _too_large() -> ApiError:
         return ApiError(431, f"the headers are larger than {MAX_HEADER_BYTES} bytes")
+
+
+def _writer(cycle: RequestResponseCycle) -> Write:
+    """Writes chunks of HTTP/1.1's chunked encoding, which is how uvicorn sends what has no length."""
+    transport, flow = cycle.transport, cycle.flow
+
+    def write(data: bytes) -> None:
+        if cycle.disconnected:
+            return
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if flow.write_paused and transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            transport.abort()
+
+    return write
 
 
 def bounded_protocol(timeout: float) -> type[BoundedProtocol]:

@@ -1,50 +1,161 @@
-"""Server-sent events from an async generator."""
+"""Server-sent events, written where the engine's outputs arrive.
+
+A service has an object that makes the bytes of events from an output (`Events`). `stream` runs the jobs
+and awaits the first event, so that an error before it has its own status. From then on each event goes
+from the engine's drain straight to the connection: no task is woken for a token.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
 
-from fastapi.responses import StreamingResponse
+from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
 
-from rustllm.server.errors import dumps, from_exception
+from rustllm._rustllm import Output
+from rustllm.engine import GenerationError
+from rustllm.server.disconnect import disconnected
+from rustllm.server.errors import ApiError, dumps, from_exception
+from rustllm.server.generation import Job
+from rustllm.server.protocol import direct_write
+from rustllm.server.state import Model
 
 log = logging.getLogger("rustllm.server")
 
 
+class Events(Protocol):
+    """Makes the events of one job."""
+
+    def take(self, output: Output) -> bytes:
+        """The events of an output; empty where it has none."""
+
+    def end(self) -> bytes:
+        """The events after the last output."""
+
+
 async def stream(
-    events: AsyncIterator[dict[str, Any] | bytes], *, done: bool, headers: dict[str, str]
-) -> StreamingResponse:
-    """Awaits the first event, so that an error before it has its own status, then streams.
+    request: Request, model: Model, parts: Sequence[tuple[Job, Events]], *, done: bool, headers: dict[str, str]
+) -> Response:
+    """The answer that streams the jobs, one after the other; its first event is there already.
 
-    An event is a value to be written as JSON, or bytes that are an event already. With `done`, the
-    stream ends with OpenAI's `[DONE]`.
+    With `done`, the stream ends with OpenAI's `[DONE]`. A client that leaves aborts the job, also
+    before the first event.
     """
-    first = await anext(events, None)
+    answer = EventStream(request, model, parts, done, headers)
+    await answer.begin()
+    return answer
 
-    async def body() -> AsyncIterator[bytes]:
+
+class EventStream(Response):
+    """An answer of events. Each is written when it comes: by the server's own writer where it has
+    one (`protocol.direct_write`), else by ASGI's `send`."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        request: Request,
+        model: Model,
+        parts: Sequence[tuple[Job, Events]],
+        done: bool,
+        headers: dict[str, str],
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers({"Cache-Control": "no-cache", **headers})
+        self._model, self._parts, self._done = model, parts, done
+        self._held: list[bytes] = []
+        self._arrival = asyncio.Event()
+        self._write: Callable[[bytes], None] = self._hold
+        self._work = asyncio.ensure_future(self._run())
+        self._gone = asyncio.ensure_future(disconnected(request))
+        self._gone.add_done_callback(lambda _: self._work.cancel())
+
+    async def begin(self) -> None:
+        """Waits for the first event, or raises what came instead of it."""
+        self._work.add_done_callback(lambda _: self._arrival.set())
         try:
-            if first is not None:
-                yield _event(first)
-            async for event in events:
-                yield _event(event)
-            if done:
-                yield b"data: [DONE]\n\n"
-        except Exception as error:
-            if not hasattr(error, "status"):
-                log.exception("a stream failed")
-            yield b"data: " + dumps(from_exception(error).body()) + b"\n\n"
+            await self._arrival.wait()
+        except asyncio.CancelledError:
+            self._stop()
+            raise
+        if self._held:
+            return
+        self._stop()
+        if self._work.cancelled():
+            raise ApiError(499, "the client closed the connection")
+        self._work.result()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the events as they come, at last the one that says what failed."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            write = direct_write(scope)
+            if write is None:
+                await self._forward(send)
+            else:
+                # What was held and what comes is written in this order, since nothing is awaited between.
+                self._flush(write)
+                await asyncio.wait({self._work})
+            end = self._end()
         finally:
-            aclose = getattr(events, "aclose", None)
-            if aclose is not None:
-                await aclose()
+            self._stop()
+        await send({"type": "http.response.body", "body": end, "more_body": False})
 
-    return StreamingResponse(body(), media_type="text/event-stream", headers={"Cache-Control": "no-cache", **headers})
+    async def _run(self) -> None:
+        for job, events in self._parts:
+            take = partial(self._take, events)
+            with self._model.engine.generate(job.prompt, job.params, job.grammar, job.choices, take) as running:
+                await running.ended
+            self._put(events.end())
+
+    def _take(self, events: Events, output: Output) -> None:
+        self._put(events.take(output))
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            self._write(data)
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._arrival.set()
+
+    def _flush(self, write: Callable[[bytes], None]) -> None:
+        if self._held:
+            write(b"".join(self._held))
+            self._held.clear()
+        self._write = write
+
+    async def _forward(self, send: Send) -> None:
+        while self._held or not self._work.done():
+            await self._arrival.wait()
+            self._arrival.clear()
+            data = b"".join(self._held)
+            self._held.clear()
+            if data:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+
+    def _end(self) -> bytes:
+        """The last event, once the work is over."""
+        error = None if self._work.cancelled() else self._work.exception()
+        if isinstance(error, Exception):
+            if not isinstance(error, (ApiError, GenerationError)):
+                log.error("a stream failed", exc_info=error)
+            return event(from_exception(error).body())
+        return b"data: [DONE]\n\n" if self._done else b""
+
+    def _stop(self) -> None:
+        self._work.cancel()
+        self._gone.cancel()
 
 
-def _event(event: dict[str, Any] | bytes) -> bytes:
-    return event if isinstance(event, bytes) else b"data: " + dumps(event) + b"\n\n"
+def event(value: dict[str, Any]) -> bytes:
+    """An event whose data is `value` as JSON."""
+    return b"data: " + dumps(value) + b"\n\n"
 
 
 class TextEvents:
@@ -53,9 +164,9 @@ class TextEvents:
     #: Where the text goes, as JSON. The first such place counts.
     _PLACE = b'"\\u0000text"'
 
-    def __init__(self, event: dict[str, Any]) -> None:
-        """`event` has the text "\\0text" where the texts will be."""
-        before, _, after = _event(event).partition(self._PLACE)
+    def __init__(self, value: dict[str, Any]) -> None:
+        """`value` has the text "\\0text" where the texts will be."""
+        before, _, after = event(value).partition(self._PLACE)
         self._before, self._after = before, after
 
     def event(self, text: str) -> bytes:

@@ -27,6 +27,6 @@ async def completion(request: Request, state: State, model: LoadedModel) -> Resp
     jobs = [await service.make_job(state, model, prompt, fields) for prompt in service.split_prompts(fields.prompt)]
     headers = schema_headers(jobs[0].grammar)
     if fields.stream:
-        return await stream(service.stream_events(model, fields, jobs), done=False, headers=headers)
+        return await stream(request, model, service.stream_parts(model, fields, jobs), done=False, headers=headers)
     answer = await while_connected(request, service.complete(state, model, fields, jobs))
     return Response(dumps(answer), media_type="application/json", headers=headers)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from itertools import accumulate
 from typing import Any, cast
 
 from rustllm._rustllm import Output
 from rustllm.server.errors import ApiError
-from rustllm.server.generation import Choice, Job, collect, outputs, probs_json, progress_json, timings_json
+from rustllm.server.generation import Choice, Job, collect, probs_json, progress_json, timings_json
 from rustllm.server.generation_settings import settings_json
 from rustllm.server.native.completion.schemas import CompletionRequest
 from rustllm.server.sampling import SamplingFields, build_params, compile_grammar
+from rustllm.server.sse import Events, event
 from rustllm.server.state import Model, ServerState
 
 #: Prompts in one body.
@@ -157,21 +158,36 @@ async def complete(state: ServerState, model: Model, request: CompletionRequest,
     return answers[0] if len(answers) == 1 else answers
 
 
-async def stream_events(model: Model, request: CompletionRequest, jobs: list[Job]) -> AsyncIterator[dict[str, Any]]:
-    """The events of a stream: one for each token, one at the end of each choice."""
-    base = 0
-    for job in jobs:
-        choices = [Choice(base + index) for index in range(job.choices)]
-        async for output in outputs(model, job):
-            choice = choices[output.index]
-            choice.take(output)
-            if output.kind == "done":
-                if output.text:
-                    yield {**partial_json(job, output), "index": choice.index}
-                yield _select(final_json(model, job, request, choice, stream=True), request.response_fields)
-            elif output.text or output.progress is not None or output.probs:
-                yield {**partial_json(job, output), "index": choice.index}
-        base += job.choices
+class CompletionEvents:
+    """The events of a job's stream: one for each token, one at the end of each choice."""
+
+    def __init__(self, model: Model, request: CompletionRequest, job: Job, first: int) -> None:
+        """`first` is the index of the first choice."""
+        self._model, self._request, self._job = model, request, job
+        self._choices = [Choice(first + index) for index in range(job.choices)]
+
+    def take(self, output: Output) -> bytes:
+        """The events of an output."""
+        choice = self._choices[output.index]
+        choice.follow(output)
+        is_last = output.is_last
+        data = b""
+        if output.text or (not is_last and (output.progress is not None or output.probs)):
+            data = event({**partial_json(self._job, output), "index": choice.index})
+        if is_last:
+            final = final_json(self._model, self._job, self._request, choice, stream=True)
+            data += event(_select(final, self._request.response_fields))
+        return data
+
+    def end(self) -> bytes:
+        """Nothing: all is said with the last events."""
+        return b""
+
+
+def stream_parts(model: Model, request: CompletionRequest, jobs: list[Job]) -> list[tuple[Job, Events]]:
+    """The jobs of a stream, each with what writes its events."""
+    firsts = accumulate((job.choices for job in jobs), initial=0)
+    return [(job, CompletionEvents(model, request, job, first)) for job, first in zip(jobs, firsts, strict=False)]
 
 
 def _select(body: dict[str, Any], fields: list[str] | None) -> dict[str, Any]:

@@ -70,17 +70,16 @@ def _slot(model: Model, slot: dict[str, Any]) -> dict[str, Any]:
         "n_prompt_tokens_processed": slot["n_processed"],
         "n_prompt_tokens_cache": slot["n_cached"],
     }
-    remaining, has_new_line = -1, False
+    remaining = -1
     running = model.engine.running(slot["request_id"]) if busy else None
     if running is not None:
         params = running.params.as_dict()
         body["params"] = settings_json(params)
-        has_new_line = running.has_new_line
         if params["n_predict"] >= 0:
             remaining = max(0, params["n_predict"] - decoded)
     following = {
         "has_next_token": busy,
-        "has_new_line": has_new_line,
+        "has_new_line": slot["has_new_line"],
         "n_remain": remaining,
         "n_decoded": decoded,
     }

@@ -29,7 +29,8 @@ async def chat_completions(request: Request, state: State, model: LoadedModel) -
     job = await service.chat_job(state, model, fields)
     headers = schema_headers(job.grammar)
     if fields.stream:
-        return await stream(service.stream_chat(model, fields, job), done=True, headers=headers)
+        events = service.ChatEvents(model, fields, job)
+        return await stream(request, model, [(job, events)], done=True, headers=headers)
     answer = await while_connected(request, service.chat(model, fields, job))
     return Response(dumps(answer), media_type="application/json", headers=headers)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 
 from rustllm._rustllm import Output
@@ -12,7 +12,6 @@ from rustllm.server.generation import (
     Job,
     collect,
     finish_reason,
-    outputs,
     probs_json,
     progress_json,
     timings_json,
@@ -22,7 +21,7 @@ from rustllm.server.native.completion.service import final_json, make_job
 from rustllm.server.openai.chat.prompt import chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest
 from rustllm.server.openai.ids import envelope
-from rustllm.server.sse import TextEvents
+from rustllm.server.sse import TextEvents, event
 from rustllm.server.state import Model, ServerState
 
 
@@ -70,53 +69,74 @@ def _choice_json(job: Job, choice: Choice) -> dict[str, Any]:
     return body
 
 
-async def stream_chat(model: Model, request: ChatRequest, job: Job) -> AsyncIterator[dict[str, Any] | bytes]:
+class ChatEvents:
     """The chunks of a stream: the role, the text, the reasons, the usage."""
-    base = envelope("chatcmpl-", "chat.completion.chunk", request.model or model.name)
-    choices = [Choice(index) for index in range(job.choices)]
-    begun: set[int] = set()
-    has_details = job.timings_per_token or job.settings["n_probs"] > 0
-    include = request.stream_options.include_usage if request.stream_options else None
 
-    def chunk(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-        return {"choices": [{"finish_reason": reason, "index": index, "delta": delta}], **base}
+    def __init__(self, model: Model, request: ChatRequest, job: Job) -> None:
+        self._model, self._request, self._job = model, request, job
+        self._base = envelope("chatcmpl-", "chat.completion.chunk", request.model or model.name)
+        self._choices = [Choice(index) for index in range(job.choices)]
+        self._texts = [TextEvents(self._chunk(index, {"content": "\0text"})) for index in range(job.choices)]
+        self._has_details = job.timings_per_token or job.settings["n_probs"] > 0
+        self._include_usage = request.stream_options.include_usage if request.stream_options else None
+        #: Choices whose role is sent, and those of which only texts follow until they end.
+        self._begun: set[int] = set()
+        self._flowing: set[int] = set()
 
-    texts = [TextEvents(chunk(choice.index, {"content": "\0text"})) for choice in choices]
-    async for output in outputs(model, job):
-        choice = choices[output.index]
-        choice.take(output)
-        if choice.index not in begun:
-            begun.add(choice.index)
-            first = chunk(choice.index, {"role": "assistant", "content": None})
-            if output.progress is not None:
-                first["prompt_progress"] = progress_json(output.progress)
+    def take(self, output: Output) -> bytes:
+        """The chunks of an output."""
+        index = output.index
+        self._choices[index].follow(output)
+        if index in self._flowing and not output.is_last:
+            text = output.text
+            return self._texts[index].event(text) if text else b""
+        return b"".join(map(event, self._chunks(index, output)))
+
+    def end(self) -> bytes:
+        """The usage of all choices, where it is wanted."""
+        if self._include_usage is False:
+            return b""
+        end: dict[str, Any] = {"choices": [], **self._base, "usage": usage_json(self._job, self._choices)}
+        if self._choices[0].timings is not None:
+            end["timings"] = timings_json(self._choices[0].timings)
+        return event(end)
+
+    def _chunks(self, index: int, output: Output) -> Iterator[dict[str, Any]]:
+        progress = output.progress
+        if index not in self._begun:
+            self._begun.add(index)
+            first = self._chunk(index, {"role": "assistant", "content": None})
+            if progress is not None:
+                first["prompt_progress"] = progress_json(progress)
             yield first
-            if output.progress is not None:
-                continue
-        if output.progress is not None:
-            yield {**chunk(choice.index, {}), "prompt_progress": progress_json(output.progress)}
-        elif has_details and (output.text or output.probs):
-            yield _text_chunk(job, output, chunk(choice.index, {"content": output.text}))
-        elif text := output.text:
-            yield texts[choice.index].event(text)
-        if output.kind == "done":
-            last = chunk(choice.index, {}, finish_reason(choice))
-            if include is False and choice.timings is not None:
-                last["timings"] = timings_json(choice.timings)
-            if job.verbose:
-                last["__verbose"] = final_json(model, job, request, choice, stream=True)
-            yield last
-    if include is not False:
-        end: dict[str, Any] = {"choices": [], **base, "usage": usage_json(job, choices)}
-        if choices[0].timings is not None:
-            end["timings"] = timings_json(choices[0].timings)
-        yield end
+        elif progress is not None:
+            yield {**self._chunk(index, {}), "prompt_progress": progress_json(progress)}
+        if progress is not None:
+            return
+        if output.text or output.probs:
+            yield self._text_chunk(index, output)
+        if output.is_last:
+            yield self._last_chunk(index)
+        elif not self._has_details:
+            self._flowing.add(index)
 
+    def _chunk(self, index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        return {"choices": [{"finish_reason": reason, "index": index, "delta": delta}], **self._base}
 
-def _text_chunk(job: Job, output: Output, chunk: dict[str, Any]) -> dict[str, Any]:
-    if output.probs:
-        probs = probs_json(output.probs, bool(job.settings["post_sampling_probs"]))
-        chunk["choices"][0]["logprobs"] = {"content": probs}
-    if job.timings_per_token and output.timings is not None:
-        chunk["timings"] = timings_json(output.timings)
-    return chunk
+    def _text_chunk(self, index: int, output: Output) -> dict[str, Any]:
+        chunk = self._chunk(index, {"content": output.text})
+        if output.probs:
+            probs = probs_json(output.probs, bool(self._job.settings["post_sampling_probs"]))
+            chunk["choices"][0]["logprobs"] = {"content": probs}
+        if self._job.timings_per_token and output.timings is not None:
+            chunk["timings"] = timings_json(output.timings)
+        return chunk
+
+    def _last_chunk(self, index: int) -> dict[str, Any]:
+        choice = self._choices[index]
+        last = self._chunk(index, {}, finish_reason(choice))
+        if self._include_usage is False and choice.timings is not None:
+            last["timings"] = timings_json(choice.timings)
+        if self._job.verbose:
+            last["__verbose"] = final_json(self._model, self._job, self._request, choice, stream=True)
+        return last

@@ -26,6 +26,6 @@ async def completions(request: Request, state: State, model: LoadedModel) -> Res
     jobs = await service.completion_jobs(state, model, fields)
     headers = schema_headers(jobs[0].grammar)
     if fields.stream:
-        return await stream(service.stream_completion(model, fields, jobs), done=True, headers=headers)
+        return await stream(request, model, service.stream_parts(model, fields, jobs), done=True, headers=headers)
     answer = await while_connected(request, service.complete(model, fields, jobs))
     return Response(dumps(answer), media_type="application/json", headers=headers)

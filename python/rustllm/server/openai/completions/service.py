@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from itertools import accumulate
 from typing import Any
 
 from rustllm._rustllm import Output
@@ -12,7 +12,6 @@ from rustllm.server.generation import (
     Job,
     collect,
     finish_reason,
-    outputs,
     probs_json,
     progress_json,
     timings_json,
@@ -21,6 +20,7 @@ from rustllm.server.generation import (
 from rustllm.server.native.completion.service import final_json, make_job, split_prompts
 from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
 from rustllm.server.openai.ids import envelope
+from rustllm.server.sse import Events, event
 from rustllm.server.state import Model, ServerState
 
 
@@ -68,35 +68,47 @@ def _total_usage(finished: list[tuple[Job, list[Choice]]]) -> dict[str, Any]:
     return {**totals, "prompt_tokens_details": {"cached_tokens": cached}}
 
 
-async def stream_completion(
-    model: Model, request: OpenAICompletionRequest, jobs: list[Job]
-) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of a stream; the last of each choice has its reason, the usage and the timings."""
+class CompletionEvents:
+    """The chunks of a job's stream; the last of each choice has its reason, the usage and the timings."""
+
+    def __init__(
+        self, model: Model, request: OpenAICompletionRequest, job: Job, base: dict[str, Any], first: int
+    ) -> None:
+        """`base` is what all chunks of the stream share, `first` the index of the first choice."""
+        self._model, self._request, self._job, self._base = model, request, job, base
+        self._choices = [Choice(first + index) for index in range(job.choices)]
+
+    def take(self, output: Output) -> bytes:
+        """The chunk of an output, if it has one."""
+        choice = self._choices[output.index]
+        choice.follow(output)
+        entry: dict[str, Any] = {"text": output.text, "index": choice.index, "logprobs": None, "finish_reason": None}
+        if output.probs:
+            content = probs_json(output.probs, bool(self._job.settings["post_sampling_probs"]))
+            entry["logprobs"] = {"content": content}
+        if output.is_last:
+            return event(self._last(entry, choice))
+        if output.text or output.probs or output.progress is not None:
+            return event({"choices": [entry], **self._base, **_extras(self._job, output)})
+        return b""
+
+    def end(self) -> bytes:
+        """Nothing: all is said with the last chunks."""
+        return b""
+
+    def _last(self, entry: dict[str, Any], choice: Choice) -> dict[str, Any]:
+        entry["finish_reason"] = finish_reason(choice)
+        last = {"choices": [entry], **self._base, "usage": usage_json(self._job, self._choices)}
+        if self._job.verbose:
+            last["__verbose"] = final_json(self._model, self._job, self._request, choice, stream=True)
+        return {**last, "timings": timings_json(choice.timings)} if choice.timings else last
+
+
+def stream_parts(model: Model, request: OpenAICompletionRequest, jobs: list[Job]) -> list[tuple[Job, Events]]:
+    """The jobs of a stream, each with what writes its chunks."""
     base = envelope("cmpl-", "text_completion", request.model or model.name)
-    first = 0
-    for job in jobs:
-        choices = [Choice(first + index) for index in range(job.choices)]
-        async for output in outputs(model, job):
-            choice = choices[output.index]
-            choice.take(output)
-            entry: dict[str, Any] = {
-                "text": output.text,
-                "index": choice.index,
-                "logprobs": None,
-                "finish_reason": None,
-            }
-            if output.probs:
-                content = probs_json(output.probs, bool(job.settings["post_sampling_probs"]))
-                entry["logprobs"] = {"content": content}
-            if output.kind == "done":
-                entry["finish_reason"] = finish_reason(choice)
-                last = {"choices": [entry], **base, "usage": usage_json(job, choices)}
-                if job.verbose:
-                    last["__verbose"] = final_json(model, job, request, choice, stream=True)
-                yield {**last, "timings": timings_json(choice.timings)} if choice.timings else last
-            elif output.text or output.probs or output.progress is not None:
-                yield {"choices": [entry], **base, **_extras(job, output)}
-        first += job.choices
+    firsts = accumulate((job.choices for job in jobs), initial=0)
+    return [(job, CompletionEvents(model, request, job, base, first)) for job, first in zip(jobs, firsts, strict=False)]
 
 
 def _extras(job: Job, output: Output) -> dict[str, Any]:
