@@ -89,7 +89,7 @@ bench-compare: build models $(BENCH)/.dependencies ## Measure beside llama.cpp (
 	$(BENCH)/bin/python -m benches.compare $(ARGS)
 
 bench-serve: build models $(BENCH)/.dependencies ## Measure the server beside llama-server (ARGS="--clients 16")
-	$(BENCH)/bin/python -m benches.serve $(ARGS)
+	PYTHONPATH=python $(BENCH)/bin/python -m benches.serve $(ARGS)
 
 wheel: venv ## Build a wheel for others into dist/
 	$(BIN)/maturin build --profile dist --out dist

@@ -10,7 +10,6 @@ import datetime
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +17,9 @@ from typing import Any
 
 from benches import models
 from benches.cells import DEPTH, GEN, GOALS, PROMPT, SEQUENCES, Measured, Samples, best, columns, decode, merge, prefill
-from benches.models import ROOT
+from benches.models import ROOT, RUSTLLM
 from benches.peer import AVX2_BUILD, Peer, best_settings
-from benches.report import Machine, document, plot
-
-RESULTS = Path(__file__).parent / "results"
-RUSTLLM = ROOT / ".venv/bin/rustllm"
+from benches.report import RESULTS, Machine, document, plot, run_command, write_result
 
 
 @dataclass
@@ -134,12 +130,8 @@ def result_name(day: datetime.date, machine: Machine, settings: Settings) -> str
 
 
 def _write(measured: Sequence[Measured], machine: Machine, name: str) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    picture = RESULTS / f"{name}.png"
-    plot(measured, machine, picture)
-    text = document(measured, machine, picture.name)
-    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
-    print(f"\n{text}\nwritten: {RESULTS / name}.md", flush=True)
+    write_result(name, document(measured, machine, f"{name}.png"))
+    plot(measured, machine, RESULTS / f"{name}.png")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -163,7 +155,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -9,6 +9,7 @@ from benches.cells import GOALS
 from benches.peer import Peer
 
 ROOT = Path(__file__).resolve().parent.parent
+RUSTLLM = ROOT / ".venv/bin/rustllm"
 FOLDER = ROOT / ".models/bench"
 SMOLLM2 = ROOT / ".models/SmolLM2-135M-Instruct.Q4_1.gguf"
 

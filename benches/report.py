@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benches.cells import DEPTH, GEN, TITLES, Cell, Measured, Rate, columns, goal
+
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,22 @@ class Machine:
     def slug(self) -> str:
         """A name for files."""
         return re.sub(r"[^a-z0-9]+", "-", self.cpu.lower()).strip("-") + ("" if self.simd is None else f"-{self.simd}")
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Runs a command; what goes wrong ends it in one line."""
+    try:
+        main()
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def write_result(name: str, text: str) -> None:
+    """Writes a document to the results and prints it."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.md"
+    path.write_text(text, encoding="utf-8")
+    print(f"\n{text}\nwritten: {path}", flush=True)
 
 
 def document(measured: Sequence[Measured], machine: Machine, picture: str) -> str:

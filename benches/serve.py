@@ -15,7 +15,6 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -25,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from benches import models
-from benches.compare import RESULTS, RUSTLLM
-from benches.models import ROOT
+from benches.models import ROOT, RUSTLLM
 from benches.peer import Peer
-from benches.report import Machine, table
+from benches.report import Machine, run_command, table, write_result
+from rustllm.bench.show import LATENCY, latency_cells
 
 #: Least parts of the engine's own rate, and least ratio to llama-server's, with 16 streams.
 GOAL_CLIENTS, GOAL_OF_ENGINE, GOAL_OF_PEER = 16, 0.8, 2.5
@@ -114,10 +113,7 @@ def main() -> None:
     engine = engine_rates(settings, round(found["rustllm"].mean(f"{settings.clients[0]} clients", "n_prompt")))
     machine = Machine.here({}, settings.threads, settings.rounds, None)
     text = document(settings, found, engine, machine)
-    RESULTS.mkdir(exist_ok=True)
-    name = options.name or f"{datetime.date.today().isoformat()}-{machine.slug}-serve"
-    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
-    print(f"\n{text}\nwritten: {RESULTS / name}.md", flush=True)
+    write_result(options.name or f"{datetime.date.today().isoformat()}-{machine.slug}-serve", text)
 
 
 @contextlib.contextmanager
@@ -241,27 +237,13 @@ def document(settings: Settings, found: dict[str, Found], engine: dict[int, floa
     return "\n\n".join(parts) + "\n"
 
 
-HEADER = (
-    "",
-    "tokens/s",
-    "steady",
-    "TTFT ms p50 / p99",
-    "TPOT ms p50 / p99",
-    "gaps ms p50 / p99",
-    "goodput/s",
-    "CPU server / load",
-)
+HEADER = ("", *LATENCY, "CPU server / load")
 
 
 def _cells(item: Found, test: str) -> list[str]:
-    def mean(name: str) -> float:
-        return item.mean(test, name)
-
-    times = [f"{mean(f'{name}_p50'):.1f} / {mean(f'{name}_p99'):.1f}" for name in ("ttft", "tpot", "itl")]
-    wall = mean("wall")
-    cpu = f"{statistics.fmean(item.server_cpu[test]) / wall:.2f} / {mean('load_cpu') / wall:.2f}"
-    steady = f"{mean('steady_tokens_per_second'):.0f}" if mean("steady_tokens_per_second") else ""
-    return [test, f"{mean('tokens_per_second'):.0f}", steady, *times, f"{mean('goodput'):.2f}", cpu]
+    wall = item.mean(test, "wall")
+    cpu = f"{statistics.fmean(item.server_cpu[test]) / wall:.2f} / {item.mean(test, 'load_cpu') / wall:.2f}"
+    return [test, *latency_cells(lambda name: item.mean(test, name)), cpu]
 
 
 PROBES = (
@@ -329,7 +311,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from fastapi import Request, Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustllm.server.sse import TextEvents
+from rustllm.engine import AsyncEngine, GenerationError
+from rustllm.server.errors import ApiError
+from rustllm.server.protocol import EXTENSION
+from rustllm.server.sse import TextEvents, stream
 
 
 @given(st.text(), st.text())
@@ -18,3 +27,170 @@ def test_an_event_written_in_parts_is_the_event_written_whole(text: str, model: 
     assert written.endswith(b"\n\n")
     assert json.loads(written[6:]) == {"choices": [{"index": 0, "delta": {"content": text}}], "model": model}
     assert written.count(b"\n") == 2
+
+
+class Outputs:
+    """An engine that hands out what the test gives it, and notes whether it was left early."""
+
+    def __init__(self) -> None:
+        self.engine = self
+        self.aborted: list[int] = []
+        self.submitted = 0
+
+    def submit(self, *_: Any) -> int:
+        self.submitted += 1
+        return self.submitted
+
+    def abort(self, request_id: int) -> None:
+        self.aborted.append(request_id)
+
+
+@dataclass
+class Output:
+    text: str = ""
+    kind: str = "token"
+    error: str | None = None
+    index: int = 0
+
+    @property
+    def is_last(self) -> bool:
+        return self.kind in ("done", "error")
+
+
+class Texts:
+    """Events that are the texts themselves."""
+
+    def take(self, output: Output) -> bytes:
+        if output.text == "fail":
+            raise ValueError("a broken service")
+        return output.text.encode()
+
+    def end(self) -> bytes:
+        return b"end "
+
+
+class Client:
+    """A server's side of one connection, with or without a writer of its own."""
+
+    def __init__(self, *, direct: bool) -> None:
+        self.engine = AsyncEngine(Outputs())  # type: ignore[arg-type]
+        self.messages: list[Any] = []
+        self.written: list[bytes] = []
+        self.gone = asyncio.Event()
+        extensions = {EXTENSION: {"write": self.written.append}} if direct else {}
+        self.scope = {"type": "http", "extensions": extensions}
+
+    async def receive(self) -> dict[str, str]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        self.messages.append(message)
+
+    def give(self, request_id: int, *outputs: Output) -> None:
+        running = self.engine.running(request_id)
+        for output in outputs if running is not None else ():
+            running.take(output)  # type: ignore[arg-type]
+
+    async def begin(self, parts: int = 1) -> Response:
+        model: Any = SimpleNamespace(engine=self.engine)
+        job: Any = SimpleNamespace(prompt=[1], params=None, grammar=None, choices=1)
+        request = Request({"type": "http"}, self.receive)
+        events: Any = Texts()
+        return await stream(request, model, [(job, events)] * parts, done=True, headers={})
+
+    @property
+    def aborted(self) -> list[int]:
+        return self.engine.engine.aborted  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.written) + b"".join(message.get("body", b"") for message in self.messages)
+
+
+async def turns(n: int = 5) -> None:
+    """Lets the other tasks run."""
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_stream_of_two_jobs(direct: bool) -> None:
+    async def run() -> Client:
+        client = Client(direct=direct)
+        beginning = asyncio.ensure_future(client.begin(parts=2))
+        await turns()
+        assert not beginning.done(), "nothing has come yet"
+        client.give(1, Output("a "), Output("b "))
+        answer = asyncio.ensure_future((await beginning)(client.scope, client.receive, client.send))
+        await turns()
+        client.give(1, Output("c "))
+        await turns()
+        assert client.body == b"a b c ", "each is sent when it comes"
+        client.give(1, Output("d ", "done"))
+        await turns()
+        client.give(2, Output("e ", "done"))
+        await answer
+        return client
+
+    client = asyncio.run(run())
+    assert client.body == b"a b c d end e end data: [DONE]\n\n"
+    assert client.messages[0]["status"] == 200
+    assert [message.get("more_body") for message in client.messages[-1:]] == [False]
+    assert client.aborted == []
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("last", [Output("fail"), Output(kind="error", error="out of luck")])
+def test_what_fails_in_a_stream_is_its_last_event(direct: bool, last: Output) -> None:
+    async def run() -> Client:
+        client = Client(direct=direct)
+        beginning = asyncio.ensure_future(client.begin())
+        await turns()
+        client.give(1, Output("a "))
+        answer = asyncio.ensure_future((await beginning)(client.scope, client.receive, client.send))
+        await turns()
+        client.give(1, last, Output("never"))
+        await answer
+        return client
+
+    client = asyncio.run(run())
+    begun, _, error = client.body.partition(b"data: ")
+    assert begun == b"a "
+    assert json.loads(error)["error"]["message"] == (last.error or "internal error: ValueError")
+    assert client.aborted == [1]
+
+
+def test_what_fails_before_a_stream_is_raised() -> None:
+    async def run() -> None:
+        client = Client(direct=True)
+        beginning = asyncio.ensure_future(client.begin())
+        await turns()
+        client.give(1, Output(kind="error", error="out of luck"))
+        await beginning
+
+    with pytest.raises(GenerationError, match="out of luck"):
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_client_that_leaves_ends_its_request(begun: bool) -> None:
+    async def run() -> Client:
+        client = Client(direct=True)
+        beginning = asyncio.ensure_future(client.begin())
+        await turns()
+        if begun:
+            client.give(1, Output("a "))
+            answer = asyncio.ensure_future((await beginning)(client.scope, client.receive, client.send))
+            await turns()
+        client.gone.set()
+        if begun:
+            await answer
+        else:
+            with pytest.raises(ApiError) as raised:
+                await beginning
+            assert raised.value.status == 499
+        assert client.engine.active == 0
+        return client
+
+    assert asyncio.run(run()).aborted == [1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rustllm.bench.latency import Summary
@@ -11,17 +11,17 @@ from rustllm.bench.rows import Row
 
 HEADER = ("model", "type", "threads", "test", "tokens/s", "of read", "of compute")
 
-SERVED = (
-    "test",
-    "requests",
+#: What clients saw of a server.
+LATENCY = (
     "tokens/s",
     "steady",
     "TTFT ms p50 / p99",
     "TPOT ms p50 / p99",
     "gaps ms p50 / p99",
     "goodput/s",
-    "load's CPU s",
 )
+
+SERVED = ("test", "requests", *LATENCY, "load's CPU s")
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -35,13 +35,17 @@ def cells(row: Row) -> tuple[str, ...]:
     return row.model, row.type, str(row.threads), name, rate, share(row.share_of_read), share(row.share_of_compute)
 
 
+def latency_cells(value: Callable[[str], Any]) -> tuple[str, ...]:
+    """The columns of `LATENCY`; `value` gives a number of `Summary` by its name, or None."""
+    steady = value("steady_tokens_per_second")
+    times = [f"{value(f'{name}_p50'):.1f} / {value(f'{name}_p99'):.1f}" for name in ("ttft", "tpot", "itl")]
+    return f"{value('tokens_per_second'):.0f}", f"{steady:.0f}" if steady else "", *times, f"{value('goodput'):.2f}"
+
+
 def summary_cells(row: Summary) -> tuple[str, ...]:
     """The columns of `SERVED`."""
-    steady = "" if row.steady_tokens_per_second is None else f"{row.steady_tokens_per_second:.0f}"
-    pairs = ((row.ttft_p50, row.ttft_p99), (row.tpot_p50, row.tpot_p99), (row.itl_p50, row.itl_p99))
-    times = [f"{half:.1f} / {most:.1f}" for half, most in pairs]
-    rates = (f"{row.tokens_per_second:.0f}", steady)
-    return row.test, str(row.requests), *rates, *times, f"{row.goodput:.2f}", f"{row.load_cpu:.2f} of {row.wall:.1f}"
+    seen = latency_cells(row.as_dict().get)
+    return row.test, str(row.requests), *seen, f"{row.load_cpu:.2f} of {row.wall:.1f}"
 
 
 def share(value: float | None) -> str:

@@ -1,4 +1,8 @@
-"""What routes depend on, as annotated aliases."""
+"""What routes depend on, as annotated aliases.
+
+They are coroutines, though they await nothing: FastAPI calls plain functions on a worker thread, which
+costs a request more than all that it does here.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,14 @@ from fastapi import Depends, Request
 from rustllm.server.state import Model, ServerState
 
 
-def get_state(request: Request) -> ServerState:
+async def get_state(request: Request) -> ServerState:
     """The server's state."""
     return cast(ServerState, request.app.state.server)
 
 
-def get_model(request: Request) -> Model:
+async def get_model(request: Request) -> Model:
     """The loaded model; 503 while there is none."""
-    return get_state(request).require_model()
+    return (await get_state(request)).require_model()
 
 
 State = Annotated[ServerState, Depends(get_state)]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+import orjson
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
@@ -111,12 +112,12 @@ class EventStream(Response):
             take = partial(self._take, events)
             with self._model.engine.generate(job.prompt, job.params, job.grammar, job.choices, take) as running:
                 await running.ended
-            self._put(events.end())
+            data = events.end()
+            if data:
+                self._write(data)
 
     def _take(self, events: Events, output: Output) -> None:
-        self._put(events.take(output))
-
-    def _put(self, data: bytes) -> None:
+        data = events.take(output)
         if data:
             self._write(data)
 
@@ -170,5 +171,5 @@ class TextEvents:
         self._before, self._after = before, after
 
     def event(self, text: str) -> bytes:
-        """The event with `text`."""
-        return self._before + dumps(text) + self._after
+        """The event with `text`, which comes from the engine and so is Unicode."""
+        return self._before + orjson.dumps(text) + self._after

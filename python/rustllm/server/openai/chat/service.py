@@ -86,8 +86,9 @@ class ChatEvents:
     def take(self, output: Output) -> bytes:
         """The chunks of an output."""
         index = output.index
-        self._choices[index].follow(output)
         if index in self._flowing and not output.is_last:
+            # The way of nearly all tokens.
+            self._choices[index].latest = output
             text = output.text
             return self._texts[index].event(text) if text else b""
         return b"".join(map(event, self._chunks(index, output)))
@@ -102,6 +103,7 @@ class ChatEvents:
         return event(end)
 
     def _chunks(self, index: int, output: Output) -> Iterator[dict[str, Any]]:
+        self._choices[index].follow(output)
         progress = output.progress
         if index not in self._begun:
             self._begun.add(index)
