@@ -202,3 +202,22 @@ def test_a_client_that_does_not_read(server: Server) -> None:
         while len(list(descriptors.iterdir())) > before:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_a_stream_that_is_not_read(server: Server) -> None:
+    # Each token has some 20 kB of probabilities, so that an unbounded buffer would grow fast.
+    fields = {"prompt": "Once upon a time", "n_predict": -1, "ignore_eos": True, "stream": True, "n_probs": 500}
+    body = json.dumps(fields).encode()
+    before = memory(server)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(head(f"Content-Length: {len(body)}") + body)
+        deadline = time.monotonic() + 4 * TIMEOUT
+        time.sleep(0.3)
+        most = memory(server)
+        while any(slot["is_processing"] for slot in server.get("/slots").body):
+            most = max(most, memory(server))
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert most - before < 40_000
