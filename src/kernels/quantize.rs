@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::Simd;
+#[cfg(target_arch = "x86_64")]
 use super::dispatch::Set;
 use super::packed::UNIT;
 
