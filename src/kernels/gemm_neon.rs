@@ -164,25 +164,28 @@ unsafe fn quant_rows<F: Format, const DOT: bool, const Q: usize, const P: usize,
                 let sums = four_lanes::<M>(sums.cast());
                 let mut dots = [start::<F, M>(sums); Q];
                 let mut narrow = [[Narrow::zero(); M]; Q];
-                for four in group * fours..(group + 1) * fours {
-                    let x = four_lanes::<M>(x.add(four * P));
-                    for at in 0..Q {
-                        let w = integers::<F>(low, high, four, first + at);
-                        for r in 0..M {
-                            let x = x[r / 4];
-                            if DOT {
-                                dots[at][r] = with_lane!(r % 4, dot(dots[at][r], w, x));
-                            } else {
-                                narrow[at][r].add(w, with_lane!(r % 4, vdupq_laneq_s32(x)));
+                // In fours of fours, so that shifts and masks are known without unrolling everything.
+                for block in 0..fours / 4 {
+                    for within in 0..4 {
+                        let four = group * fours + block * 4 + within;
+                        let x = four_lanes::<M>(x.add(four * P));
+                        for at in 0..Q {
+                            let w = integers::<F>(low, high, four, first + at);
+                            for r in 0..M {
+                                let x = x[r / 4];
+                                if DOT {
+                                    dots[at][r] = with_lane!(r % 4, dot(dots[at][r], w, x));
+                                } else {
+                                    narrow[at][r].add(w, with_lane!(r % 4, vdupq_laneq_s32(x)));
+                                }
                             }
                         }
-                    }
-                    if !DOT && (four + 1).is_multiple_of(q.fours_in_16_bits()) {
-                        for (dots, narrow) in dots.iter_mut().zip(&mut narrow) {
-                            dots.iter_mut().zip(narrow).for_each(
-                                #[inline(always)]
-                                |(dot, narrow)| *dot = narrow.widen(*dot),
-                            );
+                        if !DOT && (four + 1).is_multiple_of(q.fours_in_16_bits()) {
+                            for (dots, narrow) in dots.iter_mut().zip(&mut narrow) {
+                                for (dot, narrow) in dots.iter_mut().zip(narrow) {
+                                    *dot = narrow.widen(*dot);
+                                }
+                            }
                         }
                     }
                 }
