@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-#[cfg(target_arch = "aarch64")]
-use std::arch::aarch64::*;
-
 use super::dispatch::Set;
-#[cfg(target_arch = "aarch64")]
-use super::gemm_neon;
 use super::{Pool, Simd};
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 /// Bytes that are read in a pass: more than any level-3 cache of today's processors holds.
 const READ_BYTES: usize = 1 << 30;
@@ -182,7 +180,7 @@ fn int8_piece(simd: Simd) -> f64 {
         Set::Avx2 => unsafe { if simd.has_avx_vnni() { int8_avx2_vnni() } else { int8_avx2() } },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above; the dot products where they are asked for.
-        Set::Neon => unsafe { if simd.has_dot_products() { int8_neon_dot() } else { int8_neon() } },
+        Set::Neon => unsafe { if simd.has_dot_products() { neon::int8_dot() } else { neon::int8() } },
         _ => int8_scalar(),
     }
 }
@@ -198,7 +196,7 @@ fn f32_piece(simd: Simd) -> f64 {
         Set::Avx2 => unsafe { f32_avx2() },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
-        Set::Neon => unsafe { f32_neon() },
+        Set::Neon => unsafe { neon::f32() },
         _ => f32_scalar(),
     }
 }
@@ -265,39 +263,6 @@ fn opaque(mut value: __m256i) -> __m256i {
     value
 }
 
-/// # Safety
-/// The processor must have the dot products of Armv8.2.
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn int8_neon_dot() -> f64 {
-    // Sums that the optimizer takes for different ones, or it would compute them once for all.
-    let (a, b, mut sums) = black_box((vdupq_n_s8(3), vdupq_n_s32(-2), [vdupq_n_s32(0); CHAINS]));
-    for _ in 0..TURNS {
-        // SAFETY: the caller vouches for the instruction.
-        sums.iter_mut().for_each(|sum| *sum = unsafe { gemm_neon::dot::<0>(*sum, a, b) });
-    }
-    black_box(sums);
-    (TURNS * CHAINS * 16 * 2) as f64
-}
-
-/// Widening the 16-bit sums is left out, as for AVX2.
-///
-/// # Safety
-/// NEON must be there.
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon")]
-unsafe fn int8_neon() -> f64 {
-    // SAFETY: NEON is enabled here.
-    let mut sums = black_box([unsafe { gemm_neon::Narrow::zero() }; CHAINS / 2]);
-    let (a, b) = black_box((vdupq_n_s8(3), vdupq_n_s32(-2)));
-    for _ in 0..TURNS {
-        // SAFETY: as above.
-        sums.iter_mut().for_each(|sum| unsafe { sum.add(a, b) });
-    }
-    black_box(sums);
-    (TURNS * CHAINS / 2 * 16 * 2) as f64
-}
-
 fn int8_scalar() -> f64 {
     let (a, b) = (black_box([3u8; 64]), black_box([-2i8; 64]));
     let mut sums = [0i32; 64];
@@ -335,20 +300,6 @@ unsafe fn f32_avx2() -> f64 {
     }
     black_box(sums);
     (TURNS * CHAINS * 8 * 2) as f64
-}
-
-/// # Safety
-/// NEON must be there.
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon")]
-unsafe fn f32_neon() -> f64 {
-    let (a, b) = black_box((vdupq_n_f32(0.999), vdupq_n_f32(0.001)));
-    let mut sums = black_box([vdupq_n_f32(1.0); CHAINS]);
-    for _ in 0..TURNS {
-        sums.iter_mut().for_each(|sum| *sum = vfmaq_f32(b, *sum, a));
-    }
-    black_box(sums);
-    (TURNS * CHAINS * 4 * 2) as f64
 }
 
 fn f32_scalar() -> f64 {
@@ -396,6 +347,14 @@ mod tests {
         if Simd::parse("avx2").is_ok() {
             // SAFETY: AVX2 is there.
             let narrow = arithmetic_rate(&pool, &|| unsafe { int8_avx2() });
+            let scalar = arithmetic_rate(&pool, &int8_scalar);
+            assert!(narrow >= 0.9 * scalar, "{narrow} {scalar}");
+        }
+        // And the one that a processor with dot products does not choose.
+        #[cfg(target_arch = "aarch64")]
+        {
+            // SAFETY: NEON is part of the target's baseline.
+            let narrow = arithmetic_rate(&pool, &|| unsafe { neon::int8() });
             let scalar = arithmetic_rate(&pool, &int8_scalar);
             assert!(narrow >= 0.9 * scalar, "{narrow} {scalar}");
         }

@@ -9,6 +9,8 @@ pub mod activations;
 mod aligned;
 pub mod attention;
 pub mod dispatch;
+#[cfg(target_arch = "aarch64")]
+mod dot_neon;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx2;
