@@ -17,10 +17,10 @@ PARITY_DIR ?= ../shared/parity
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-.PHONY: help venv build serve test test-rust test-python lint format models parity fuzz wheel clean bench-compare bench-serve
+.PHONY: help venv build serve test test-rust test-python test-aarch64 lint format models parity fuzz wheel clean bench-compare bench-serve
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 venv: $(VENV)/.dependencies ## Make .venv with everything that development needs
 
@@ -54,6 +54,9 @@ endif
 
 test-python: build models ## Python tests, against real server processes
 	$(BIN)/python -m pytest $(ARGS)
+
+test-aarch64: ## Kernel tests for AArch64, under qemu on other processors
+	@scripts/test_aarch64.sh $(ARGS)
 
 lint: build ## Formatting, clippy, ruff, mypy, stubs
 	cargo fmt --check

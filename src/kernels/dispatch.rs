@@ -16,12 +16,14 @@ pub(super) enum Set {
     Avx512,
     /// AVX2 with FMA and F16C.
     Avx2,
+    /// NEON, with the dot products of Armv8.2 where there are any.
+    Neon,
     /// Plain Rust, compiled for the target's baseline.
     Scalar,
 }
 
 /// All sets, best first.
-const SETS: [Set; 3] = [Set::Avx512, Set::Avx2, Set::Scalar];
+const SETS: [Set; 4] = [Set::Avx512, Set::Avx2, Set::Neon, Set::Scalar];
 
 /// The environment variable that asks for less than the best.
 const VARIABLE: &str = "RUSTLLM_SIMD";
@@ -42,8 +44,8 @@ impl Simd {
         SETS.into_iter().filter(|set| set.is_available()).map(Self).collect()
     }
 
-    /// The one that `RUSTLLM_SIMD` names (`avx512`, `avx2`, `scalar`), and the best where it is empty
-    /// or not set. Refused are names that are none and sets that the machine lacks: who measures one
+    /// The one that `RUSTLLM_SIMD` names (`avx512`, `avx2`, `neon`, `scalar`), and the best where it is
+    /// empty or not set. Refused are names that are none and sets that the machine lacks: who measures one
     /// set must not be given another.
     pub fn from_environment() -> Result<Self> {
         match std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
@@ -64,7 +66,7 @@ impl Simd {
         })
     }
 
-    /// What [`Self::parse`] takes: `avx512`, `avx2` or `scalar`.
+    /// What [`Self::parse`] takes: `avx512`, `avx2`, `neon` or `scalar`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.0.name()
@@ -84,6 +86,14 @@ impl Simd {
         self.0 == Set::Avx2 && is_x86_feature_detected!("avxvnni")
     }
 
+    /// Whether the set is NEON of a processor that has the dot products of Armv8.2 as well: its matrix
+    /// products are other ones then.
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    pub(super) fn has_dot_products(self) -> bool {
+        self.0 == Set::Neon && std::arch::is_aarch64_feature_detected!("dotprod")
+    }
+
     /// Runs `work` compiled for this instruction set, so that its plain loops become vectors. What
     /// it calls must be inlined into it for that.
     #[inline(always)]
@@ -95,6 +105,7 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Set::Avx2 => unsafe { run_avx2(work) },
+            // NEON is part of AArch64's baseline.
             _ => work(),
         }
     }
@@ -111,6 +122,7 @@ impl Set {
         match self {
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
+            Self::Neon => "neon",
             Self::Scalar => "scalar",
         }
     }
@@ -129,11 +141,21 @@ impl Set {
                     && is_x86_feature_detected!("avx512vnni")
             }
             Self::Avx2 => avx2(),
+            Self::Neon => false,
             Self::Scalar => true,
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn is_available(self) -> bool {
+        match self {
+            Self::Avx512 | Self::Avx2 => false,
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            Self::Scalar => true,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn is_available(self) -> bool {
         self == Self::Scalar
     }

@@ -7,6 +7,8 @@ use super::dispatch::Set;
 use super::gemm_avx2;
 #[cfg(target_arch = "x86_64")]
 use super::gemm_avx512;
+#[cfg(target_arch = "aarch64")]
+use super::gemm_neon;
 use super::gemm_scalar;
 use super::math::silu;
 use super::packed::{Matrix, TILE, UNIT};
@@ -238,6 +240,15 @@ fn products(matrix: &Matrix, tile: usize, n_tiles: usize, a: &Activations, panel
                 gemm_avx2::products_vnni(matrix, tile, a, panel, &mut out[..n_tiles]);
             } else {
                 gemm_avx2::products(matrix, tile, a, panel, &mut out[..n_tiles]);
+            }
+        },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as for AVX2.
+        Set::Neon => unsafe {
+            if simd.has_dot_products() {
+                gemm_neon::products_dot(matrix, tile, a, panel, &mut out[..n_tiles]);
+            } else {
+                gemm_neon::products(matrix, tile, a, panel, &mut out[..n_tiles]);
             }
         },
         _ => {

@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::activations::{Activations, FIELDS, NEGATIVE_SUM, PANEL, Panel, SCALE, SCALED_SUM};
-use super::packed::{FLOAT_TILES, Format, Matrix, Quant, SUPER_UNITS, Scales, TILE, UNIT, with_format};
+use super::packed::{FLOAT_TILES, Format, Matrix, SUPER_UNITS, Scales, TILE, UNIT, with_format};
 
 /// How far ahead of their use float weights are asked for, in bytes.
 const FLOATS_AHEAD: usize = 8 << 10;
@@ -101,6 +101,7 @@ unsafe fn quant_rows<F: Format, const VNNI: bool, const H: usize, const M: usize
     first: usize,
     out: &mut Rows,
 ) {
+    const { assert!(F::QUANT.low == 8 || F::QUANT.fours_in_16_bits() >= PAIR) };
     let q = F::QUANT;
     let planes = q.planes(job.units * UNIT);
     // SAFETY: no memory is read.
@@ -155,7 +156,7 @@ unsafe fn quant_rows<F: Format, const VNNI: bool, const H: usize, const M: usize
                             }
                         }
                     }
-                    if !VNNI && q.low < 8 && (four + PAIR).is_multiple_of(narrow_fours(q)) {
+                    if !VNNI && q.low < 8 && (four + PAIR).is_multiple_of(q.fours_in_16_bits()) {
                         for h in 0..H {
                             for r in 0..M {
                                 dots[h][r] = _mm256_add_epi32(dots[h][r], _mm256_madd_epi16(narrow[h][r], ones));
@@ -198,18 +199,6 @@ unsafe fn quant_rows<F: Format, const VNNI: bool, const H: usize, const M: usize
             unsafe { _mm256_storeu_ps(out.as_mut_ptr().add((first + h) * HALF), *acc) }
         }
     }
-}
-
-/// Fours whose products 16 bits hold: two columns of each, of weights below 2 to the power of their
-/// bits and activations of at most 127. At most those of a group.
-const fn narrow_fours(q: Quant) -> usize {
-    let most = ((1 << (q.low + q.high)) - 1) * 127 * 2;
-    let mut fours = q.group / 4;
-    while fours * most > i16::MAX as usize {
-        fours /= 2;
-    }
-    assert!(fours >= PAIR);
-    fours
 }
 
 /// Products of eight-bit weights, which have an offset of 128, with four columns, summed. The sign

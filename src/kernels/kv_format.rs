@@ -8,6 +8,7 @@
 use half::f16;
 
 use super::attention::Backend;
+use super::prefetch;
 use crate::config::CacheType;
 
 /// Tokens of a block.
@@ -190,23 +191,10 @@ impl KvFormat {
                 }
             }
         }
-        if let Some(next) = next {
-            prefetch(next);
+        for line in next.unwrap_or_default().chunks(64) {
+            prefetch::near(line.as_ptr());
         }
     }
-}
-
-/// Asks for the lines of `bytes`.
-#[inline(always)]
-fn prefetch(bytes: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in bytes.chunks(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that the program can see; x86-64 has the instruction.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
 }
 
 /// Scale and integers of a group: the largest magnitude becomes 127. Scales that f16 cannot hold

@@ -8,6 +8,7 @@ use std::ops::Range;
 use memmap2::MmapMut;
 
 use super::kv_format::KvFormat;
+use super::prefetch;
 
 /// Zeroed memory in segments of one size. Pages are backed when they are first written, so growing
 /// costs a system call, not a pass over memory.
@@ -142,14 +143,9 @@ impl Plane<'_> {
 
     /// Asks the processor for `range` of the bytes of one head of one block.
     pub fn prefetch(&self, block: u32, head: usize, range: Range<usize>) {
-        #[cfg(target_arch = "x86_64")]
         for at in range.step_by(64) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a prefetch may name any address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.pointer(block, head).wrapping_add(at).cast()) }
+            prefetch::near(self.pointer(block, head).wrapping_add(at));
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (block, head, range);
     }
 
     /// One head of one block, to write.

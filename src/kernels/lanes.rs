@@ -1,6 +1,7 @@
 //! Vectors of f32: the few operations that the attention kernels are written in, once for all
 //! widths.
 
+#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 /// A vector register of f32.
@@ -35,15 +36,18 @@ pub trait Lanes: Copy {
 }
 
 /// 16 lanes of AVX-512 F.
+#[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub struct Zmm(__m512);
 
 /// 8 lanes of AVX2 with FMA and F16C.
+#[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub struct Ymm(__m256);
 
 // SAFETY (all functions of both): the trait's contract gives the instruction set and the room
 // behind pointers; no load or store needs alignment.
+#[cfg(target_arch = "x86_64")]
 impl Lanes for Zmm {
     const N: usize = 16;
     const TILE: usize = 8;
@@ -117,6 +121,7 @@ impl Lanes for Zmm {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Lanes for Ymm {
     const N: usize = 8;
     const TILE: usize = 4;

@@ -10,6 +10,9 @@ use std::arch::x86_64::*;
 use super::dispatch::Set;
 use super::{Pool, Simd};
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
 /// Bytes that are read in a pass: more than any level-3 cache of today's processors holds.
 const READ_BYTES: usize = 1 << 30;
 
@@ -175,6 +178,9 @@ fn int8_piece(simd: Simd) -> f64 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above; AVX-VNNI where it is asked for.
         Set::Avx2 => unsafe { if simd.has_avx_vnni() { int8_avx2_vnni() } else { int8_avx2() } },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above; the dot products where they are asked for.
+        Set::Neon => unsafe { if simd.has_dot_products() { neon::int8_dot() } else { neon::int8() } },
         _ => int8_scalar(),
     }
 }
@@ -188,6 +194,9 @@ fn f32_piece(simd: Simd) -> f64 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Set::Avx2 => unsafe { f32_avx2() },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Set::Neon => unsafe { neon::f32() },
         _ => f32_scalar(),
     }
 }
@@ -338,6 +347,14 @@ mod tests {
         if Simd::parse("avx2").is_ok() {
             // SAFETY: AVX2 is there.
             let narrow = arithmetic_rate(&pool, &|| unsafe { int8_avx2() });
+            let scalar = arithmetic_rate(&pool, &int8_scalar);
+            assert!(narrow >= 0.9 * scalar, "{narrow} {scalar}");
+        }
+        // And the one that a processor with dot products does not choose.
+        #[cfg(target_arch = "aarch64")]
+        {
+            // SAFETY: NEON is part of the target's baseline.
+            let narrow = arithmetic_rate(&pool, &|| unsafe { neon::int8() });
             let scalar = arithmetic_rate(&pool, &int8_scalar);
             assert!(narrow >= 0.9 * scalar, "{narrow} {scalar}");
         }

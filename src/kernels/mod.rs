@@ -9,22 +9,29 @@ pub mod activations;
 mod aligned;
 pub mod attention;
 pub mod dispatch;
+#[cfg(target_arch = "aarch64")]
+mod dot_neon;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx2;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
+#[cfg(target_arch = "aarch64")]
+mod gemm_neon;
 mod gemm_scalar;
 pub mod heap;
 mod kv_format;
 pub mod kv_memory;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod lanes_neon;
 pub mod limits;
 pub mod math;
 mod pack;
 pub mod packed;
 pub mod pool;
+mod prefetch;
 mod quantize;
 pub mod rotary;
 

@@ -118,6 +118,19 @@ impl Quant {
         }
     }
 
+    /// Fours of columns whose products a sum of 16 bits holds: two columns of each, since pairs are
+    /// added first, of weights below 2 to the power of their bits, or signed ones of 8, and activations
+    /// of at most 127. At most those of a group.
+    #[must_use]
+    pub const fn fours_in_16_bits(self) -> usize {
+        let largest = if self.low == 8 { 128 } else { (1 << (self.low + self.high)) - 1 };
+        let mut fours = self.group / 4;
+        while fours * largest * 127 * 2 > i16::MAX as usize {
+            fours /= 2;
+        }
+        fours
+    }
+
     /// Where the parts of a tile of `k` columns begin.
     #[must_use]
     pub const fn planes(self, k: usize) -> Planes {

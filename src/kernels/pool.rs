@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::prefetch;
+
 /// Turns of the waiting loop before a worker sleeps: some tens of microseconds, longer than the
 /// gap between two jobs of a step, short enough to leave the core to the event loop.
 const SPINS: u32 = 4_000;
@@ -54,12 +56,7 @@ impl Ahead {
     /// Asks for the next line and takes it away.
     #[inline]
     fn ask(&mut self) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch may name any address.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T1>(self.start as *const i8);
-        }
+        prefetch::second_level(self.start as *const u8);
         self.start += 64;
         self.len = self.len.saturating_sub(64);
     }

@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::Simd;
+#[cfg(target_arch = "x86_64")]
 use super::dispatch::Set;
 use super::packed::UNIT;
 
@@ -27,6 +28,7 @@ impl Quantized {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: values of this type name what the processor has.
             Set::Avx512 => unsafe { quantize_avx512(values) },
+            // With AVX2 and NEON the compiler makes vectors of it by itself.
             _ => quantize(values),
         }
     }

@@ -19,7 +19,7 @@ mod partial;
 mod plan;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod vector;
 mod write;
 
@@ -134,6 +134,9 @@ pub fn attend(rows: &Rows<'_>, cache: &LayerCache<'_>, out: &mut [f32], pool: &P
                     Set::Avx512 => run_avx512(&worker, item, scratch),
                     #[cfg(target_arch = "x86_64")]
                     Set::Avx2 => run_avx2(&worker, item, scratch),
+                    // Part of the target's baseline, so that nothing has to be entered.
+                    #[cfg(target_arch = "aarch64")]
+                    Set::Neon => worker.run::<vector::Vectors<super::lanes_neon::Quads>>(item, scratch),
                     _ => worker.run::<backend::Scalar>(item, scratch),
                 }
             });

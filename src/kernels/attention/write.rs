@@ -30,6 +30,10 @@ pub fn store(rows: &Rows<'_>, cache: &mut LayerCache<'_>, pool: &Pool, simd: Sim
             Set::Avx512 => store_avx512(rows, plane, piece % n_head_kv),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => store_avx2(rows, plane, piece % n_head_kv),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => {
+                store_head::<super::vector::Vectors<crate::kernels::lanes_neon::Quads>>(rows, plane, piece % n_head_kv)
+            }
             _ => store_head::<Scalar>(rows, plane, piece % n_head_kv),
         }
     };

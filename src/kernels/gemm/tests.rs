@@ -133,18 +133,44 @@ fn extreme_row(kind: usize, k: usize, random: &mut impl FnMut() -> u32) -> Vec<f
         .collect()
 }
 
-/// Every AVX2 variant of the machine against the scalar products, by bits, for each width of a panel.
+/// Products of the tiles from one on with a panel.
+type Products = unsafe fn(&Matrix, usize, &Activations, Panel, &mut [[Lanes; PANEL]]);
+
+/// What products there are of one instruction set, by what the processor has beyond it. The best is
+/// chosen at run time, so that the others would never be tested.
 #[cfg(target_arch = "x86_64")]
-#[test]
-fn both_avx2_variants_give_the_scalar_bits_at_the_extremes() {
-    type Products = unsafe fn(&Matrix, usize, &Activations, Panel, &mut [[Lanes; PANEL]]);
+fn variants() -> Vec<(&'static str, Products)> {
     let mut variants: Vec<(&str, Products)> = Vec::new();
     if let Ok(simd) = Simd::parse("avx2") {
-        variants.push(("plain", gemm_avx2::products));
+        variants.push(("avx2", gemm_avx2::products));
         if simd.has_avx_vnni() {
-            variants.push(("vnni", gemm_avx2::products_vnni));
+            variants.push(("avx2 with vnni", gemm_avx2::products_vnni));
         }
     }
+    variants
+}
+
+#[cfg(target_arch = "aarch64")]
+fn variants() -> Vec<(&'static str, Products)> {
+    let mut variants: Vec<(&str, Products)> = Vec::new();
+    if let Ok(simd) = Simd::parse("neon") {
+        variants.push(("neon", gemm_neon::products));
+        if simd.has_dot_products() {
+            variants.push(("neon with dot products", gemm_neon::products_dot));
+        }
+    }
+    variants
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn variants() -> Vec<(&'static str, Products)> {
+    Vec::new()
+}
+
+/// Every variant that the machine runs against the scalar products, by bits, for each width of a panel.
+#[test]
+fn every_variant_gives_the_scalar_bits_at_the_extremes() {
+    let variants = variants();
     let mut random = xorshift(5);
     let pool = Pool::new(1);
     for ty in GgmlType::ALL {
@@ -188,7 +214,6 @@ fn both_avx2_variants_give_the_scalar_bits_at_the_extremes() {
 }
 
 /// The bits of a block, so that zeros of either sign differ and NaN compares.
-#[cfg(target_arch = "x86_64")]
 fn bits(block: &Block) -> Vec<u32> {
     block.iter().flatten().flatten().map(|value| value.to_bits()).collect()
 }
