@@ -14,7 +14,7 @@ from rustllm._rustllm import Engine, Grammar, Output, SamplingParams
 class Running:
     """A request that has not ended."""
 
-    params: SamplingParams
+    params: SamplingParams | None = None
     has_new_line: bool = False
     queue: asyncio.Queue[Output] = field(default_factory=asyncio.Queue)
 
@@ -57,7 +57,21 @@ class AsyncEngine:
         """
         # Outputs are dispatched by this loop only, so none can be missed before the queue is there.
         request_id = self.engine.submit(prompt, params, grammar)
-        running = self._running[request_id] = Running(params)
+        async with self._outputs(request_id, Running(params), choices) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def embed(
+        self, inputs: Sequence[Sequence[int]], *, normalize: int = 2, dimensions: int | None = None
+    ) -> AsyncIterator[AsyncIterator[Output]]:
+        """As `generate`, for texts to embed; each is a choice. Raises what `Engine.embed` raises."""
+        request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions)
+        async with self._outputs(request_id, Running(), len(inputs)) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def _outputs(self, request_id: int, running: Running, choices: int) -> AsyncIterator[AsyncIterator[Output]]:
+        self._running[request_id] = running
         state = _Progress(choices)
         try:
             yield _outputs(running.queue, state)
@@ -84,6 +98,6 @@ class _Progress:
 async def _outputs(queue: asyncio.Queue[Output], state: _Progress) -> AsyncIterator[Output]:
     while state.running > 0:
         output = await queue.get()
-        if output.kind in ("done", "error"):
+        if output.kind in ("done", "embedding", "error"):
             state.running -= 1
         yield output

@@ -21,7 +21,7 @@ pub struct EmbeddingRequest {
     pub inputs: Vec<Vec<TokenId>>,
     pub normalize: Normalize,
     /// Only so many of a vector's first values, normalized anew.
-    pub dimensions: Option<usize>,
+    pub dimensions: Option<i64>,
 }
 
 /// One text of a request.
@@ -43,6 +43,7 @@ impl EmbeddingQueue {
     /// Puts the inputs of a request at the end.
     pub fn push(&mut self, request: u64, asked: EmbeddingRequest) {
         let EmbeddingRequest { inputs, normalize, dimensions } = asked;
+        let dimensions = dimensions.and_then(|n| usize::try_from(n).ok());
         let input = |(choice, tokens)| Input { id: SequenceId { request, choice }, tokens, normalize, dimensions };
         self.requests.push_back(inputs.into_iter().enumerate().map(input).collect());
     }
@@ -173,7 +174,7 @@ impl Engine {
             }
         }
         match request.dimensions {
-            Some(n) if n == 0 || n > info.n_embd => {
+            Some(n) if !usize::try_from(n).is_ok_and(|n| (1..=info.n_embd).contains(&n)) => {
                 Err(Error::invalid("dimensions", format!("{n} is out of range; allowed: 1 to {}", info.n_embd)))
             }
             _ => Ok(()),

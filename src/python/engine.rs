@@ -12,7 +12,7 @@ use pyo3::types::PyDict;
 use super::gguf::tensor_types;
 use super::grammar::PyGrammar;
 use super::output::PyOutput;
-use super::params::PySamplingParams;
+use super::params::{PySamplingParams, extract};
 use super::tokenizer::PyTokenizer;
 use crate::config::{CacheType, EngineConfig, Normalize, Pooling};
 use crate::engine::{BenchTest, EmbeddingRequest, Engine, Phase, Request};
@@ -175,9 +175,16 @@ impl PyEngine {
     }
 
     /// Queues texts to embed and returns the request's id.
-    #[pyo3(signature = (inputs, *, normalize = 2, dimensions = None))]
-    fn embed(&self, py: Python<'_>, inputs: Vec<Vec<u32>>, normalize: i64, dimensions: Option<usize>) -> PyResult<u64> {
-        let normalize = Normalize::new(normalize, "embd_normalize")?;
+    #[pyo3(signature = (inputs, *, normalize, dimensions = None))]
+    fn embed(
+        &self,
+        py: Python<'_>,
+        inputs: Vec<Vec<u32>>,
+        normalize: &Bound<'_, PyAny>,
+        dimensions: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<u64> {
+        let normalize = Normalize::new(extract("embd_normalize", normalize)?, "embd_normalize")?;
+        let dimensions = dimensions.map(|n| extract("dimensions", n)).transpose()?;
         Ok(py.detach(|| self.0.embed(EmbeddingRequest { inputs, normalize, dimensions }))?)
     }
 
