@@ -48,10 +48,11 @@ def require_ranks(state: ServerState, model: Model) -> None:
         raise ApiError(501, "This server does not support reranking. Start it with `--reranking`")
 
 
-def count_first(name: str, value: Any) -> Any:
-    """Bounds a list before the types of its items are looked at, which takes seconds for millions."""
+def count_first(name: str, value: Any, *, tokens: bool = True) -> Any:
+    """Bounds a list before the types of its items are looked at, which takes seconds for millions. With
+    `tokens` it may be one text as token ids."""
     if isinstance(value, list):
-        is_tokens = bool(value) and isinstance(value[0], int)
+        is_tokens = tokens and bool(value) and isinstance(value[0], int)
         what, cap = ("token ids", MAX_TOKENS) if is_tokens else ("texts", MAX_INPUTS)
         if len(value) > cap:
             raise ApiError(400, f"{name}: it has {len(value)} {what}; allowed: up to {cap}", param=name)

@@ -17,9 +17,11 @@ import numpy as np
 
 WIDTH, HIDDEN, HEADS, LAYERS, CONTEXT = 64, 128, 4, 2, 320
 
-WORDS = """[PAD] [UNK] [CLS] [SEP] [MASK] the a an of to and in is was it that for on with as at by from what who
+WORDS = """
+[PAD] [UNK] [CLS] [SEP] [MASK] the a an of to and in is was it that for on with as at by from what who
 where when how why capital france paris london england river city tree cat dog house book read write red blue green
-sun moon star water fire ##s ##ing ##ed ##er ##ly un re . , ? ! ' -""".split()
+sun moon star water fire ##s ##ing ##ed ##er ##ly un re . , ? ! ' -
+""".split()  # noqa: SIM905 (a list of words reads better than a column of literals)
 
 SPECIAL = 5
 

@@ -23,7 +23,7 @@ TEXTS = [
     "",
     "What is the capital of France?",
     "Paris is the capital and most populous city of France.",
-    "Der Käse ist naïve; 東京 and Ünïcödé – 🎉!",
+    "Der Käse ist naïve; 東京 and Ünïcödé – 🎉!",  # noqa: RUF001
     "def add(a, b):\n    return a + b",
     "The quick brown fox jumps over the lazy dog. " * 12,
     "word " * 300,

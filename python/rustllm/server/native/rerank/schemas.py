@@ -28,9 +28,9 @@ class RerankRequest(BaseModel):
     @field_validator("documents", mode="before")
     @classmethod
     def _bounded_documents(cls, value: Any) -> Any:
-        return count_first("documents", value)
+        return count_first("documents", value, tokens=False)
 
     @field_validator("texts", mode="before")
     @classmethod
     def _bounded_texts(cls, value: Any) -> Any:
-        return count_first("texts", value)
+        return count_first("texts", value, tokens=False)
