@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from rustllm.server import answers_embedding as shapes
+from rustllm.server.native.embedding.schemas import NativeEmbedding
+from rustllm.server.native.rerank.schemas import RankedText, Ranking
+from rustllm.server.openai.embeddings.schemas import Embeddings
 from tests.support.embeddings import CLS, MINILM, RANK, cosine, recorded
 from tests.support.server import Server, assert_error, running
 from tests.support.strategies import BUDGET, EMBEDDING_OUT_OF_RANGE, EMBEDDING_WRONG, JSON, RERANK_WRONG
@@ -54,7 +56,7 @@ def vector(server: Server, text: Any, **fields: Any) -> Any:
 
 def test_openai_shape(server: Server) -> None:
     answer = server.post("/v1/embeddings", {"input": CATS, "model": "any"})
-    TypeAdapter(shapes.Embeddings).validate_python(answer.body, strict=True)
+    TypeAdapter(Embeddings).validate_python(answer.body, strict=True)
     assert [entry["index"] for entry in answer.body["data"]] == [0, 1, 2]
     assert answer.body["model"] == "any"
     assert answer.body["usage"] == {"prompt_tokens": 16, "total_tokens": 16}
@@ -81,7 +83,7 @@ def test_inputs_of_every_form(server: Server) -> None:
 
 def test_base64_has_the_same_numbers(server: Server) -> None:
     answer = server.post("/v1/embeddings", {"input": CATS, "encoding_format": "base64"})
-    TypeAdapter(shapes.Embeddings).validate_python(answer.body, strict=True)
+    TypeAdapter(Embeddings).validate_python(answer.body, strict=True)
     for text, entry in zip(CATS, answer.body["data"], strict=True):
         assert entry["encoding_format"] == "base64"
         assert array("f", base64.b64decode(entry["embedding"])).tolist() == vector(server, text)
@@ -115,13 +117,13 @@ def test_native_shape(server: Server) -> None:
     for path in ("/embedding", "/embeddings"):
         for body in ({"content": CATS}, {"input": CATS}, {"input": CATS, "content": "other"}):
             answer = server.post(path, body)
-            TypeAdapter(list[shapes.NativeEmbedding]).validate_python(answer.body, strict=True)
+            TypeAdapter(list[NativeEmbedding]).validate_python(answer.body, strict=True)
             assert [entry["embedding"] for entry in answer.body] == [[vector(server, text)] for text in CATS]
 
 
 def test_vectors_of_each_token(tokens: Server) -> None:
     answer = tokens.post("/embedding", {"content": ["the cat", "a"], "embd_normalize": 2})
-    TypeAdapter(list[shapes.NativeEmbedding]).validate_python(answer.body, strict=True)
+    TypeAdapter(list[NativeEmbedding]).validate_python(answer.body, strict=True)
     assert [len(entry["embedding"]) for entry in answer.body] == [4, 3]
     assert sum(x * x for x in answer.body[0]["embedding"][0]) > 2, "they are not normalized"
     error = assert_error(tokens.post("/v1/embeddings", {"input": "the cat"}))
@@ -155,7 +157,7 @@ def test_scores_in_jinas_shape(ranker: Server) -> None:
     peer = recorded()
     for path in RERANK_PATHS:
         answer = ranker.post(path, {"query": peer["query"], "documents": peer["documents"]})
-        TypeAdapter(shapes.Ranking).validate_python(answer.body, strict=True)
+        TypeAdapter(Ranking).validate_python(answer.body, strict=True)
         assert answer.body["usage"]["prompt_tokens"] == peer["rank_tokens"]
         scores = [row["relevance_score"] for row in answer.body["results"]]
         assert scores == sorted(scores, reverse=True)
@@ -166,7 +168,7 @@ def test_scores_in_jinas_shape(ranker: Server) -> None:
 def test_scores_in_the_other_shape(ranker: Server) -> None:
     body = {"query": "what", "texts": CATS}
     answer = ranker.post("/rerank", body)
-    TypeAdapter(list[shapes.RankedText]).validate_python(answer.body, strict=True)
+    TypeAdapter(list[RankedText]).validate_python(answer.body, strict=True)
     assert all(row.keys() == {"index", "score"} for row in answer.body)
     for row in ranker.post("/rerank", {**body, "return_text": True, "raw_scores": True}).body:
         assert row["text"] == CATS[row["index"]]

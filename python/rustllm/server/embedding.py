@@ -6,7 +6,10 @@ from array import array
 from dataclasses import dataclass
 from typing import Any
 
-from rustllm._rustllm import ContextExceededError, InvalidRequestError, Tokenizer
+from pydantic import Field
+
+from rustllm._rustllm import ContextExceededError, InvalidRequestError
+from rustllm.server.answers import Shape
 from rustllm.server.errors import ApiError, from_exception
 from rustllm.server.state import Model, ServerState
 
@@ -18,6 +21,13 @@ MAX_TOKENS = 1 << 20
 
 #: The types of an input: a text, an object with one, token ids or both mixed; or a list of these.
 Input = str | dict[str, Any] | list[int | str] | list[str | dict[str, Any] | list[int | str]]
+
+
+class TokenUsage(Shape):
+    """What texts cost."""
+
+    prompt_tokens: int = Field(description="Tokens of all texts.")
+    total_tokens: int = Field(description="The same: nothing is generated.")
 
 
 @dataclass(frozen=True)
@@ -82,8 +92,10 @@ def _plain(item: Any, param: str) -> str | list[int | str]:
     return text
 
 
-def tokenize(tokenizer: Tokenizer, text: str | list[int | str], param: str) -> list[int]:
+def tokenize(model: Model, text: str | list[int | str], param: str) -> list[int]:
     """Token ids of one text; only the first text of a mixed one gets the special tokens of its ends."""
+    tokenizer = model.native.tokenizer
+    check_length(model, [text] if isinstance(text, str) else [item for item in text if isinstance(item, str)], param)
     if isinstance(text, str):
         return tokenizer.encode(text, add_special=True, parse_special=True)
     tokens: list[int] = []
@@ -98,12 +110,19 @@ def tokenize(tokenizer: Tokenizer, text: str | list[int | str], param: str) -> l
     return tokens
 
 
+def check_length(model: Model, texts: list[str], param: str) -> None:
+    """Refuses texts that are certainly too long together, before their tokens are made."""
+    try:
+        model.native.check_texts(texts)
+    except ContextExceededError as error:
+        raise _renamed(error, param, single=True) from None
+
+
 async def tokenize_inputs(state: ServerState, model: Model, value: Input, param: str) -> list[list[int]]:
     """Token ids of each text of a request."""
     texts = split_inputs(value, param)
-    tokenizer = model.native.tokenizer
     size = sum(len(text) if isinstance(text, str) else sum(_size(item) for item in text) for text in texts)
-    return await state.off_loop(size, lambda: [tokenize(tokenizer, text, param) for text in texts])
+    return await state.off_loop(size, lambda: [tokenize(model, text, param) for text in texts])
 
 
 def _size(item: int | str) -> int:

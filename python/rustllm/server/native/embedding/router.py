@@ -5,12 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
-from rustllm.server.answers_embedding import NativeEmbedding
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.disconnect import while_connected
 from rustllm.server.native.embedding import service
-from rustllm.server.native.embedding.schemas import EmbeddingRequest
+from rustllm.server.native.embedding.schemas import EmbeddingRequest, NativeEmbedding
 
 router = APIRouter(tags=["llama-server"])
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from rustllm.server.answers import Shape
 from rustllm.server.embedding import Input, count_first
 
 
@@ -31,3 +32,10 @@ class EmbeddingRequest(BaseModel):
     @classmethod
     def _bounded_input(cls, value: Any) -> Any:
         return count_first("input", value)
+
+
+class NativeEmbedding(Shape):
+    """The vectors of one text."""
+
+    index: int = Field(description="The text's place in the request.")
+    embedding: list[list[float]] = Field(description="One vector, or one for each token without pooling.")

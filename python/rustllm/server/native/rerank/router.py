@@ -5,13 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
-from rustllm.server.answers_embedding import RankedText, Ranking
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.disconnect import while_connected
 from rustllm.server.errors import dumps
 from rustllm.server.native.rerank import service
-from rustllm.server.native.rerank.schemas import RerankRequest
+from rustllm.server.native.rerank.schemas import RankedText, Ranking, RerankRequest
 
 router = APIRouter(tags=["llama-server"])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rustllm.server.embedding import count_first
+from rustllm.server.answers import Shape
+from rustllm.server.embedding import TokenUsage, count_first
 
 
 class RerankRequest(BaseModel):
@@ -34,3 +35,34 @@ class RerankRequest(BaseModel):
     @classmethod
     def _bounded_texts(cls, value: Any) -> Any:
         return count_first("texts", value, tokens=False)
+
+
+class DocumentText(Shape):
+    """A document."""
+
+    text: str = Field(description="The document as it was sent.")
+
+
+class RankedDocument(Shape):
+    """A document with its score, in Jina's shape."""
+
+    index: int = Field(description="The document's place in the request.")
+    relevance_score: float = Field(description="The model's score; higher is better.")
+    document: DocumentText | None = Field(None, description="Only with `return_documents`.")
+
+
+class Ranking(Shape):
+    """Documents by descending score, in Jina's shape."""
+
+    object: Literal["list"] = Field(description="What this is.")
+    model: str = Field(description="The name that the request gave, or the model's own.")
+    usage: TokenUsage = Field(description="Token counts.")
+    results: list[RankedDocument] = Field(description="The documents, best first.")
+
+
+class RankedText(Shape):
+    """A text with its score, in the shape of Text Embeddings Inference."""
+
+    index: int = Field(description="The text's place in the request.")
+    score: float = Field(description="The model's score; higher is better.")
+    text: str | None = Field(None, description="Only with `return_text`.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rustllm.server.embedding import embed, require_ranks
+from rustllm.server.embedding import check_length, embed, require_ranks
 from rustllm.server.errors import ApiError
 from rustllm.server.native.rerank.schemas import RerankRequest
 from rustllm.server.state import Model, ServerState
@@ -20,11 +20,8 @@ async def rerank(state: ServerState, model: Model, request: RerankRequest) -> An
     top_n = len(documents) if request.top_n is None else request.top_n
     if top_n < 0:
         raise ApiError(400, f"top_n: {top_n} is out of range; allowed: 0 or above", param="top_n")
-    tokenizer = model.native.tokenizer
     size = sum(len(document) + len(request.query) for document in documents)
-    inputs = await state.off_loop(
-        size, lambda: [tokenizer.encode_pair(request.query, document) for document in documents]
-    )
+    inputs = await state.off_loop(size, lambda: [_pair(model, request.query, text, param) for text in documents])
     found = await embed(model, inputs, param)
     scores = [result.floats()[0][0] for result in found]
     # Of equal scores the earlier document comes first.
@@ -38,6 +35,11 @@ async def rerank(state: ServerState, model: Model, request: RerankRequest) -> An
         "usage": {"prompt_tokens": total, "total_tokens": total},
         "results": [_result(request, documents, index, scores[index]) for index in order],
     }
+
+
+def _pair(model: Model, query: str, document: str, param: str) -> list[int]:
+    check_length(model, [query, document], param)
+    return model.native.tokenizer.encode_pair(query, document)
 
 
 def _text(request: RerankRequest, documents: list[str], index: int, score: float) -> dict[str, Any]:

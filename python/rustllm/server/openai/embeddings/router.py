@@ -5,12 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
-from rustllm.server.answers_embedding import Embeddings
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
 from rustllm.server.disconnect import while_connected
 from rustllm.server.openai.embeddings import service
-from rustllm.server.openai.embeddings.schemas import EmbeddingsRequest
+from rustllm.server.openai.embeddings.schemas import Embeddings, EmbeddingsRequest
 
 router = APIRouter(tags=["OpenAI"])
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rustllm.server.embedding import Input, count_first
+from rustllm.server.answers import Shape
+from rustllm.server.embedding import Input, TokenUsage, count_first
 
 
 class EmbeddingsRequest(BaseModel):
@@ -31,3 +32,21 @@ class EmbeddingsRequest(BaseModel):
     @classmethod
     def _bounded(cls, value: Any) -> Any:
         return count_first("input", value)
+
+
+class EmbeddingEntry(Shape):
+    """The vector of one text."""
+
+    object: Literal["embedding"] = Field(description="What this is.")
+    index: int = Field(description="The text's place in the request.")
+    embedding: list[float] | str = Field(description="Numbers, or with `base64` the bytes of little-endian f32.")
+    encoding_format: Literal["base64"] | None = Field(None, description="Only with `base64`.")
+
+
+class Embeddings(Shape):
+    """A whole answer of `/v1/embeddings`."""
+
+    object: Literal["list"] = Field(description="What this is.")
+    data: list[EmbeddingEntry] = Field(description="The vectors, in the order of the texts.")
+    model: str = Field(description="The name that the request gave, or the model's own.")
+    usage: TokenUsage = Field(description="Token counts.")
