@@ -11,6 +11,7 @@ BENCH := .bench
 BIN := $(VENV)/bin
 MODELS := .models
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
+MINILM := $(MODELS)/all-MiniLM-L6-v2.F16.gguf
 TIME ?= 60
 ARGS ?=
 PARITY_DIR ?= ../shared/parity
@@ -72,9 +73,9 @@ format: venv ## Format all sources
 	$(BIN)/ruff check --fix-only --quiet python tests scripts benches
 	$(BIN)/ruff format --quiet python tests scripts benches
 
-models: $(SMOLLM2) ## Fetch the test models into .models
+models: $(SMOLLM2) $(MINILM) ## Fetch the test models into .models
 
-$(SMOLLM2): | $(VENV)/.dependencies
+$(SMOLLM2) $(MINILM): | $(VENV)/.dependencies
 	$(BIN)/python scripts/fetch_models.py $(MODELS)
 
 parity: build ## Replay recorded answers with the checker in PARITY_DIR

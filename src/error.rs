@@ -37,6 +37,10 @@ pub enum Error {
     #[error("the queue is full: {waiting} requests are waiting, {cap} are allowed")]
     QueueFull { waiting: usize, cap: usize },
 
+    /// What is asked for is not there for this model.
+    #[error("{0}")]
+    Unsupported(String),
+
     /// The engine is shutting down or gone.
     #[error("the engine is shut down")]
     Closed,

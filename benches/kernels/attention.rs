@@ -151,7 +151,7 @@ impl Setup {
         let n = *n_seq * n_rows;
         let table = &table[..n * s.dim_k];
         let rotations = Rotations { kind: RopeKind::Normal, n_dims: s.dim_k, cos: table, sin: table };
-        let span = |seq: usize| Span { row: seq * n_rows, n_rows, n_past, blocks: &blocks[seq] };
+        let span = |seq: usize| Span { row: seq * n_rows, n_rows, n_past, blocks: &blocks[seq], causal: true };
         let spans: Vec<Span<'_>> = (0..*n_seq).map(span).collect();
         let rows = Rows { shape: s, qkv: &qkv[..n * s.qkv_width()], rotations, spans: &spans };
         let layer_bytes = SEGMENT * s.n_head_kv * (keys.bytes() + values.bytes());

@@ -27,5 +27,11 @@ fuzz_target!(|data: &[u8]| {
     }
     let sequences = vec![SequenceRows { row: 0, n_tokens: 1, n_past: 0, blocks: vec![0] }];
     let step = StepInput { tokens: vec![0], sequences, outputs: vec![0] };
-    model.forward(&step, &mut cache).expect("a model that loads runs a step");
+    if model.info().generates {
+        model.forward(&step, &mut cache).expect("a model that loads runs a step");
+    }
+    let vectors = model.hidden(&step, &mut cache).expect("a model that loads gives vectors");
+    if model.info().n_classes > 0 {
+        model.classify(&vectors).expect("a model with a head gives scores");
+    }
 });

@@ -24,6 +24,9 @@ class QueueFullError(RuntimeError):
 class ModelError(RuntimeError):
     """A model file cannot be loaded; the message names file, field and value."""
 
+class UnsupportedError(RuntimeError):
+    """The model does not have what is asked for."""
+
 class EngineClosedError(RuntimeError):
     """The engine is shut down."""
 
@@ -44,6 +47,9 @@ class Tokenizer:
     @staticmethod
     def from_gguf(path: str | PathLike[str]) -> Tokenizer: ...
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]: ...
+    def encode_pair(self, query: str, document: str) -> list[int]:
+        """Token ids of a query and a document side by side, for models that rank."""
+
     def decode(self, ids: Sequence[int], special: bool = False) -> str:
         """Text of `ids`; bytes that are not UTF-8 become U+FFFD. ValueError on an id out of range."""
 
@@ -151,11 +157,11 @@ class Output:
 
     @property
     def kind(self) -> str:
-        """`progress`, `token`, `done` or `error`."""
+        """`progress`, `token`, `done`, `embedding` or `error`."""
 
     @property
     def is_last(self) -> bool:
-        """Whether it is `done` or `error`, after which nothing follows for the choice."""
+        """Whether it is `done`, `embedding` or `error`, after which nothing follows for the choice."""
 
     @property
     def text(self) -> str:
@@ -174,6 +180,11 @@ class Output:
 
     @property
     def finish(self) -> Finish | None: ...
+    @property
+    def vectors(self) -> list[bytes]:
+        """`embedding`: the vector of the text as little-endian f32, or one for each token without
+        pooling."""
+
     @property
     def timings(self) -> Timings | None:
         """Set on `token` and `done`."""
@@ -234,6 +245,7 @@ class Engine:
         cache_type_v: str = "f16",
         max_queue: int = 512,
         prefix_cache: bool = True,
+        pooling: str | None = None,
         progress: Callable[[float], bool] | None = None,
     ) -> Engine:
         """Loads a model and starts its thread. Raises ModelError, or ValueError for a setting."""
@@ -242,8 +254,9 @@ class Engine:
     def tokenizer(self) -> Tokenizer: ...
     @property
     def info(self) -> dict[str, Any]:
-        """architecture, n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_params, size, and
-        `types`, the number of tensors of each."""
+        """architecture, n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_params, size, `types` (the
+        number of tensors of each), generates (False: the model only embeds), n_classes (scores of a
+        classification head)."""
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -267,6 +280,21 @@ class Engine:
         """Queues a request and returns its id. Its outputs arrive through `drain`, for each of the
         `n` choices ending in `done` or `error`. Raises InvalidRequestError, ContextExceededError,
         QueueFullError, EngineClosedError."""
+
+    @property
+    def pooling(self) -> str:
+        """`none`, `mean`, `cls`, `last` or `rank`."""
+
+    @property
+    def max_embedding_tokens(self) -> int:
+        """Tokens that a text to embed may have."""
+
+    def embed(self, inputs: Sequence[Sequence[int]], *, normalize: int, dimensions: int | None = None) -> int:
+        """Queues texts to embed and returns the request's id; each text ends in `embedding` or `error`.
+
+        `normalize`: -1 not, 0 by the largest magnitude, p by the p-norm; it does not apply to the pooling
+        `none` or `rank`. `dimensions` keeps so many of the first values. Raises as `submit`, and
+        UnsupportedError."""
 
     def abort(self, request_id: int) -> None:
         """Frees the request's sequences within one step; no further outputs. Unknown ids are ignored."""

@@ -44,6 +44,15 @@ class ServerSettings:
     #: Requests that may wait for a slot.
     max_queue: int = 512
 
+    #: Whether the embedding endpoints answer; they always do where the model can do nothing else.
+    embeddings: bool = False
+    #: Whether the rerank endpoints answer, which also sets the pooling.
+    reranking: bool = False
+    #: How the vectors of a text become one; None takes the model's own.
+    pooling: str | None = None
+    #: What vectors are divided by: -1 nothing, 0 the largest magnitude, p the p-norm.
+    embd_normalize: int = 2
+
     host: str = "127.0.0.1"
     port: int = 8080
     api_prefix: str = ""

@@ -23,7 +23,7 @@ class GenerationError(RuntimeError):
 class Running:
     """A request that has not ended."""
 
-    def __init__(self, params: SamplingParams, choices: int, listener: Listener) -> None:
+    def __init__(self, params: SamplingParams | None, choices: int, listener: Listener) -> None:
         self.params = params
         #: Done once the last choice has ended; else it has the engine's error, or a listener's.
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -86,7 +86,21 @@ class AsyncEngine:
         """
         # Outputs are dispatched by this loop only, so none can be missed before the listener is there.
         request_id = self.engine.submit(prompt, params, grammar)
-        running = self._running[request_id] = Running(params, choices, listener)
+        with self._listening(request_id, Running(params, choices, listener)) as running:
+            yield running
+
+    @contextmanager
+    def embed(
+        self, inputs: Sequence[Sequence[int]], listener: Listener, *, normalize: int = 2, dimensions: int | None = None
+    ) -> Iterator[Running]:
+        """As `generate`, for texts to embed; each is a choice. Raises what `Engine.embed` raises."""
+        request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions)
+        with self._listening(request_id, Running(None, len(inputs), listener)) as running:
+            yield running
+
+    @contextmanager
+    def _listening(self, request_id: int, running: Running) -> Iterator[Running]:
+        self._running[request_id] = running
         try:
             yield running
         finally:

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::Pooling;
 use crate::error::{Error, Result};
 
 /// Element type of the cached keys or values.
@@ -46,6 +47,8 @@ pub struct EngineConfig {
     pub max_queue: usize,
     /// Whether finished sequences stay cached for later prompts.
     pub prefix_cache: bool,
+    /// How the vectors of a text become one; `None` is what the file says.
+    pub pooling: Option<Pooling>,
 }
 
 impl Default for EngineConfig {
@@ -60,6 +63,7 @@ impl Default for EngineConfig {
             cache_type_v: CacheType::F16,
             max_queue: 512,
             prefix_cache: true,
+            pooling: None,
         }
     }
 }

@@ -9,12 +9,13 @@ use std::thread::JoinHandle;
 use crossbeam_queue::SegQueue;
 
 use super::bench::{BenchRun, BenchTest, Cost};
+use super::embedding::EmbeddingRequest;
 use super::output::Output;
 use super::runner::Runner;
 use super::scheduler::Scheduler;
-use super::step::EngineLoop;
+use super::step::{EngineLoop, Limits};
 use super::wake::Wake;
-use crate::config::{EngineConfig, SamplingParams};
+use crate::config::{CacheType, EngineConfig, Pooling, SamplingParams};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::grammar::{CompiledGrammar, GrammarCompiler};
@@ -71,6 +72,10 @@ pub(super) enum Command {
         id: u64,
         request: Box<Request>,
     },
+    Embed {
+        id: u64,
+        request: Box<EmbeddingRequest>,
+    },
     Abort(u64),
     /// Log probabilities of tokens[first..], or (with `first` at the end) the last logits.
     Score {
@@ -96,13 +101,15 @@ pub struct Engine {
     shared: Arc<Shared>,
     commands: Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    next_id: AtomicU64,
+    pub(super) next_id: AtomicU64,
     tokenizer: Arc<Tokenizer>,
     grammars: GrammarCompiler,
     file: GgufFile,
     info: ModelInfo,
     n_ctx: usize,
     n_slots: usize,
+    pub(super) n_batch: usize,
+    pooling: Pooling,
     max_in_flight: usize,
 }
 
@@ -120,8 +127,15 @@ impl Engine {
                 format!("the model has {} rows, the vocabulary {} tokens", info.n_vocab, tokenizer.vocab_size());
             return Err(file.metadata().error("token_embd.weight", message));
         }
-        let store = KvStore::new(&info, config.cache_type_k, config.cache_type_v)?;
-        let (n_slots, n_ctx, total) = context_layout(config, info.n_ctx_train);
+        let pooling = config.pooling.unwrap_or(info.pooling);
+        if config.pooling == Some(Pooling::Rank) && info.n_classes == 0 {
+            let message = "rank needs a model with a classification head (cls.output.weight); this one has none";
+            return Err(Error::Config { field: "pooling", message: message.into() });
+        }
+        // An encoder's cache lives for one step, where f16 would save nothing.
+        let types = if info.generates { [config.cache_type_k, config.cache_type_v] } else { [CacheType::F32; 2] };
+        let store = KvStore::new(&info, types[0], types[1])?;
+        let (n_slots, n_ctx, total) = context_layout(config, &info);
         let pool = BlockPool::new(pool_capacity(n_slots, total, store.block_bytes()), config.prefix_cache);
         let shared = Arc::new(Shared {
             outputs: SegQueue::new(),
@@ -136,7 +150,7 @@ impl Engine {
             Scheduler::new(n_slots, config.n_batch, pool),
             Runner { model, store },
             Arc::clone(&tokenizer),
-            (n_slots, n_ctx, config.n_batch),
+            Limits { n_slots, n_ctx, n_batch: config.n_batch, pooling },
         );
         heap::release();
         Ok(Self {
@@ -150,12 +164,15 @@ impl Engine {
             info,
             n_ctx,
             n_slots,
+            n_batch: config.n_batch,
+            pooling,
             max_in_flight: config.max_queue.saturating_add(n_slots),
         })
     }
 
     /// Queues a request and returns its id; its outputs arrive through [`Self::drain`].
     pub fn submit(&self, mut request: Request) -> Result<u64> {
+        self.check_generates()?;
         request.params.validate()?;
         request.params.validate_for(self.info.n_vocab)?;
         self.check_prompt(&request.prompt)?;
@@ -194,6 +211,7 @@ impl Engine {
 
     /// Log probabilities of `tokens[first..]`, each given all before it, in an independent sequence.
     pub fn score(&self, tokens: Vec<u32>, first: usize) -> Result<Vec<f32>> {
+        self.check_generates()?;
         self.check_tokens("tokens", &tokens)?;
         if first == 0 || first > tokens.len() {
             return Err(Error::invalid("first", format!("{first} is out of range; allowed: 1 to {}", tokens.len())));
@@ -203,12 +221,14 @@ impl Engine {
 
     /// The logits after the last of `tokens`.
     pub fn logits(&self, tokens: Vec<u32>) -> Result<Vec<f32>> {
+        self.check_generates()?;
         self.check_tokens("tokens", &tokens)?;
         self.ask(|reply| Command::Logits { tokens, reply })
     }
 
     /// Measures `test` on the engine's thread.
     pub fn bench(&self, test: BenchTest) -> Result<BenchRun> {
+        self.check_generates()?;
         test.validate(self.n_ctx.saturating_mul(self.n_slots))?;
         let cost = Cost::of(&self.file);
         self.ask(|reply| Command::Bench { test, cost, reply })
@@ -292,6 +312,21 @@ impl Engine {
         Err(Error::ContextExceeded { n_prompt, n_ctx: self.n_ctx, at_least: true })
     }
 
+    /// How the vectors of a text become one.
+    #[must_use]
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    fn check_generates(&self) -> Result<()> {
+        if self.info.generates {
+            return Ok(());
+        }
+        let message =
+            format!("{} is an encoder: it gives embeddings, it cannot continue a text", self.info.architecture);
+        Err(Error::Unsupported(message))
+    }
+
     fn check_prompt(&self, prompt: &[u32]) -> Result<()> {
         match self.check_tokens("prompt", prompt) {
             // One token of the context is for the answer.
@@ -302,7 +337,7 @@ impl Engine {
         }
     }
 
-    fn check_tokens(&self, param: &str, tokens: &[u32]) -> Result<()> {
+    pub(super) fn check_tokens(&self, param: &str, tokens: &[u32]) -> Result<()> {
         if tokens.is_empty() {
             return Err(Error::invalid(param, "it is empty; at least one token is needed"));
         }
@@ -319,7 +354,7 @@ impl Engine {
     }
 
     /// Counts `n` more sequences in, unless the queue is full.
-    fn admit(&self, n: usize) -> Result<()> {
+    pub(super) fn admit(&self, n: usize) -> Result<()> {
         let cap = self.max_in_flight;
         let counted = self.shared.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
             // A request of many choices is taken whole once there is any room.
@@ -337,7 +372,7 @@ impl Engine {
         answer.recv().map_err(|_| Error::Closed)?
     }
 
-    fn send(&self, command: Command) -> Result<()> {
+    pub(super) fn send(&self, command: Command) -> Result<()> {
         if !self.is_alive() {
             return Err(Error::Closed);
         }
@@ -372,12 +407,15 @@ fn spawn(mut engine_loop: EngineLoop, receiver: Receiver<Command>, shared: Arc<S
 }
 
 /// Slots, context tokens of each, and context tokens in all.
-fn context_layout(config: &EngineConfig, n_ctx_train: usize) -> (usize, usize, usize) {
-    let total = if config.n_ctx == 0 { n_ctx_train } else { config.n_ctx };
-    match config.n_parallel {
-        None => (AUTO_SLOTS, total, total),
-        Some(n) => (n, (total / n).max(1), total),
-    }
+fn context_layout(config: &EngineConfig, info: &ModelInfo) -> (usize, usize, usize) {
+    let total = if config.n_ctx == 0 { info.n_ctx_train } else { config.n_ctx };
+    let (n_slots, n_ctx) = match config.n_parallel {
+        None => (AUTO_SLOTS, total),
+        Some(n) => (n, (total / n).max(1)),
+    };
+    // An encoder has vectors for so many positions, and no more.
+    let longest = if info.generates { usize::MAX } else { info.n_ctx_train };
+    (n_slots, n_ctx.min(longest), total)
 }
 
 /// Blocks for the context of all slots, and more that only serve reuse while they are cheap.

@@ -6,10 +6,11 @@
 //!
 //! Reading order: [`sequence`] and [`plan`] are plain data, [`scheduler`] decides what a step
 //! computes, [`runner`] turns that into tensors, [`generation`] turns tokens into text (with
-//! [`stop`]), [`output`] is what is published, `step` is the loop, [`handle`] is what other
+//! [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published, `step` is the loop, [`handle`] is what other
 //! threads hold, [`bench`] measures the model without all of that.
 
 pub mod bench;
+pub mod embedding;
 pub mod generation;
 pub mod handle;
 pub mod output;
@@ -23,5 +24,6 @@ pub mod stop;
 mod wake;
 
 pub use bench::{BenchRun, BenchTest, Phase};
+pub use embedding::EmbeddingRequest;
 pub use handle::{Engine, Request, SlotState};
 pub use output::{Event, Finish, Output, Progress, StopType, Timings, TokenReport};

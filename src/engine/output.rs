@@ -13,12 +13,14 @@ pub struct Output {
     pub event: Event,
 }
 
-/// What happened. After `Done` or `Error` nothing follows for the choice.
+/// What happened. After `Embedding`, `Done` or `Error` nothing follows for the choice.
 #[derive(Debug, Clone)]
 pub enum Event {
     Progress(Progress),
     Token(Box<TokenReport>),
     Done(Box<Finish>),
+    /// The vector of a text, or those of its tokens without pooling.
+    Embedding(Vec<Vec<f32>>),
     Error(String),
 }
 

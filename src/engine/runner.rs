@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::plan::StepPlan;
 use super::scheduler::Scheduler;
+use crate::config::Pooling;
 use crate::error::{Error, Result};
 use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
 use crate::layers::visit_rows;
@@ -68,6 +69,16 @@ impl Runner {
             return Err(Error::Internal(format!("logits of shape {:?} instead of {expected:?}", rows.dims())));
         }
         Ok(Logits { rows: Some(rows) })
+    }
+
+    /// The wanted rows' vectors, or with [`Pooling::Rank`] the scores that they are given.
+    pub(super) fn vectors(&mut self, input: &StepInput, pooling: Pooling, n_blocks: usize) -> Result<Vec<Vec<f32>>> {
+        self.store.reserve(n_blocks)?;
+        let mut rows = self.model.hidden(input, &mut self.store)?;
+        if pooling == Pooling::Rank {
+            rows = self.model.classify(&rows)?;
+        }
+        Ok(rows.to_vec2()?)
     }
 
     /// Computes `tokens` as an independent sequence and hands the logits of each row from `first`

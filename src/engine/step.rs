@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::bench::{BenchRun, BenchTest, Cost};
+use super::embedding::{self, EmbeddingQueue, Input};
 use super::generation::Generation;
 use super::handle::{Command, Request, Shared, SlotState};
 use super::output::{Event, Output};
@@ -15,6 +16,7 @@ use super::plan::{Chunk, StepPlan};
 use super::runner::{Logits, Runner};
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, SequenceId};
+use crate::config::Pooling;
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
@@ -25,21 +27,32 @@ pub(super) struct EngineLoop {
     runner: Runner,
     tokenizer: Arc<Tokenizer>,
     generations: HashMap<SequenceId, Generation>,
-    n_slots: usize,
-    n_ctx: usize,
-    n_batch: usize,
+    embeddings: EmbeddingQueue,
+    limits: Limits,
+}
+
+/// Sizes and settings that do not change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub n_slots: usize,
+    /// Context tokens of a slot.
+    pub n_ctx: usize,
+    /// Tokens of a step.
+    pub n_batch: usize,
+    pub pooling: Pooling,
 }
 
 impl EngineLoop {
-    /// `limits` are slots, context tokens of a slot and tokens of a step.
+    /// A loop without requests.
     pub fn new(
         shared: Arc<Shared>,
         scheduler: Scheduler,
         runner: Runner,
         tokenizer: Arc<Tokenizer>,
-        (n_slots, n_ctx, n_batch): (usize, usize, usize),
+        limits: Limits,
     ) -> Self {
-        Self { shared, scheduler, runner, tokenizer, generations: HashMap::new(), n_slots, n_ctx, n_batch }
+        let (generations, embeddings) = Default::default();
+        Self { shared, scheduler, runner, tokenizer, generations, embeddings, limits }
     }
 
     /// Runs until it is told to shut down or every handle is gone.
@@ -56,6 +69,7 @@ impl EngineLoop {
                 }
                 Err(error) => self.fail_step(&plan, &error),
             }
+            self.embed();
             self.publish_slots();
             self.wake();
         }
@@ -71,7 +85,7 @@ impl EngineLoop {
     /// Takes waiting commands; sleeps while there is nothing to do. False at the end.
     fn receive(&mut self, commands: &Receiver<Command>) -> bool {
         loop {
-            let command = if self.scheduler.is_idle() {
+            let command = if self.scheduler.is_idle() && self.embeddings.is_empty() {
                 self.wake();
                 commands.recv().map_err(|_| TryRecvError::Disconnected)
             } else {
@@ -88,8 +102,9 @@ impl EngineLoop {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Submit { id, request } => self.submit(id, *request),
+            Command::Embed { id, request } => self.embeddings.push(id, *request),
             Command::Abort(request) => {
-                for id in self.scheduler.abort(request) {
+                for id in self.scheduler.abort(request).into_iter().chain(self.embeddings.abort(request)) {
                     self.forget(id);
                 }
                 self.publish_slots();
@@ -107,8 +122,9 @@ impl EngineLoop {
         let params = Arc::new(params);
         for choice in 0..params.n {
             let id = SequenceId { request: request_id, choice };
-            let made =
-                guarded(|| Generation::new(&params, grammar.as_ref(), choice, &prompt, &self.tokenizer, self.n_ctx));
+            let made = guarded(|| {
+                Generation::new(&params, grammar.as_ref(), choice, &prompt, &self.tokenizer, self.limits.n_ctx)
+            });
             match made {
                 Ok(generation) => {
                     self.generations.insert(id, generation);
@@ -164,7 +180,7 @@ impl EngineLoop {
             let finish = generation.finish_empty(sequence, slot);
             return self.end(slot, id, Event::Done(Box::new(finish)));
         }
-        match guarded(|| generation.next(row, sequence, &self.tokenizer, self.n_ctx)) {
+        match guarded(|| generation.next(row, sequence, &self.tokenizer, self.limits.n_ctx)) {
             Ok((report, stop)) => {
                 let token = report.token;
                 publish(&self.shared, id, Some(slot), Event::Token(Box::new(report)));
@@ -205,8 +221,43 @@ impl EngineLoop {
         self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Computes the next embeddings; those that find no free blocks wait.
+    fn embed(&mut self) {
+        let inputs = self.embeddings.take(self.scheduler.pool().available());
+        if inputs.is_empty() {
+            return;
+        }
+        let pooling = self.limits.pooling;
+        let pool = self.scheduler.pool_mut();
+        let step = embedding::plan(&inputs, pooling, pool);
+        let rows = guarded(|| self.runner.vectors(&step, pooling, pool.len()));
+        for sequence in step.sequences {
+            sequence.blocks.into_iter().for_each(|block| pool.release(block));
+        }
+        match rows {
+            Ok(rows) => self.publish_embeddings(inputs, rows, pooling),
+            Err(error) => inputs.into_iter().for_each(|input| self.end_with_error(input.id, &error.to_string())),
+        }
+    }
+
+    /// `rows` has one row for each of `inputs`, or one for each of their tokens.
+    fn publish_embeddings(&mut self, inputs: Vec<Input>, rows: Vec<Vec<f32>>, pooling: Pooling) {
+        let mut rows = rows.into_iter();
+        for input in inputs {
+            let n = if matches!(pooling, Pooling::None | Pooling::Mean) { input.tokens.len() } else { 1 };
+            let own = rows.by_ref().take(n).collect();
+            match embedding::pool(own, pooling, &input) {
+                Ok(vectors) => {
+                    publish(&self.shared, input.id, None, Event::Embedding(vectors));
+                    self.forget(input.id);
+                }
+                Err(error) => self.end_with_error(input.id, &error.to_string()),
+            }
+        }
+    }
+
     fn score(&mut self, tokens: &[u32], first: usize) -> Result<Vec<f32>> {
-        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.n_batch);
+        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.limits.n_batch);
         guarded(|| {
             let mut scores = Vec::with_capacity(tokens.len() - first);
             // Row i predicts token i + 1; the last row predicts nothing that is known.
@@ -218,7 +269,7 @@ impl EngineLoop {
     }
 
     fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.n_batch);
+        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.limits.n_batch);
         guarded(|| {
             let mut last = Vec::new();
             runner.run_alone(tokens, tokens.len() - 1, n_batch, pool, |_, logits| last = logits.to_vec())?;
@@ -227,13 +278,13 @@ impl EngineLoop {
     }
 
     fn bench(&mut self, test: &BenchTest, cost: &Cost) -> Result<BenchRun> {
-        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.n_batch);
+        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.limits.n_batch);
         guarded(|| runner.bench(test, cost, n_batch, pool))
     }
 
     fn publish_slots(&self) {
         let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        for (id, state) in slots.iter_mut().enumerate().take(self.n_slots) {
+        for (id, state) in slots.iter_mut().enumerate().take(self.limits.n_slots) {
             *state = match self.scheduler.sequence(id) {
                 None => SlotState { id, ..SlotState::default() },
                 Some(sequence) => SlotState {
@@ -252,7 +303,8 @@ impl EngineLoop {
     /// Ends everything that waits or runs.
     pub fn fail_all(&mut self, reason: &str) {
         let ids: Vec<SequenceId> = self.generations.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.end_with_error(id, reason));
+        let ids = ids.into_iter().chain(self.embeddings.clear());
+        ids.for_each(|id| self.end_with_error(id, reason));
     }
 
     /// Answers a command that came too late.
@@ -260,6 +312,11 @@ impl EngineLoop {
         match command {
             Command::Submit { id, request } => {
                 for choice in 0..request.params.n {
+                    self.end_with_error(SequenceId { request: id, choice }, &Error::Closed.to_string());
+                }
+            }
+            Command::Embed { id, request } => {
+                for choice in 0..request.inputs.len() {
                     self.end_with_error(SequenceId { request: id, choice }, &Error::Closed.to_string());
                 }
             }

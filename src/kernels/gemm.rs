@@ -10,7 +10,7 @@ use super::gemm_avx512;
 #[cfg(target_arch = "aarch64")]
 use super::gemm_neon;
 use super::gemm_scalar;
-use super::math::silu;
+use super::math::{gelu, silu};
 use super::packed::{Matrix, TILE, UNIT};
 use super::pool::{Parts, Pool};
 
@@ -143,6 +143,34 @@ pub fn gemm_gated(
                     let ups = up.biased(first + tile, ups[tile][row]);
                     for ((value, gate), up) in values[tile * TILE..].iter_mut().zip(gates).zip(ups) {
                         *value = silu(gate) * up;
+                    }
+                }
+                // SAFETY: two tiles from an even one on are one unit, which no other piece has.
+                unsafe { put_gated(&writer, panel, row, first * TILE, &values[..UNIT.min(n - first * TILE)]) }
+            }
+        },
+    );
+}
+
+/// The first half of a plain feed-forward layer: gelu(x · upᵀ), put into `out` in `forms` as the input of
+/// the next product.
+pub fn gemm_gelu(up: &Weight, a: &Activations, out: &mut Activations, forms: Forms, pool: &Pool, simd: Simd) {
+    check(up, a);
+    let n = up.matrix.n;
+    let writer = out.writer((a.m, n), forms, simd);
+    share_out(
+        &[*up],
+        a,
+        pool,
+        simd,
+        #[inline(always)]
+        |_, first, n_tiles, panel, block| {
+            for row in 0..panel.width {
+                let mut values = [0.0; UNIT];
+                for tile in 0..n_tiles {
+                    let products = up.biased(first + tile, block[tile][row]);
+                    for (value, product) in values[tile * TILE..].iter_mut().zip(products) {
+                        *value = gelu(product);
                     }
                 }
                 // SAFETY: two tiles from an even one on are one unit, which no other piece has.

@@ -48,6 +48,16 @@ pub(super) const EXP_LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 pub(super) const EXP_POLYNOMIAL: [f32; 6] =
     [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 
+/// The Gaussian error linear unit in its tanh form (Hendrycks and Gimpel 2016), which is what GGUF's
+/// encoders are computed with: x · sigmoid(2 √(2/π) (x + 0.044715 x³)).
+#[inline(always)]
+#[must_use]
+pub fn gelu(x: f32) -> f32 {
+    const TWICE_ROOT: f32 = 1.595_769_1;
+    // Far below, the sigmoid is as small as f32 goes, and only the bound makes the product small.
+    x.max(-30.0) / (1.0 + exp(-TWICE_ROOT * (x + 0.044_715 * x * x * x)))
+}
+
 /// x · sigmoid(x).
 #[inline(always)]
 #[must_use]
@@ -76,6 +86,35 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
+/// Takes the mean from `x`, scales it by the inverse of its standard deviation and by `weight`, and adds
+/// `bias`, in place.
+#[inline(always)]
+pub fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    let n = x.len() as f64;
+    let mean = sum_by_lanes(x, |v| f64::from(v)) / n;
+    let variance = sum_by_lanes(x, |v| (f64::from(v) - mean) * (f64::from(v) - mean)) / n;
+    let (mean, scale) = (mean as f32, 1.0 / (variance as f32 + eps).sqrt());
+    for ((x, w), b) in x.iter_mut().zip(weight).zip(bias) {
+        *x = (*x - mean) * scale * w + b;
+    }
+}
+
+/// The sum of `term` over `x`: eight partial sums by column, then in order.
+#[inline(always)]
+fn sum_by_lanes(x: &[f32], term: impl Fn(f32) -> f64) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let (chunks, rest) = x.as_chunks::<8>();
+    for chunk in chunks {
+        for (sum, v) in lanes.iter_mut().zip(chunk) {
+            *sum += term(*v);
+        }
+    }
+    for (sum, v) in lanes.iter_mut().zip(rest) {
+        *sum += term(*v);
+    }
+    lanes.iter().sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +136,37 @@ mod tests {
         assert_eq!(exp_weight(f32::NEG_INFINITY), 0.0);
         assert!(exp_weight(f32::NAN).is_nan());
         assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn gelu_is_the_tanh_form() {
+        for i in -2000..2000 {
+            let x = i as f32 * 0.01;
+            let wide = f64::from(x);
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (wide + 0.044_715 * wide.powi(3));
+            let want = 0.5 * wide * (1.0 + inner.tanh());
+            assert!((f64::from(gelu(x)) - want).abs() <= 2e-6 * want.abs().max(0.1), "{x}: {} {want}", gelu(x));
+        }
+        assert!(gelu(f32::MIN).abs() < 1e-36);
+        assert_eq!(gelu(f32::MAX), f32::MAX);
+        assert!(gelu(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn layer_norm_is_that_of_f64() {
+        for n in [1usize, 7, 8, 30, 384] {
+            let x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin() * 3.0 + 5.0).collect();
+            let weight: Vec<f32> = (0..n).map(|i| 1.0 + 0.1 * (i as f32).cos()).collect();
+            let bias: Vec<f32> = (0..n).map(|i| (i as f32 * 0.3).sin()).collect();
+            let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / n as f64;
+            let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / n as f64;
+            let mut got = x.clone();
+            layer_norm(&mut got, &weight, &bias, 1e-5);
+            for i in 0..n {
+                let want = (f64::from(x[i]) - mean) / (variance + 1e-5).sqrt() * f64::from(weight[i]);
+                let want = want + f64::from(bias[i]);
+                assert!((f64::from(got[i]) - want).abs() < 3e-6, "{n}, {i}: {} {want}", got[i]);
+            }
+        }
     }
 }

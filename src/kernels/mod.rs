@@ -37,7 +37,7 @@ pub mod rotary;
 
 pub use activations::{Activations, Forms};
 pub use dispatch::Simd;
-pub use gemm::{Weight, gemm, gemm_gated};
+pub use gemm::{Weight, gemm, gemm_gated, gemm_gelu};
 pub use kv_format::{GROUP, Kind, KvFormat};
 pub use limits::{Limits, MemoryProbe};
 pub use packed::Matrix;

@@ -27,7 +27,7 @@ impl KvStore {
         let keys = format("cache_type_k", type_k, Kind::Keys, info.head_dim_k)?;
         let values = format("cache_type_v", type_v, Kind::Values, info.head_dim_v)?;
         let per_token = keys.token_bytes() + values.token_bytes();
-        let sizes = [info.n_layer, info.n_head_kv, SEGMENT_BLOCKS, BLOCK_TOKENS, per_token];
+        let sizes = [info.n_layer_cache, info.n_head_kv, SEGMENT_BLOCKS, BLOCK_TOKENS, per_token];
         let bytes = sizes.iter().try_fold(1usize, |product, n| product.checked_mul(*n));
         let bytes = bytes
             .filter(|bytes| isize::try_from(*bytes).is_ok())
@@ -36,7 +36,7 @@ impl KvStore {
             segments: Segments::new(bytes),
             keys,
             values,
-            n_layer: info.n_layer,
+            n_layer: info.n_layer_cache,
             n_head_kv: info.n_head_kv,
             n_blocks: 0,
         })
@@ -96,6 +96,7 @@ fn format(field: &'static str, ty: CacheType, kind: Kind, dim: usize) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Pooling;
 
     fn info(head_dim_k: usize, head_dim_v: usize) -> ModelInfo {
         ModelInfo {
@@ -110,6 +111,10 @@ mod tests {
             head_dim_v,
             n_params: 1,
             size: 1,
+            generates: true,
+            n_layer_cache: 3,
+            pooling: Pooling::None,
+            n_classes: 0,
         }
     }
 

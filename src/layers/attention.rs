@@ -16,13 +16,15 @@ pub struct Attention<'a> {
     pub shape: AttentionShape,
     pub step: &'a StepInput,
     pub rope: &'a RopeTable,
+    /// Whether rows see only what is before them. If not, each sequence is whole in the step.
+    pub causal: bool,
     pub compute: &'a Compute,
 }
 
 impl Attention<'_> {
     /// Asks for the memory that [`Self::write`] will write, while what comes before it is computed.
     pub fn prefetch(&self, cache: &LayerCache<'_>) {
-        prefetch(&spans(self.step), cache);
+        prefetch(&spans(self.step, self.causal), cache);
     }
 
     /// From fused rows `[rows, q | k | v]` to `out` `[rows, n_head · dim_v]`; writes keys and values
@@ -32,9 +34,9 @@ impl Attention<'_> {
     }
 }
 
-fn spans(step: &StepInput) -> Vec<Span<'_>> {
+fn spans(step: &StepInput, causal: bool) -> Vec<Span<'_>> {
     let parts = step.sequences.iter();
-    parts.map(|p| Span { row: p.row, n_rows: p.n_tokens, n_past: p.n_past, blocks: &p.blocks }).collect()
+    parts.map(|p| Span { row: p.row, n_rows: p.n_tokens, n_past: p.n_past, blocks: &p.blocks, causal }).collect()
 }
 
 struct AttentionOp<'a> {
@@ -49,9 +51,9 @@ impl InplaceOp2 for AttentionOp<'_> {
     }
 
     fn cpu_fwd(&self, out: &mut CpuStorage, lo: &Layout, qkv: &CpuStorage, lq: &Layout) -> Result<()> {
-        let Attention { shape, step, rope, compute } = self.attention;
+        let Attention { shape, step, rope, causal, compute } = self.attention;
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let spans = spans(step);
+        let spans = spans(step, *causal);
         let rows = Rows { shape, qkv: floats(qkv, lq)?, rotations: rope.rotations(), spans: &spans };
         let out = floats_mut(out, lo)?;
         let Compute { pool, simd, profile, .. } = compute;

@@ -1,7 +1,8 @@
-//! Token embeddings, decoded row by row from the file.
+//! Embeddings: of tokens, decoded row by row from the file, and of positions.
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 
+use super::buffer::visit_rows;
 use super::context::{Compute, floats_mut};
 use crate::gguf::{GgufFile, TensorInfo, dequantize_row};
 
@@ -47,5 +48,23 @@ impl InplaceOp1 for EmbeddingOp<'_> {
             }
         });
         Ok(())
+    }
+}
+
+/// Learned vectors of absolute positions, `[positions, width]`.
+#[derive(Debug)]
+pub struct Positions {
+    pub table: Vec<f32>,
+    pub width: usize,
+}
+
+impl Positions {
+    /// Adds to each row of `x` `[rows, width]` the vector of its position, which must be in the table.
+    pub fn add(&self, positions: impl Iterator<Item = usize>, x: &Tensor) -> Result<()> {
+        let mut positions = positions;
+        visit_rows(x, |_, row| {
+            let at = positions.next().expect("a step has a position for each row") * self.width;
+            row.iter_mut().zip(&self.table[at..at + self.width]).for_each(|(x, p)| *x += p);
+        })
     }
 }

@@ -8,7 +8,9 @@ use super::{Model, ModelInfo, StepInput};
 use crate::error::Result;
 use crate::gguf::GgufFile;
 use crate::kv_cache::KvStore;
-use crate::layers::{Attention, AttentionShape, Buffer, Compute, Embedding, GatedMlp, Projection, Rope, RopeKind};
+use crate::layers::{
+    Attention, AttentionShape, Buffer, Compute, Embedding, GatedMlp, Projection, Rope, RopeKind, visit_rows,
+};
 
 /// A llama: attention with rotary positions, gated feed-forward, pre-normalization.
 pub struct Llama {
@@ -121,9 +123,30 @@ impl Model for Llama {
     }
 
     fn forward(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
+        let x = self.run_layers(step, cache)?;
+        let logits = self.buffers.logits.rows(step.outputs.len())?;
+        if !step.outputs.is_empty() {
+            self.head.write(&step.select_outputs(&x)?, &logits, &self.compute)?;
+        }
+        Ok(logits)
+    }
+
+    fn hidden(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
+        let x = self.run_layers(step, cache)?;
+        let hidden = step.select_outputs(&x)?;
+        if let Some(norm) = &self.head.norm {
+            visit_rows(&hidden, |_, row| norm.apply(&row.to_vec(), row))?;
+        }
+        Ok(hidden)
+    }
+}
+
+impl Llama {
+    /// The residual stream of all rows after the last layer.
+    fn run_layers(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
         let Self { compute, buffers, .. } = self;
         let rope = self.rope.table(step.positions());
-        let attention = Attention { shape: self.shape, step, rope: &rope, compute };
+        let attention = Attention { shape: self.shape, step, rope: &rope, causal: true, compute };
         let x = buffers.x.rows(step.tokens.len())?;
         let qkv = buffers.qkv.rows(step.tokens.len())?;
         let attended = buffers.attended.rows(step.tokens.len())?;
@@ -137,10 +160,6 @@ impl Model for Llama {
             layer.output.add(&attended, &x, compute)?;
             layer.mlp.add(&x, compute)?;
         }
-        let logits = buffers.logits.rows(step.outputs.len())?;
-        if !step.outputs.is_empty() {
-            self.head.write(&step.select_outputs(&x)?, &logits, compute)?;
-        }
-        Ok(logits)
+        Ok(x)
     }
 }

@@ -1,20 +1,21 @@
 //! Model architectures: wiring of `layers/`, one file a family.
 
+mod bert;
 mod llama;
 mod settings;
 mod weights;
 
 use candle_core::Tensor;
 
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, Pooling};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::kv_cache::KvStore;
 use crate::layers::Compute;
-use settings::DecoderSettings;
+use settings::{DecoderSettings, EncoderSettings};
 
 /// The architectures that can be loaded.
-pub const ARCHITECTURES: [&str; 1] = ["llama"];
+pub const ARCHITECTURES: [&str; 2] = ["llama", "bert"];
 
 /// What the rest of the engine needs to know of a model.
 #[derive(Debug, Clone)]
@@ -31,6 +32,14 @@ pub struct ModelInfo {
     pub n_params: u64,
     /// Bytes of all tensors in the file.
     pub size: u64,
+    /// Whether a text can be continued; encoders only give vectors, of whole sequences in one step.
+    pub generates: bool,
+    /// Layers whose keys and values are kept apart: all, or one that an encoder's layers share.
+    pub n_layer_cache: usize,
+    /// How the file says that the vectors of a text become one.
+    pub pooling: Pooling,
+    /// Scores of the classification head; 0 without one.
+    pub n_classes: usize,
 }
 
 /// One sequence's part of a step: rows `row .. row + n_tokens` of the batch.
@@ -60,6 +69,13 @@ pub trait Model: Send {
     /// `[outputs.len(), n_vocab]` in f32, which the next call overwrites. Each row's bits do not
     /// depend on what else is in the step.
     fn forward(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor>;
+    /// Runs all rows as [`Self::forward`] does and returns the vectors `[outputs.len(), n_embd]` of the
+    /// wanted ones after the last normalization.
+    fn hidden(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor>;
+    /// The scores `[rows, n_classes]` that the classification head gives to vectors `[rows, n_embd]`.
+    fn classify(&mut self, _vectors: &Tensor) -> Result<Tensor> {
+        Err(Error::Unsupported(format!("{} has no classification head", self.info().architecture)))
+    }
 }
 
 impl StepInput {
@@ -87,8 +103,13 @@ pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32
     let model: Box<dyn Model> = match arch {
         "llama" => {
             let settings = DecoderSettings::read(file, arch)?;
-            let info = ModelInfo::new(file, arch, &settings);
+            let info = ModelInfo::of_decoder(file, arch, &settings)?;
             Box::new(llama::Llama::load(file, info, &settings, compute, &mut progress)?)
+        }
+        "bert" => {
+            let settings = EncoderSettings::read(file, arch)?;
+            let info = ModelInfo::of_encoder(file, arch, &settings)?;
+            Box::new(bert::Bert::load(file, info, &settings, compute, &mut progress)?)
         }
         other => {
             let known = ARCHITECTURES.join(", ");
@@ -103,8 +124,8 @@ pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32
 }
 
 impl ModelInfo {
-    fn new(file: &GgufFile, arch: &str, s: &DecoderSettings) -> Self {
-        Self {
+    fn of_decoder(file: &GgufFile, arch: &str, s: &DecoderSettings) -> Result<Self> {
+        Ok(Self {
             architecture: arch.to_owned(),
             n_vocab: s.n_vocab,
             n_ctx_train: s.n_ctx_train,
@@ -114,8 +135,41 @@ impl ModelInfo {
             n_head_kv: s.n_head_kv,
             head_dim_k: s.dim_k,
             head_dim_v: s.dim_v,
-            n_params: file.tensors().iter().map(|tensor| tensor.n_elements() as u64).sum(),
-            size: file.tensors().iter().map(|tensor| tensor.bytes as u64).sum(),
-        }
+            n_params: n_params(file),
+            size: size(file),
+            generates: true,
+            n_layer_cache: s.n_layer,
+            pooling: settings::pooling(file, arch)?,
+            n_classes: 0,
+        })
     }
+
+    fn of_encoder(file: &GgufFile, arch: &str, s: &EncoderSettings) -> Result<Self> {
+        Ok(Self {
+            architecture: arch.to_owned(),
+            n_vocab: s.n_vocab,
+            n_ctx_train: s.n_ctx_train,
+            n_embd: s.n_embd,
+            n_layer: s.n_layer,
+            n_head: s.n_head,
+            n_head_kv: s.n_head,
+            head_dim_k: s.n_embd / s.n_head,
+            head_dim_v: s.n_embd / s.n_head,
+            n_params: n_params(file),
+            size: size(file),
+            generates: false,
+            n_layer_cache: 1,
+            pooling: settings::pooling(file, arch)?,
+            n_classes: s.n_classes,
+        })
+    }
+}
+
+fn n_params(file: &GgufFile) -> u64 {
+    file.tensors().iter().map(|tensor| tensor.n_elements() as u64).sum()
+}
+
+/// Bytes of all tensors.
+fn size(file: &GgufFile) -> u64 {
+    file.tensors().iter().map(|tensor| tensor.bytes as u64).sum()
 }

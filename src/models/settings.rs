@@ -1,5 +1,6 @@
-//! Hyperparameters that most decoder families share, read and checked once.
+//! Hyperparameters that most families of decoders, and those of encoders, share, read and checked once.
 
+use crate::config::Pooling;
 use crate::error::Result;
 use crate::gguf::{GgufFile, Metadata};
 use crate::layers::RopeScaling;
@@ -81,6 +82,76 @@ impl DecoderSettings {
             rope_scaling: rope_scaling(file, arch, n_rot)?,
             n_vocab: vocabulary_rows(file, n_embd)?,
         })
+    }
+}
+
+/// Sizes and constants of an encoder.
+#[derive(Debug, Clone)]
+pub struct EncoderSettings {
+    pub n_ctx_train: usize,
+    pub n_embd: usize,
+    pub n_layer: usize,
+    pub n_ff: usize,
+    pub n_head: usize,
+    pub eps: f32,
+    pub n_vocab: usize,
+    pub n_types: usize,
+    /// Scores of the classification head; 0 where there is none.
+    pub n_classes: usize,
+}
+
+impl EncoderSettings {
+    /// Reads the keys under `arch.`.
+    pub fn read(file: &GgufFile, arch: &str) -> Result<Self> {
+        let m = file.metadata();
+        let key = |name: &str| format!("{arch}.{name}");
+        let size = |name: &str, max: usize| bounded(m, &key(name), max);
+        let n_embd = size("embedding_length", MAX_WIDTH)?;
+        let n_head = size("attention.head_count", MAX_WIDTH)?;
+        if n_embd % n_head != 0 {
+            let message = format!("{n_head} heads do not divide the width {n_embd}");
+            return Err(m.error(key("attention.head_count"), message));
+        }
+        if m.bool(&key("attention.causal"))? == Some(true) {
+            return Err(m.error(key("attention.causal"), "true is not supported; supported: false"));
+        }
+        let eps = m.require(&key("attention.layer_norm_epsilon"), m.f32(&key("attention.layer_norm_epsilon")))?;
+        if eps < 0.0 {
+            let message = format!("{eps} is not allowed; allowed: 0 or above");
+            return Err(m.error(key("attention.layer_norm_epsilon"), message));
+        }
+        Ok(Self {
+            n_ctx_train: size("context_length", MAX_CONTEXT)?,
+            n_embd,
+            n_layer: size("block_count", MAX_LAYERS)?,
+            n_ff: size("feed_forward_length", MAX_WIDTH)?,
+            n_head,
+            eps,
+            n_vocab: vocabulary_rows(file, n_embd)?,
+            n_types: bounded(m, "tokenizer.ggml.token_type_count", MAX_WIDTH)?,
+            n_classes: class_rows(file, n_embd)?,
+        })
+    }
+}
+
+/// How the file says that vectors of a text's tokens become one.
+pub fn pooling(file: &GgufFile, arch: &str) -> Result<Pooling> {
+    let (m, key) = (file.metadata(), format!("{arch}.pooling_type"));
+    let Some(number) = m.u64(&key)? else { return Ok(Pooling::None) };
+    Pooling::from_number(number).ok_or_else(|| {
+        m.error(key, format!("{number} is unknown; known: 0 (none), 1 (mean), 2 (cls), 3 (last), 4 (rank)"))
+    })
+}
+
+/// Scores that the classification head gives; 0 without one.
+fn class_rows(file: &GgufFile, n_embd: usize) -> Result<usize> {
+    let name = "cls.output.weight";
+    match file.tensor(name).map(|tensor| tensor.dims.as_slice()) {
+        None => Ok(0),
+        Some([width, rows]) if *width == n_embd && *rows > 0 => Ok(*rows),
+        Some(dims) => {
+            Err(file.metadata().error(name, format!("its shape is {dims:?}; expected [{n_embd}, number of classes]")))
+        }
     }
 }
 

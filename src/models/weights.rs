@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::gguf::{GgufFile, TensorInfo};
 use crate::kernels::{Matrix, Pool};
-use crate::layers::{Linear, RmsNorm};
+use crate::layers::{LayerNorm, Linear, RmsNorm};
 
 /// Looks tensors up by name, checks them and packs them.
 pub struct Weights<'a> {
@@ -41,5 +41,11 @@ impl<'a> Weights<'a> {
     /// A normalization over `n` columns.
     pub fn rms_norm(&self, name: &str, n: usize, eps: f32) -> Result<RmsNorm> {
         Ok(RmsNorm { weight: self.vector(&format!("{name}.weight"), n)?, eps })
+    }
+
+    /// A normalization over `n` columns with `name.bias`.
+    pub fn layer_norm(&self, name: &str, n: usize, eps: f32) -> Result<LayerNorm> {
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        Ok(LayerNorm { weight: self.vector(&weight, n)?, bias: self.vector(&bias, n)?, eps })
     }
 }

@@ -12,10 +12,10 @@ use pyo3::types::PyDict;
 use super::gguf::tensor_types;
 use super::grammar::PyGrammar;
 use super::output::PyOutput;
-use super::params::PySamplingParams;
+use super::params::{PySamplingParams, extract};
 use super::tokenizer::PyTokenizer;
-use crate::config::{CacheType, EngineConfig};
-use crate::engine::{BenchTest, Engine, Phase, Request};
+use crate::config::{CacheType, EngineConfig, Normalize, Pooling};
+use crate::engine::{BenchTest, EmbeddingRequest, Engine, Phase, Request};
 use crate::gguf::{LONG_ARRAY, Value};
 use crate::grammar::GrammarSpec;
 
@@ -28,7 +28,7 @@ impl PyEngine {
     /// Loads a model and starts its thread.
     #[staticmethod]
     #[pyo3(signature = (model, *, n_ctx = 0, n_parallel = None, n_batch = 2048, n_threads = 0, cache_type_k = "f16",
-        cache_type_v = "f16", max_queue = 512, prefix_cache = true, progress = None))]
+        cache_type_v = "f16", max_queue = 512, prefix_cache = true, pooling = None, progress = None))]
     #[allow(clippy::too_many_arguments)] // Python keywords; they become one struct at once.
     fn load(
         py: Python<'_>,
@@ -41,6 +41,7 @@ impl PyEngine {
         cache_type_v: &str,
         max_queue: usize,
         prefix_cache: bool,
+        pooling: Option<&str>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let config = EngineConfig {
@@ -53,6 +54,7 @@ impl PyEngine {
             cache_type_v: CacheType::from_name("cache_type_v", cache_type_v)?,
             max_queue,
             prefix_cache,
+            pooling: pooling.map(Pooling::from_name).transpose()?,
         };
         let mut failure = None;
         let mut report = |fraction: f32| match &progress {
@@ -92,6 +94,8 @@ impl PyEngine {
         dict.set_item("n_params", info.n_params)?;
         dict.set_item("size", info.size)?;
         dict.set_item("types", tensor_types(py, self.0.file())?)?;
+        dict.set_item("generates", info.generates)?;
+        dict.set_item("n_classes", info.n_classes)?;
         Ok(dict)
     }
 
@@ -156,6 +160,32 @@ impl PyEngine {
     ) -> PyResult<u64> {
         let request = Request { prompt, params: params.0.clone(), grammar: grammar.map(|g| Arc::clone(&g.0)) };
         Ok(py.detach(|| self.0.submit(request))?)
+    }
+
+    /// How the vectors of a text become one.
+    #[getter]
+    fn pooling(&self) -> &'static str {
+        self.0.pooling().name()
+    }
+
+    /// Tokens that a text to embed may have.
+    #[getter]
+    fn max_embedding_tokens(&self) -> usize {
+        self.0.max_embedding_tokens()
+    }
+
+    /// Queues texts to embed and returns the request's id.
+    #[pyo3(signature = (inputs, *, normalize, dimensions = None))]
+    fn embed(
+        &self,
+        py: Python<'_>,
+        inputs: Vec<Vec<u32>>,
+        normalize: &Bound<'_, PyAny>,
+        dimensions: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<u64> {
+        let normalize = Normalize::new(extract("embd_normalize", normalize)?, "embd_normalize")?;
+        let dimensions = dimensions.map(|n| extract("dimensions", n)).transpose()?;
+        Ok(py.detach(|| self.0.embed(EmbeddingRequest { inputs, normalize, dimensions }))?)
     }
 
     /// Frees the request's sequences within one step.

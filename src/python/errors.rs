@@ -15,6 +15,7 @@ create_exception!(
 );
 create_exception!(rustllm._rustllm, QueueFullError, PyRuntimeError, "The waiting queue is at its cap.");
 create_exception!(rustllm._rustllm, ModelError, PyRuntimeError, "A model file cannot be loaded.");
+create_exception!(rustllm._rustllm, UnsupportedError, PyRuntimeError, "The model does not have what is asked for.");
 create_exception!(rustllm._rustllm, EngineClosedError, PyRuntimeError, "The engine is shut down.");
 
 /// Adds the exception classes to the module.
@@ -24,6 +25,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("ContextExceededError", py.get_type::<ContextExceededError>())?;
     m.add("QueueFullError", py.get_type::<QueueFullError>())?;
     m.add("ModelError", py.get_type::<ModelError>())?;
+    m.add("UnsupportedError", py.get_type::<UnsupportedError>())?;
     m.add("EngineClosedError", py.get_type::<EngineClosedError>())
 }
 
@@ -42,6 +44,7 @@ impl From<Error> for PyErr {
                 })
             }
             Error::QueueFull { .. } => QueueFullError::new_err(message),
+            Error::Unsupported(_) => UnsupportedError::new_err(message),
             Error::Closed => EngineClosedError::new_err(message),
             Error::Config { .. } => PyValueError::new_err(message),
             Error::Io { .. } => PyOSError::new_err(message),

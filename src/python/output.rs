@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::engine::{Event, Finish, Output, Timings};
 use crate::sampling::TokenProb;
@@ -53,13 +54,14 @@ impl PyOutput {
             Event::Progress(_) => "progress",
             Event::Token(_) => "token",
             Event::Done(_) => "done",
+            Event::Embedding(_) => "embedding",
             Event::Error(_) => "error",
         }
     }
 
     #[getter]
     fn is_last(&self) -> bool {
-        matches!(self.output.event, Event::Done(_) | Event::Error(_))
+        matches!(self.output.event, Event::Done(_) | Event::Embedding(_) | Event::Error(_))
     }
 
     #[getter]
@@ -67,7 +69,7 @@ impl PyOutput {
         match &self.output.event {
             Event::Token(report) => &report.text,
             Event::Done(finish) => &finish.text,
-            Event::Progress(_) | Event::Error(_) => "",
+            Event::Progress(_) | Event::Embedding(_) | Event::Error(_) => "",
         }
     }
 
@@ -104,6 +106,17 @@ impl PyOutput {
         match &self.output.event {
             Event::Done(finish) => Some(PyFinish((**finish).clone())),
             _ => None,
+        }
+    }
+
+    #[getter]
+    fn vectors<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        match &self.output.event {
+            Event::Embedding(vectors) => vectors
+                .iter()
+                .map(|vector| PyBytes::new(py, &vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()))
+                .collect(),
+            _ => Vec::new(),
         }
     }
 

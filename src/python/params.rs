@@ -107,7 +107,7 @@ fn set(params: &mut SamplingParams, key: &str, value: &Bound<'_, PyAny>) -> PyRe
 }
 
 /// The value as the field's type; `True` is not 1.
-fn extract<'py, T: FromPyObjectOwned<'py> + 'static>(key: &str, value: &Bound<'py, PyAny>) -> PyResult<T> {
+pub(super) fn extract<'py, T: FromPyObjectOwned<'py> + 'static>(key: &str, value: &Bound<'py, PyAny>) -> PyResult<T> {
     let is_bool_field = std::any::TypeId::of::<T>() == std::any::TypeId::of::<bool>();
     let got = || format!("{} of type {}", shorten(value), value.get_type());
     if value.is_instance_of::<PyBool>() && !is_bool_field {

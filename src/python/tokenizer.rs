@@ -38,6 +38,11 @@ impl PyTokenizer {
         py.detach(|| self.0.encode(text, add_special, parse_special))
     }
 
+    /// Token ids of a query and a document side by side.
+    fn encode_pair(&self, py: Python<'_>, query: &str, document: &str) -> Vec<TokenId> {
+        py.detach(|| self.0.encode_pair(query, document))
+    }
+
     /// Text of `ids`; bytes that are not UTF-8 become U+FFFD.
     #[pyo3(signature = (ids, special = false))]
     fn decode(&self, py: Python<'_>, ids: Vec<TokenId>, special: bool) -> PyResult<String> {

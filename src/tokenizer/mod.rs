@@ -45,6 +45,12 @@ pub enum TokenKind {
 }
 
 #[derive(Debug)]
+struct Pair {
+    between: Vec<TokenId>,
+    after: Vec<TokenId>,
+}
+
+#[derive(Debug)]
 enum Algorithm {
     Spm(Spm),
     Bpe(Bpe),
@@ -62,6 +68,8 @@ pub struct Tokenizer {
     bound: Bound,
     adds_bos: bool,
     adds_eos: bool,
+    /// What stands between the two texts of a pair, and after them, for models that judge pairs.
+    pair: Pair,
     /// SPM puts a space before a text that does not follow other text.
     adds_space: bool,
 }
@@ -92,9 +100,17 @@ impl Tokenizer {
             None => Algorithm::Wpm,
         };
         let flag = |name: &str, default: bool| m.bool(&format!("tokenizer.ggml.{name}")).map(|v| v.unwrap_or(default));
+        // As in llama-server, where WordPiece has a separator between the texts of a pair and, unlike with
+        // a single text, nothing after them unless the file says so.
+        let ends_pairs = flag("add_eos_token", false)?;
+        let end = vocab.special.eos.or(vocab.special.sep).filter(|_| ends_pairs);
+        let separates = flag("add_sep_token", name == "wpm")?;
+        let between = end.into_iter().chain(vocab.special.sep.filter(|_| separates)).collect();
+        let pair = Pair { between, after: end.into_iter().collect() };
         let special = SpecialFinder::new(&vocab, m)?;
         let bytes: Runs = (0..vocab.len()).map(|id| spell(&vocab, &algorithm, id as TokenId)).collect();
         Ok(Self {
+            pair,
             bound: bound(&vocab, &algorithm, &special, &bytes),
             special,
             adds_bos: flag("add_bos_token", bos_default)? || always_bos,
@@ -139,6 +155,17 @@ impl Tokenizer {
         if add_special && self.adds_eos {
             out.extend(if is_wpm { special.sep } else { special.eos });
         }
+        out
+    }
+
+    /// Ids of a query and a document side by side, for models that judge whether they fit.
+    #[must_use]
+    pub fn encode_pair(&self, query: &str, document: &str) -> Vec<TokenId> {
+        let mut out: Vec<TokenId> = self.vocab.special.bos.filter(|_| self.adds_bos).into_iter().collect();
+        out.extend(self.encode(query, false, false));
+        out.extend(&self.pair.between);
+        out.extend(self.encode(document, false, false));
+        out.extend(&self.pair.after);
         out
     }
 

@@ -45,6 +45,7 @@ macro_rules! refused {
 fn the_whole_files_load() {
     assert_eq!(load(&ModelFile::llama().bytes(), "llama"), None);
     assert_eq!(load(&ModelFile::byte_pairs().bytes(), "byte_pairs"), None);
+    assert_eq!(load(&ModelFile::bert().bytes(), "bert"), None);
 }
 
 // The header and its values.
@@ -214,6 +215,34 @@ refused! {
         ["tokenizer.ggml.merges: merge 0 (\"a c\") names a text that is not a token"];
     merges_of_numbers: byte_pairs, |f| f.set("tokenizer.ggml.merges", Value::I32s(vec![1])) =>
         ["tokenizer.ggml.merges: array of integers is not allowed"];
+}
+
+// Encoders.
+refused! {
+    bert_without_types: bert, |f| f.remove("tokenizer.ggml.token_type_count") =>
+        ["tokenizer.ggml.token_type_count: the key is missing"];
+    bert_types_0: bert, |f| f.set("tokenizer.ggml.token_type_count", Value::U32(0)) =>
+        ["tokenizer.ggml.token_type_count: 0 is out of range"];
+    bert_types_of_another_number: bert, |f| f.set("tokenizer.ggml.token_type_count", Value::U32(3)) =>
+        ["token_types.weight: its shape is [32, 2]", "[32, 3]"];
+    bert_that_looks_back_only: bert, |f| f.set("bert.attention.causal", Value::Bool(1)) =>
+        ["bert.attention.causal: true is not supported; supported: false"];
+    bert_pooling_unknown: bert, |f| f.set("bert.pooling_type", Value::U32(5)) =>
+        ["bert.pooling_type: 5 is unknown; known: 0 (none), 1 (mean), 2 (cls), 3 (last), 4 (rank)"];
+    bert_heads: bert, |f| f.set("bert.attention.head_count", Value::U32(5)) =>
+        ["bert.attention.head_count: 5 heads do not divide the width 32"];
+    bert_epsilon_below_0: bert, |f| f.set("bert.attention.layer_norm_epsilon", Value::F32(-1.0)) =>
+        ["bert.attention.layer_norm_epsilon: -1 is not allowed"];
+    bert_without_epsilon: bert, |f| f.remove("bert.attention.layer_norm_epsilon") =>
+        ["bert.attention.layer_norm_epsilon: the key is missing"];
+    bert_with_fewer_positions: bert, |f| f.set("bert.context_length", Value::U32(17)) =>
+        ["position_embd.weight: its shape is [32, 16]", "[32, 17]"];
+    bert_without_bias_of_a_norm: bert, |f| f.tensors.retain(|t| t.name != "blk.0.attn_output_norm.bias") =>
+        ["blk.0.attn_output_norm.bias: the tensor is missing"];
+    bert_head_of_another_width: bert, |f| f.tensor("cls.output.weight").dims = vec![16, 4] =>
+        ["cls.output.weight: its shape is [16, 4]; expected [32, number of classes]"];
+    bert_with_a_nan: bert, |f| f.tensor("position_embd.weight").data[..4].fill(0xff) =>
+        ["position_embd.weight"];
 }
 
 /// Merges always make a longer text, so that a list that leads back to its start ends all the same.

@@ -16,12 +16,13 @@ from tests.support.server import Answer, Server, as_messages, assert_error, runn
 from tests.support.strategies import BUDGET, JSON, OUT_OF_RANGE, WRONG_FIELDS
 
 GOOD = {"prompt": "Once upon a time", "n_predict": 8, "temperature": 0}
-PATHS = ("/completion", "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/apply-template")
+PATHS = ("/completion", "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/apply-template",
+         "/v1/embeddings", "/embedding")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    yield from running("-c", "512", "-np", "2")
+    yield from running("-c", "512", "-np", "2", "--embeddings", "--pooling", "mean")
 
 
 @pytest.fixture(scope="module")

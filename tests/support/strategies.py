@@ -121,3 +121,55 @@ OUT_OF_RANGE = st.sampled_from(
         ("json_schema", {"type": "string", "pattern": "(?<=x)y"}),
     ]
 )
+
+_BAD_INPUTS: list[Any] = [
+    *(True, 5, 1.5, [], [True], [None], [1.5], [[1.5]], [[[1]]], {"a": 1}, {"prompt_string": 5}),
+    *([{"prompt_string": "x", "multimodal_data": ["x"]}], [-1], [[2**31]], [2**70], [[]]),
+]
+
+#: Fields of the embedding endpoints with values of types that they do not take.
+EMBEDDING_WRONG = st.sampled_from(
+    [
+        *(("input", value) for value in _BAD_INPUTS),
+        *(("encoding_format", value) for value in (True, 5, "hex", "", [], {})),
+        *(("dimensions", value) for value in (True, "5", 1.5, [], {})),
+        *(("embd_normalize", value) for value in (True, "2", 1.5, [], {})),
+        *(("user", value) for value in (True, 5, [], {})),
+        *(("model", value) for value in (True, 5, [], {})),
+    ]
+)
+
+EMBEDDING_OUT_OF_RANGE = st.sampled_from(
+    [
+        ("dimensions", 0),
+        ("dimensions", -1),
+        ("dimensions", 65),
+        ("dimensions", 2**70),
+        ("embd_normalize", -2),
+        ("embd_normalize", 2**31),
+        ("embd_normalize", -(2**70)),
+        ("input", ["x"] * 2049),
+        ("input", ["x"] * 500_000),
+        ("input", [1] * 500_000),
+        ("input", [1] * 2_000_000),
+        ("input", [[1]] * 3000),
+        ("input", "the " * 100_000),
+        ("input", [10**9]),
+    ]
+)
+
+#: Fields of the rerank endpoints with values that they do not take.
+RERANK_WRONG = st.sampled_from(
+    [
+        *(("query", value) for value in (True, 5, None, [], {}, ["x"])),
+        *(("documents", value) for value in (True, 5, "x", [], {}, [5], [None], [["x"]], [{"text": "x"}])),
+        *(("texts", value) for value in (True, 5, "x", [], {}, [5], [None])),
+        *(("top_n", value) for value in (True, "1", 1.5, [], {}, -1, -(2**70))),
+        *(("return_documents", value) for value in (1, "true", [])),
+        *(("return_text", value) for value in (1, "true", [])),
+        ("documents", ["x"] * 2049),
+        ("documents", [1] * 2_000_000),
+        ("texts", ["x"] * 500_000),
+        ("documents", ["the " * 5000]),
+    ]
+)

@@ -92,7 +92,6 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("--skip-chat-parsing, --no-skip-chat-parsing", "LLAMA_ARG_SKIP_CHAT_PARSING", 0, "answers are not parsed yet"),
     ("--reasoning-budget-message", "LLAMA_ARG_THINK_BUDGET_MESSAGE", 1, "budgets of thought are not enforced yet"),
     ("--spm-infill", None, 0, MISSING),
-    ("--embd-normalize", None, 1, MISSING),
     ("--media-path", None, 1, MEDIA),
     ("--mmproj-auto, --no-mmproj, --no-mmproj-auto", "LLAMA_ARG_MMPROJ_AUTO", 0, MEDIA),
     ("--mmproj-offload, --no-mmproj-offload", "LLAMA_ARG_MMPROJ_OFFLOAD", 0, MEDIA),

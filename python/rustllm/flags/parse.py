@@ -11,13 +11,14 @@ from rustllm.flags.ignored import IGNORED
 from rustllm.flags.kinds import FALSY, TRUTHY, Choice, Switch, Words
 from rustllm.flags.refused import REFUSED
 from rustllm.flags.sampling import SAMPLING
-from rustllm.flags.served import CHAT, GENERAL, LOGGING, MODEL, SERVER
+from rustllm.flags.served import CHAT, EMBEDDING, GENERAL, LOGGING, MODEL, SERVER
 from rustllm.flags.table import AnyFlag, Flag, Ignored, Refused
 
 #: The flags that do something, by the titles of the help text.
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "General": GENERAL,
     "Model and engine": MODEL,
+    "Embeddings": EMBEDDING,
     "Chat": CHAT,
     "Server": SERVER,
     "Log": LOGGING,

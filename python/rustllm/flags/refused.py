@@ -8,7 +8,6 @@ ROPE = "rotary settings come from the model file alone"
 LORA = "adapters are not supported yet, and answers would differ without them"
 VECTOR = "control vectors are not supported yet, and answers would differ without them"
 DRAFT = "draft models are not supported yet"
-EMBED = "embeddings and reranking are not supported yet"
 MEDIA = "images, sound and video are not supported yet"
 ROUTER = "one process serves one model"
 TOOLS = "the server runs no tools of its own"
@@ -35,9 +34,6 @@ _ROWS: tuple[tuple[str, str | None, int, str, tuple[str, ...]], ...] = (
     ("--spec-draft-hf, -hfd, -hfrd, --hf-repo-draft", "LLAMA_ARG_SPEC_DRAFT_HF_REPO", 1, DRAFT, ()),
     ("--spec-type", "LLAMA_ARG_SPEC_TYPE", 1, DRAFT, ("none",)),
     ("--spec-default", None, 0, DRAFT, ()),
-    ("--embedding, --embeddings", "LLAMA_ARG_EMBEDDINGS", 0, EMBED, ()),
-    ("--rerank, --reranking", "LLAMA_ARG_RERANKING", 0, EMBED, ()),
-    ("--pooling", "LLAMA_ARG_POOLING", 1, EMBED, ()),
     ("-mm, --mmproj", "LLAMA_ARG_MMPROJ", 1, MEDIA, ()),
     ("-mmu, --mmproj-url", "LLAMA_ARG_MMPROJ_URL", 1, MEDIA, ()),
     ("--models-dir", "LLAMA_ARG_MODELS_DIR", 1, ROUTER, ()),

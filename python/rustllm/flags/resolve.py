@@ -45,7 +45,7 @@ def resolve(given: dict[str, Any]) -> dict[str, Any]:
     values = {target: value for target, value in given.items() if target not in ("help", "version")}
     sampling = {target: values.pop(target) for target in list(values) if target.startswith("sampling.")}
     escape = values.pop("escape", True)
-    for step in (_model, _slots, _keys, _template, _grammar, _log, _network):
+    for step in (_model, _slots, _embeddings, _keys, _template, _grammar, _log, _network):
         step(values)
     values["sampling_defaults"] = _sampling({name.removeprefix("sampling."): v for name, v in sampling.items()}, escape)
     return values
@@ -75,6 +75,13 @@ def _slots(values: dict[str, Any]) -> None:
     if unified is False and parallel == -1:
         parallel = AUTO_SLOTS
     values["n_parallel"] = None if parallel == -1 else parallel
+
+
+def _embeddings(values: dict[str, Any]) -> None:
+    if values.get("reranking"):
+        if values.get("pooling", "rank") != "rank":
+            raise UsageError(f"--rerank: it needs the pooling rank, not --pooling {values['pooling']}")
+        values["pooling"] = "rank"
 
 
 def _keys(values: dict[str, Any]) -> None:

@@ -107,6 +107,41 @@ MODEL = (
     ),
 )
 
+EMBEDDING = (
+    _flag(
+        "--embedding, --embeddings",
+        "embeddings",
+        Switch(),
+        "LLAMA_ARG_EMBEDDINGS",
+        "Serve the embedding endpoints; always on where the model can do nothing else.",
+    ),
+    _flag(
+        "--rerank, --reranking",
+        "reranking",
+        Switch(),
+        "LLAMA_ARG_RERANKING",
+        "Serve the rerank endpoints; always on where the model can do nothing else.",
+    ),
+    _flag(
+        "--pooling",
+        "pooling",
+        Choice(("none", "mean", "cls", "last", "rank")),
+        "LLAMA_ARG_POOLING",
+        "How the vectors of a text's tokens become one.",
+        "none|mean|cls|last|rank",
+        default="the model's own",
+    ),
+    _flag(
+        "--embd-normalize",
+        "embd_normalize",
+        Integer(-1),
+        None,
+        "What vectors are divided by: -1 nothing, 0 the largest magnitude over 32760, 1 the sum of magnitudes, "
+        "2 the Euclidean norm, above 2 the p-norm.",
+        "N",
+    ),
+)
+
 CHAT = (
     _flag(
         "--jinja",

@@ -23,11 +23,14 @@ from rustllm.engine import AsyncEngine
 from rustllm.server import errors
 from rustllm.server.middleware import ApiKeys, RequestLog
 from rustllm.server.native.completion.router import router as completion
+from rustllm.server.native.embedding.router import router as embedding
 from rustllm.server.native.health.router import router as health
 from rustllm.server.native.props.router import router as props
+from rustllm.server.native.rerank.router import router as rerank
 from rustllm.server.native.tokenize.router import router as tokenize
 from rustllm.server.openai.chat.router import router as chat
 from rustllm.server.openai.completions.router import router as completions
+from rustllm.server.openai.embeddings.router import router as embeddings
 from rustllm.server.openai.models.router import router as models
 from rustllm.server.protocol import bounded_protocol
 from rustllm.server.state import Model, ServerState
@@ -56,7 +59,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
     app = FastAPI(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
     app.state.server = state
     errors.install(app)
-    for router in (health, chat, completions, models, completion, tokenize, props):
+    for router in (health, chat, completions, embeddings, models, completion, tokenize, embedding, rerank, props):
         app.include_router(router, prefix=settings.api_prefix)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys, prefix=settings.api_prefix)
@@ -108,6 +111,7 @@ def load_engine(settings: ServerSettings) -> Engine:
         cache_type_k=settings.cache_type_k,
         cache_type_v=settings.cache_type_v,
         max_queue=settings.max_queue,
+        pooling=settings.pooling,
         progress=progress,
     )
     if sys.stderr.isatty():
@@ -138,11 +142,16 @@ def make_template(settings: ServerSettings, engine: Engine) -> ChatTemplate:
 def announce(settings: ServerSettings, engine: Engine) -> None:
     """Says where the server is and how to try it."""
     address = f"http://{settings.host}:{settings.port}{settings.api_prefix}"
-    body = '{"messages": [{"role": "user", "content": "Once upon a time"}], "max_tokens": 32}'
+    path, body = "/v1/embeddings", '{"input": "Once upon a time"}'
+    if engine.info["generates"]:
+        path = "/v1/chat/completions"
+        body = '{"messages": [{"role": "user", "content": "Once upon a time"}], "max_tokens": 32}'
+    elif engine.pooling == "rank":
+        path, body = "/v1/rerank", '{"query": "time", "documents": ["Once upon a time", "Far away"]}'
     print(
         f"rustllm {__version__} serves {settings.alias or Path(settings.model_path).name} at {address} "
         f"({engine.n_slots} slots of {engine.n_ctx} tokens)\n"
-        f"try: curl {address}/v1/chat/completions -d '{body}'",
+        f"try: curl {address}{path} -d '{body}'",
         flush=True,
     )
 

@@ -9,7 +9,13 @@ from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from rustllm._rustllm import ContextExceededError, EngineClosedError, InvalidRequestError, QueueFullError
+from rustllm._rustllm import (
+    ContextExceededError,
+    EngineClosedError,
+    InvalidRequestError,
+    QueueFullError,
+    UnsupportedError,
+)
 from rustllm.chat.messages import MessageError
 from rustllm.chat.template import TemplateError
 from rustllm.engine import GenerationError
@@ -109,6 +115,8 @@ def from_exception(error: Exception) -> ApiError:
         return _from_validation(error)
     if isinstance(error, QueueFullError):
         return ApiError(429, str(error))
+    if isinstance(error, UnsupportedError):
+        return ApiError(501, str(error))
     if isinstance(error, EngineClosedError):
         return ApiError(503, str(error))
     if isinstance(error, GenerationError):
@@ -145,5 +153,5 @@ def install(app: FastAPI) -> None:
         return from_exception(error).response()
 
     kinds = (ApiError, InvalidRequestError, MessageError, TemplateError, ValidationError, QueueFullError)
-    for kind in (*kinds, EngineClosedError, GenerationError, HTTPException, Exception):
+    for kind in (*kinds, UnsupportedError, EngineClosedError, GenerationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)

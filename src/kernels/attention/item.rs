@@ -72,7 +72,7 @@ impl Queries<'_> {
 
     /// Keys of query `index` before `end`, counted from `start`.
     fn n_keys(&self, index: usize, start: usize, end: usize) -> usize {
-        let n = self.span.n_past + self.rows.start + index / self.group + 1;
+        let n = self.span.n_keys(self.rows.start + index / self.group);
         n.min(end).saturating_sub(start)
     }
 

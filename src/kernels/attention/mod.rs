@@ -78,6 +78,15 @@ pub struct Span<'a> {
     pub n_past: usize,
     /// Blocks of the sequence in order, enough for `n_past + n_rows` keys.
     pub blocks: &'a [u32],
+    /// Whether a row sees the keys up to its own alone, as decoders do, or all of its sequence.
+    pub causal: bool,
+}
+
+impl Span<'_> {
+    /// Keys that row `row` of the span sees.
+    fn n_keys(&self, row: usize) -> usize {
+        self.n_past + if self.causal { row + 1 } else { self.n_rows }
+    }
 }
 
 /// The fused rows of a step and what they mean.

@@ -93,7 +93,7 @@ impl Plan {
 
 /// Keys of the last of the first `n` rows of a span.
 pub(super) fn n_keys(span: &Span<'_>, n: usize) -> usize {
-    span.n_past + n
+    span.n_keys(n.saturating_sub(1))
 }
 
 /// Elements of the partial results of one row: sums, largest score and weight of each query.

@@ -18,6 +18,7 @@ struct Case {
     types: (CacheType, CacheType),
     kind: RopeKind,
     n_dims: usize,
+    causal: bool,
     /// Keys of each sequence.
     lens: Vec<usize>,
     /// Fused rows of each sequence.
@@ -37,7 +38,7 @@ impl Case {
         };
         let rows = lens.iter().map(|len| (0..len * shape.qkv_width()).map(|_| 3.0 * random()).collect()).collect();
         let kind = if seed.is_multiple_of(2) { RopeKind::Normal } else { RopeKind::Neox };
-        Self { shape, types, kind, n_dims: dim_k / 4 * 2, lens: lens.to_vec(), rows }
+        Self { shape, types, kind, n_dims: dim_k / 4 * 2, causal: true, lens: lens.to_vec(), rows }
     }
 
     /// Cosines and sines of one position.
@@ -87,6 +88,7 @@ impl Case {
                     n_rows: *n,
                     n_past: range.start,
                     blocks: &blocks[index],
+                    causal: self.causal,
                 });
                 qkv.extend_from_slice(&self.rows[index][range.start * s.qkv_width()..range.end * s.qkv_width()]);
                 for position in range {
@@ -138,7 +140,7 @@ impl Case {
             for head in 0..s.n_head {
                 let query = rotated(position, head * s.dim_k);
                 let kv = head / s.group();
-                let scores: Vec<f64> = (0..=position)
+                let scores: Vec<f64> = (0..if self.causal { position + 1 } else { fused.len() })
                     .map(|at| {
                         let key = stored(self.types.0, &rotated(at, keys_at + kv * s.dim_k));
                         let dot: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(k)).sum();
@@ -247,6 +249,22 @@ proptest! {
             for (i, (got, want)) in got.iter().zip(&want).enumerate() {
                 prop_assert!((f64::from(*got) - want).abs() < 2e-4, "{simd:?}: value {i}: {got}, expected {want}");
             }
+        }
+    }
+
+    #[test]
+    fn both_directions_see_the_whole_sequence_whatever_is_beside_it(
+        group in 1..5usize, dims in (1..4usize, 1..4usize), types in (types(), types()),
+        lens in proptest::collection::vec(prop_oneof![1..90usize, 250..600usize], 1..4), seed in any::<u64>(),
+    ) {
+        let case = Case::new((2, group, 32 * dims.0, 32 * dims.1), types, &lens, seed);
+        let case = Case { causal: false, ..case };
+        let alone = case.alone(&Pool::new(1), Simd::SCALAR);
+        for simd in Simd::available() {
+            assert_same(&case.run(std::slice::from_ref(&lens), &Pool::new(3), simd), &alone, &format!("{simd:?}"));
+        }
+        for (i, (got, want)) in alone[0].iter().zip(&case.reference(0)).enumerate() {
+            prop_assert!((f64::from(*got) - want).abs() < 2e-4, "value {i}: {got}, expected {want}");
         }
     }
 }

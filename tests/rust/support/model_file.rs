@@ -94,6 +94,56 @@ impl ModelFile {
         file
     }
 
+    /// A BERT of one layer, 32 wide, with 4 heads, 8 tokens and a head that gives two scores.
+    pub fn bert() -> Self {
+        let rows = TOKENS.len() as u64;
+        let keys = [
+            ("general.architecture", text("bert")),
+            ("bert.context_length", Value::U32(16)),
+            ("bert.embedding_length", Value::U32(WIDTH as u32)),
+            ("bert.block_count", Value::U32(1)),
+            ("bert.feed_forward_length", Value::U32(HIDDEN as u32)),
+            ("bert.attention.head_count", Value::U32(4)),
+            ("bert.attention.layer_norm_epsilon", Value::F32(1e-12)),
+            ("bert.attention.causal", Value::Bool(0)),
+            ("bert.pooling_type", Value::U32(1)),
+            ("tokenizer.ggml.token_type_count", Value::U32(2)),
+            ("tokenizer.ggml.model", text("bert")),
+            ("tokenizer.ggml.tokens", texts(&TOKENS)),
+        ];
+        let shapes: [(&str, &[u64]); 25] = [
+            ("token_embd.weight", &[WIDTH, rows]),
+            ("token_types.weight", &[WIDTH, 2]),
+            ("position_embd.weight", &[WIDTH, 16]),
+            ("token_embd_norm.weight", &[WIDTH]),
+            ("token_embd_norm.bias", &[WIDTH]),
+            ("blk.0.attn_q.weight", &[WIDTH, WIDTH]),
+            ("blk.0.attn_q.bias", &[WIDTH]),
+            ("blk.0.attn_k.weight", &[WIDTH, WIDTH]),
+            ("blk.0.attn_k.bias", &[WIDTH]),
+            ("blk.0.attn_v.weight", &[WIDTH, WIDTH]),
+            ("blk.0.attn_v.bias", &[WIDTH]),
+            ("blk.0.attn_output.weight", &[WIDTH, WIDTH]),
+            ("blk.0.attn_output.bias", &[WIDTH]),
+            ("blk.0.attn_output_norm.weight", &[WIDTH]),
+            ("blk.0.attn_output_norm.bias", &[WIDTH]),
+            ("blk.0.ffn_up.weight", &[WIDTH, HIDDEN]),
+            ("blk.0.ffn_up.bias", &[HIDDEN]),
+            ("blk.0.ffn_down.weight", &[HIDDEN, WIDTH]),
+            ("blk.0.ffn_down.bias", &[WIDTH]),
+            ("blk.0.layer_output_norm.weight", &[WIDTH]),
+            ("blk.0.layer_output_norm.bias", &[WIDTH]),
+            ("cls.weight", &[WIDTH, WIDTH]),
+            ("cls.bias", &[WIDTH]),
+            ("cls.output.weight", &[WIDTH, 2]),
+            ("cls.output.bias", &[2]),
+        ];
+        Self {
+            keys: keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            tensors: shapes.iter().map(|(name, dims)| Tensor::of_floats(name, dims)).collect(),
+        }
+    }
+
     /// Sets a key, in its place if it is there.
     pub fn set(&mut self, key: &str, value: Value) {
         match self.keys.iter_mut().find(|row| row.0 == key) {

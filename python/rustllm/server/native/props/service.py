@@ -72,7 +72,7 @@ def _slot(model: Model, slot: dict[str, Any]) -> dict[str, Any]:
     }
     remaining = -1
     running = model.engine.running(slot["request_id"]) if busy else None
-    if running is not None:
+    if running is not None and running.params is not None:
         params = running.params.as_dict()
         body["params"] = settings_json(params)
         if params["n_predict"] >= 0:

@@ -53,7 +53,7 @@ async def models(model: LoadedModel) -> dict[str, Any]:
                 "type": "model",
                 "description": "",
                 "tags": [""],
-                "capabilities": ["completion"],
+                "capabilities": ["completion" if info["generates"] else "embedding"],
                 "parameters": "",
                 "details": {
                     "parent_model": "",

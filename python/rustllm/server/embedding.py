@@ -1,0 +1,158 @@
+"""Vectors of texts: what the embedding and rerank endpoints have in common."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from rustllm._rustllm import ContextExceededError, InvalidRequestError, Output
+from rustllm.server.answers import Shape
+from rustllm.server.errors import ApiError, from_exception
+from rustllm.server.state import Model, ServerState
+
+#: Texts, or documents, of one request; OpenAI's number.
+MAX_INPUTS = 2048
+
+#: Token ids of one text, before they are looked at.
+MAX_TOKENS = 1 << 20
+
+#: The types of an input: a text, an object with one, token ids or both mixed; or a list of these.
+Input = str | dict[str, Any] | list[int | str] | list[str | dict[str, Any] | list[int | str]]
+
+
+class TokenUsage(Shape):
+    """What texts cost."""
+
+    prompt_tokens: int = Field(description="Tokens of all texts.")
+    total_tokens: int = Field(description="The same: nothing is generated.")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What became of one text."""
+
+    n_tokens: int
+    #: One vector of little-endian f32, or one for each token without pooling.
+    vectors: list[bytes]
+
+    def floats(self) -> list[list[float]]:
+        """The vectors as numbers."""
+        return [array("f", vector).tolist() for vector in self.vectors]
+
+
+def require_embeddings(state: ServerState, model: Model) -> None:
+    """501 where embeddings were not asked for and the model could do something else."""
+    settings = state.settings
+    if not (settings.embeddings or settings.reranking) and model.native.info["generates"]:
+        raise ApiError(501, "This server does not support embeddings. Start it with `--embeddings`")
+
+
+def require_ranks(state: ServerState, model: Model) -> None:
+    """501 where vectors do not become scores."""
+    settings = state.settings
+    on = settings.embeddings or settings.reranking or not model.native.info["generates"]
+    if not on or model.native.pooling != "rank":
+        raise ApiError(501, "This server does not support reranking. Start it with `--reranking`")
+
+
+def count_first(name: str, value: Any, *, tokens: bool = True) -> Any:
+    """Bounds a list before the types of its items are looked at, which takes seconds for millions. With
+    `tokens` it may be one text as token ids."""
+    if isinstance(value, list):
+        is_tokens = tokens and bool(value) and isinstance(value[0], int)
+        what, cap = ("token ids", MAX_TOKENS) if is_tokens else ("texts", MAX_INPUTS)
+        if len(value) > cap:
+            raise ApiError(400, f"{name}: it has {len(value)} {what}; allowed: up to {cap}", param=name)
+    return value
+
+
+def split_inputs(value: Input, param: str) -> list[str | list[int | str]]:
+    """The texts of a request: a list with a token id in it is one, any other list is several."""
+    several = isinstance(value, list) and not any(isinstance(item, int) for item in value)
+    items: list[Any] = value if several and isinstance(value, list) else [value]
+    if not items:
+        raise ApiError(400, f"{param}: it is empty; at least one text is needed", param=param)
+    return [_plain(item, param) for item in items]
+
+
+def _plain(item: Any, param: str) -> str | list[int | str]:
+    """The text of an object, which is llama-server's form for prompts with media."""
+    if not isinstance(item, dict):
+        return item  # type: ignore[no-any-return]
+    if item.get("multimodal_data"):
+        message = f"{param}.multimodal_data: images, sound and video are not supported yet"
+        raise ApiError(400, message, param=f"{param}.multimodal_data")
+    text = item.get("prompt_string")
+    if not isinstance(text, str):
+        message = f"{param}.prompt_string: {text!r:.60} is not a text"
+        raise ApiError(400, message, param=f"{param}.prompt_string")
+    return text
+
+
+def tokenize(model: Model, text: str | list[int | str], param: str) -> list[int]:
+    """Token ids of one text; only the first text of a mixed one gets the special tokens of its ends."""
+    tokenizer = model.native.tokenizer
+    check_length(model, [text] if isinstance(text, str) else [item for item in text if isinstance(item, str)], param)
+    if isinstance(text, str):
+        return tokenizer.encode(text, add_special=True, parse_special=True)
+    tokens: list[int] = []
+    for index, item in enumerate(text):
+        if isinstance(item, str):
+            tokens += tokenizer.encode(item, add_special=index == 0, parse_special=True)
+        elif 0 <= item < tokenizer.vocab_size:
+            tokens.append(item)
+        else:
+            allowed = f"0 to {tokenizer.vocab_size - 1}"
+            raise ApiError(400, f"{param}: {item} is not a token id; allowed: {allowed}", param=param)
+    return tokens
+
+
+def check_length(model: Model, texts: list[str], param: str) -> None:
+    """Refuses texts that are certainly too long together, before their tokens are made."""
+    try:
+        model.native.check_texts(texts)
+    except ContextExceededError as error:
+        raise _renamed(error, param, single=True) from None
+
+
+async def tokenize_inputs(state: ServerState, model: Model, value: Input, param: str) -> list[list[int]]:
+    """Token ids of each text of a request."""
+    texts = split_inputs(value, param)
+    size = sum(len(text) if isinstance(text, str) else sum(_size(item) for item in text) for text in texts)
+    return await state.off_loop(size, lambda: [tokenize(model, text, param) for text in texts])
+
+
+def _size(item: int | str) -> int:
+    return len(item) if isinstance(item, str) else 1
+
+
+async def embed(
+    model: Model, inputs: list[list[int]], param: str, *, normalize: int = 2, dimensions: int | None = None
+) -> list[Embedded]:
+    """The vectors of `inputs`, in their order; leaving early aborts them. `param` is the request's field."""
+    results: list[Embedded | None] = [None] * len(inputs)
+
+    def take(output: Output) -> None:
+        results[output.index] = Embedded(len(inputs[output.index]), output.vectors)
+
+    try:
+        with model.engine.embed(inputs, take, normalize=normalize, dimensions=dimensions) as running:
+            await running.ended
+    except InvalidRequestError as error:
+        raise _renamed(error, param, single=len(inputs) == 1) from None
+    return [result for result in results if result is not None]
+
+
+def _renamed(error: InvalidRequestError, param: str, *, single: bool) -> ApiError:
+    """The engine calls every text `input[index]`."""
+    found = from_exception(error)
+    if isinstance(error, ContextExceededError):
+        found.param = param
+        return found
+    if not error.param.startswith("input"):
+        return found
+    name = param if single else error.param.replace("input", param, 1)
+    return ApiError(400, name + str(error).removeprefix(error.param), param=name)
