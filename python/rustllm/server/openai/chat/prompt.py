@@ -38,6 +38,8 @@ async def chat_prompt(state: ServerState, model: Model, fields: ChatFields) -> s
     generate = fields.add_generation_prompt is not False
 
     def render() -> str:
+        # Before the template's own limits, which would speak of the template.
+        model.native.check_texts([message["content"] for message in messages])
         return render_prompt(
             model.template,
             messages,
