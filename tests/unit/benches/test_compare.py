@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 from typing import Any
@@ -109,12 +110,12 @@ def test_the_document() -> None:
 def test_other_measurements_have_other_names() -> None:
     def name(threads: int, depths: tuple[int, ...] = ()) -> str:
         machine = Machine("AMD EPYC", threads, 3, LIMITS)
-        return result_name(machine, Settings(3, threads, (), depths, None)).partition("-amd-epyc")[2]
+        return result_name(datetime.date(2026, 1, 2), machine, Settings(3, threads, (), depths, None))
 
     cores = os.cpu_count() or 0
-    assert name(cores) == ""
-    assert name(cores + 1) == f"-{cores + 1}-threads"
-    assert name(cores, (4096,)) == "-deep"
+    assert name(cores) == "2026-01-02-amd-epyc"
+    assert name(cores + 1) == f"2026-01-02-amd-epyc-{cores + 1}-threads"
+    assert name(cores, (4096,)) == "2026-01-02-amd-epyc-deep"
 
 
 def test_depths_are_columns_with_goals() -> None:
