@@ -13,7 +13,7 @@ pub fn near(address: *const u8) {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: every AArch64 processor has the instruction, and it may name any address.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nomem, nostack, preserves_flags));
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
@@ -31,7 +31,7 @@ pub fn second_level(address: *const u8) {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as in `near`.
     unsafe {
-        std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) address, options(nomem, nostack, preserves_flags));
+        std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
