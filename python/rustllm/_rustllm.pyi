@@ -153,7 +153,8 @@ class Output:
 
     @property
     def id_slot(self) -> int | None:
-        """The slot that it runs in; None for an `error` before it got one."""
+        """The slot that it runs in; None for an `error` before it got one and for an `embedding`, which
+        needs none."""
 
     @property
     def kind(self) -> str:

@@ -53,7 +53,7 @@ pub(super) const EXP_POLYNOMIAL: [f32; 6] =
 #[inline(always)]
 #[must_use]
 pub fn gelu(x: f32) -> f32 {
-    const TWICE_ROOT: f32 = 1.595_769_1;
+    const TWICE_ROOT: f32 = 1.595_769;
     // Far below, the sigmoid is as small as f32 goes, and only the bound makes the product small.
     x.max(-30.0) / (1.0 + exp(-TWICE_ROOT * (x + 0.044_715 * x * x * x)))
 }
@@ -91,7 +91,7 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 #[inline(always)]
 pub fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
     let n = x.len() as f64;
-    let mean = sum_by_lanes(x, |v| f64::from(v)) / n;
+    let mean = sum_by_lanes(x, f64::from) / n;
     let variance = sum_by_lanes(x, |v| (f64::from(v) - mean) * (f64::from(v) - mean)) / n;
     let (mean, scale) = (mean as f32, 1.0 / (variance as f32 + eps).sqrt());
     for ((x, w), b) in x.iter_mut().zip(weight).zip(bias) {

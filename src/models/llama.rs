@@ -135,7 +135,11 @@ impl Model for Llama {
         let x = self.run_layers(step, cache)?;
         let hidden = step.select_outputs(&x)?;
         if let Some(norm) = &self.head.norm {
-            visit_rows(&hidden, |_, row| norm.apply(&row.to_vec(), row))?;
+            let mut row = vec![0.0; self.info.n_embd];
+            visit_rows(&hidden, |_, out| {
+                row.copy_from_slice(out);
+                norm.apply(&row, out);
+            })?;
         }
         Ok(hidden)
     }
