@@ -167,8 +167,8 @@ pub fn gemm_gelu(up: &Weight, a: &Activations, out: &mut Activations, forms: For
         |_, first, n_tiles, panel, block| {
             for row in 0..panel.width {
                 let mut values = [0.0; UNIT];
-                for tile in 0..n_tiles {
-                    let products = up.biased(first + tile, block[tile][row]);
+                for (tile, rows) in block.iter().enumerate().take(n_tiles) {
+                    let products = up.biased(first + tile, rows[row]);
                     for (value, product) in values[tile * TILE..].iter_mut().zip(products) {
                         *value = gelu(product);
                     }
