@@ -241,12 +241,8 @@ mod tests {
     }
 
     fn watch(thought: Option<bool>, markers: Vec<Marker>) -> Arc<Watch> {
-        let thought = thought.map(|begun| Thought {
-            open: "<think>".into(),
-            close: "</think>".into(),
-            begun,
-            budget: Some(3),
-        });
+        let thought =
+            thought.map(|begun| Thought { open: "<think>".into(), close: "</think>".into(), begun, budget: Some(3) });
         Arc::new(Watch { thought, start: GrammarStart::AtMarker(markers) })
     }
 

@@ -34,7 +34,9 @@ impl Spm {
     /// Finds the byte tokens `<0x00>` to `<0xFF>`, and prepares the order of merges.
     #[must_use]
     pub fn new(vocab: &Vocab) -> Self {
-        let pairs = (0..vocab.len()).filter_map(|id| vocab.texts.get(id as TokenId)).flat_map(|text| text.chars().zip(text.chars().skip(1)));
+        let pairs = (0..vocab.len())
+            .filter_map(|id| vocab.texts.get(id as TokenId))
+            .flat_map(|text| text.chars().zip(text.chars().skip(1)));
         Self {
             bytes: (0..=255u8).map(|byte| vocab.texts.id(&format!("<0x{byte:02X}>"))).collect(),
             ranks: ranks(&vocab.scores),
