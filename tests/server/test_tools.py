@@ -41,7 +41,7 @@ SCHEMA: dict[str, Any] = {
     },
 }
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "Weather.", "parameters": SCHEMA}}
-TIME = {
+TIME: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "get_time",
@@ -110,15 +110,25 @@ def test_the_deltas_of_a_call_are_the_call(client: openai.OpenAI) -> None:
     assert all(chunk.delta.content is None for chunk in chunks)
 
 
-def test_text_is_free_until_a_marker(server: Server) -> None:
-    """The marker is put into the answer by a bias; what follows it must be a call."""
-    body = {"messages": MESSAGES, "tools": [TIME], "temperature": 0, "max_tokens": 300}
-    plain = server.post("/v1/chat/completions", {**body, "max_tokens": 20}).body["choices"][0]
-    assert plain["finish_reason"] == "length"
-    assert plain["message"]["content"]
-    opened = [*MESSAGES, {"role": "assistant", "content": "Let me see.\n<tool_call"}]
-    forced = server.post("/v1/chat/completions", {**body, "messages": opened, "logit_bias": [[">", 100]]}).body
-    assert forced["choices"][0]["message"]["content"] is not None  # the marker is not the answer's own
+def test_text_is_free_until_a_marker(client: openai.OpenAI) -> None:
+    """Earlier calls in the chat make the model write the marker by itself."""
+    shown: list[Any] = []
+    for city in ("Paris", "Oslo", "Lima"):
+        call = {"id": city, "type": "function", "function": {"name": "get_time", "arguments": f'{{"zone": "{city}"}}'}}
+        shown += [
+            {"role": "user", "content": f"What time is it in {city}?"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": city, "content": "noon"},
+            {"role": "assistant", "content": f"It is noon in {city}."},
+        ]
+    asked = [*shown, {"role": "user", "content": "What time is it in Rome?"}]
+    choice = ask(client, messages=asked, tools=[TIME], temperature=0, max_tokens=200).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    for call in choice.message.tool_calls:
+        jsonschema.validate(json.loads(call.function.arguments), TIME["function"]["parameters"])
+    plain = ask(client, tools=[TIME], temperature=0, max_tokens=20).choices[0]
+    assert (plain.finish_reason, plain.message.tool_calls) == ("length", None)
+    assert plain.message.content
 
 
 def test_no_call_where_none_is_wanted(client: openai.OpenAI) -> None:
