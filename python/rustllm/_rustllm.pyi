@@ -113,6 +113,7 @@ class SamplingParams:
         post_sampling_probs: bool = False,
         min_keep: int = 0,
         stop: Sequence[str] = (),
+        preserved_tokens: Sequence[int] = (),
         cache_prompt: bool = True,
         n_keep: int = 0,
         t_max_predict_ms: int = -1,
@@ -124,11 +125,31 @@ class SamplingParams:
 
 @final
 class Grammar:
-    """A compiled grammar. Made by `Engine.compile_grammar`."""
+    """A compiled grammar. Made by `Engine.compile_grammar` or `compile_syntax`."""
 
     @property
     def ignored_keywords(self) -> list[str]:
         """Places of schema keywords that are accepted but not enforced."""
+
+@final
+class Watch:
+    """What an answer is watched for while it grows: thoughts, between the two texts of `thought`, and
+    the place from which on the request's grammar counts.
+
+    `start` is `at_once`, `after_thought`, or `at_marker`: behind the first of `markers` outside of
+    thoughts. A marker is words, with white space between them or none, and whether it counts at the
+    start of the answer only. `begun`: the prompt ends inside of a thought. After `budget` tokens a
+    thought is closed. Raises InvalidRequestError."""
+
+    def __new__(
+        cls,
+        start: str = "at_once",
+        *,
+        markers: Sequence[tuple[Sequence[str], bool]] = (),
+        thought: tuple[str, str] | None = None,
+        begun: bool = False,
+        budget: int | None = None,
+    ) -> Watch: ...
 
 @final
 class TokenProb:
@@ -277,7 +298,18 @@ class Engine:
         """Raises ContextExceededError where a prompt of these texts is certainly longer than the context,
         which takes no tokenizing to know. Up to a megabyte of text passes. Releases the GIL."""
 
-    def submit(self, prompt: Sequence[int], params: SamplingParams, grammar: Grammar | None = None) -> int:
+    def compile_syntax(self, lark: str, schemas: Sequence[tuple[str, str, str, bool]], *, param: str) -> Grammar:
+        """A grammar in llguidance's Lark dialect, whose text is the caller's own; `@name` in it stands for
+        the JSON schema of that name. `schemas` are (name, JSON, field of the request, strict). Raises
+        InvalidRequestError. Releases the GIL."""
+
+    def submit(
+        self,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        grammar: Grammar | None = None,
+        watch: Watch | None = None,
+    ) -> int:
         """Queues a request and returns its id. Its outputs arrive through `drain`, for each of the
         `n` choices ending in `done` or `error`. Raises InvalidRequestError, ContextExceededError,
         QueueFullError, EngineClosedError."""

@@ -79,6 +79,9 @@ class ServerSettings:
     #: Names of further template values that a request may set.
     allowed_template_kwargs: tuple[str, ...] = ()
     reasoning: str = "auto"
+    #: What becomes of thoughts unless a request says so.
+    reasoning_format: str = "auto"
+    #: Tokens of a thought; -1 is unlimited.
     reasoning_budget: int = -1
 
     #: Defaults of each request, by the names of `SamplingParams`.

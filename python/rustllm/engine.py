@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rustllm._rustllm import Engine, Grammar, Output, SamplingParams
+from rustllm._rustllm import Engine, Grammar, Output, SamplingParams, Watch
 
 #: Takes one output in. It must not block; what it raises ends the request.
 Listener = Callable[[Output], None]
@@ -78,14 +78,20 @@ class AsyncEngine:
 
     @contextmanager
     def generate(
-        self, prompt: Sequence[int], params: SamplingParams, grammar: Grammar | None, choices: int, listener: Listener
+        self,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        grammar: Grammar | None,
+        choices: int,
+        listener: Listener,
+        watch: Watch | None = None,
     ) -> Iterator[Running]:
         """Submits a request, whose outputs go to `listener` until the context is left.
 
         Leaving it before the request has ended aborts it. Raises what `Engine.submit` raises.
         """
         # Outputs are dispatched by this loop only, so none can be missed before the listener is there.
-        request_id = self.engine.submit(prompt, params, grammar)
+        request_id = self.engine.submit(prompt, params, grammar, watch)
         with self._listening(request_id, Running(params, choices, listener)) as running:
             yield running
 

@@ -80,6 +80,8 @@ pub struct SamplingParams {
     pub min_keep: usize,
     /// Strings that end the answer; they are not part of it.
     pub stop: Vec<String>,
+    /// Special tokens whose names are part of the text.
+    pub preserved_tokens: Vec<u32>,
     /// Reuse what the cache holds of the prompt.
     pub cache_prompt: bool,
     /// Tokens of the prompt's start kept on a context shift (−1: all).
@@ -142,6 +144,7 @@ impl Default for SamplingParams {
             post_sampling_probs: false,
             min_keep: 0,
             stop: Vec::new(),
+            preserved_tokens: Vec::new(),
             cache_prompt: true,
             n_keep: 0,
             t_max_predict_ms: -1,
@@ -155,6 +158,7 @@ impl Default for SamplingParams {
 const MAX_CHOICES: usize = 128;
 const MAX_PROBS: usize = 1024;
 const MAX_STOP_STRINGS: usize = 64;
+const MAX_PRESERVED: usize = 256;
 const MAX_STOP_BYTES: usize = 4096;
 const MAX_BIASES: usize = 65_536;
 const MAX_BREAKERS: usize = 64;
@@ -214,6 +218,7 @@ impl SamplingParams {
     fn validate_lists(&self) -> Result<()> {
         let lengths = [
             ("stop", self.stop.len(), MAX_STOP_STRINGS),
+            ("preserved_tokens", self.preserved_tokens.len(), MAX_PRESERVED),
             ("logit_bias", self.logit_bias.len(), MAX_BIASES),
             ("dry_sequence_breakers", self.dry_sequence_breakers.len(), MAX_BREAKERS),
             ("samplers", self.samplers.len(), MAX_SAMPLERS),
@@ -241,8 +246,10 @@ impl SamplingParams {
 
     /// [`Self::validate`] for what depends on the vocabulary.
     pub fn validate_for(&self, n_vocab: usize) -> Result<()> {
-        match self.logit_bias.iter().find(|bias| bias.token as usize >= n_vocab) {
-            Some(bias) => Err(out_of_range("logit_bias", bias.token, &format!("token ids 0 to {}", n_vocab - 1))),
+        let biased = self.logit_bias.iter().map(|bias| ("logit_bias", bias.token));
+        let preserved = self.preserved_tokens.iter().map(|token| ("preserved_tokens", *token));
+        match biased.chain(preserved).find(|(_, token)| *token as usize >= n_vocab) {
+            Some((name, token)) => Err(out_of_range(name, token, &format!("token ids 0 to {}", n_vocab - 1))),
             None => Ok(()),
         }
     }

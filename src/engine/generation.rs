@@ -8,7 +8,7 @@ use super::sequence::Sequence;
 use super::stop::StopMatcher;
 use crate::config::SamplingParams;
 use crate::error::Result;
-use crate::grammar::{CompiledGrammar, Matcher};
+use crate::grammar::{CompiledGrammar, Matcher, Scan, Watch};
 use crate::sampling::Sampler;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 
@@ -17,6 +17,10 @@ pub struct Generation {
     pub params: Arc<SamplingParams>,
     sampler: Sampler,
     matcher: Option<Matcher>,
+    /// Looks for thoughts and for the place where the grammar starts.
+    scan: Option<Scan>,
+    /// Tokens to come whatever the model says, the next one last.
+    forced: Vec<u32>,
     decoder: StreamDecoder,
     stop: StopMatcher,
     seed: u32,
@@ -49,6 +53,7 @@ impl Generation {
     pub fn new(
         params: &Arc<SamplingParams>,
         grammar: Option<&Arc<CompiledGrammar>>,
+        watch: Option<&Arc<Watch>>,
         choice: usize,
         prompt: &[u32],
         tokenizer: &Arc<Tokenizer>,
@@ -59,6 +64,8 @@ impl Generation {
         Ok(Self {
             sampler,
             matcher: grammar.map(CompiledGrammar::matcher).transpose()?,
+            scan: watch.map(Scan::new),
+            forced: Vec::new(),
             decoder: StreamDecoder::default(),
             stop: StopMatcher::new(&params.stop),
             seed: params.seed.wrapping_add(u32::try_from(choice).unwrap_or(u32::MAX)),
@@ -89,10 +96,14 @@ impl Generation {
         tokenizer: &Tokenizer,
         n_ctx: usize,
     ) -> Result<(TokenReport, Option<Stop>)> {
-        let sampled = self.sampler.sample(logits, self.matcher.as_mut())?;
+        self.force(logits, tokenizer);
+        let waiting = self.scan.as_ref().is_some_and(Scan::is_waiting);
+        let sampled = self.sampler.sample(logits, self.matcher.as_mut().filter(|_| !waiting))?;
         self.prompt_done.get_or_insert_with(Instant::now);
         self.n_predicted += 1;
-        let piece = self.decoder.push(tokenizer.token_bytes(sampled.token, false));
+        let bytes = tokenizer.token_bytes(sampled.token, self.params.preserved_tokens.contains(&sampled.token));
+        self.scan(bytes)?;
+        let piece = self.decoder.push(bytes);
         let scan = self.stop.push(&piece);
         if piece.contains('\n') {
             self.has_new_line = true;
@@ -108,6 +119,33 @@ impl Generation {
             timings: self.timings(sequence),
         };
         Ok((report, stop))
+    }
+
+    /// Leaves a single token possible where a thought that took too long is to be closed.
+    fn force(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) {
+        // A character that is not complete yet would be lost.
+        if self.forced.is_empty()
+            && !self.decoder.is_pending()
+            && let Some(close) = self.scan.as_ref().and_then(Scan::overdue)
+        {
+            self.forced = tokenizer.encode(close, false, true);
+            self.forced.reverse();
+        }
+        if let Some(token) = self.forced.pop()
+            && let Some(logit) = logits.get(token as usize).copied()
+        {
+            logits.fill(f32::NEG_INFINITY);
+            logits[token as usize] = if logit.is_finite() { logit } else { 0.0 };
+        }
+    }
+
+    /// Looks at the text of one token, and starts the grammar where its place has come.
+    fn scan(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(scan) = &mut self.scan else {
+            return Ok(());
+        };
+        let matcher = &mut self.matcher;
+        scan.push(bytes, |rest| matcher.as_mut().map_or(Ok(true), |matcher| matcher.begin_with(rest)))
     }
 
     /// Whether the answer is complete. Where several reasons hold, llama-server's order decides:

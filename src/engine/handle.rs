@@ -18,7 +18,7 @@ use super::wake::Wake;
 use crate::config::{CacheType, EngineConfig, Pooling, SamplingParams};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
-use crate::grammar::{CompiledGrammar, GrammarCompiler};
+use crate::grammar::{CompiledGrammar, GrammarCompiler, Watch};
 use crate::kernels::heap;
 use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
 use crate::models::{self, ModelInfo};
@@ -37,6 +37,8 @@ pub struct Request {
     pub prompt: Vec<u32>,
     pub params: SamplingParams,
     pub grammar: Option<Arc<CompiledGrammar>>,
+    /// Thoughts, and the place where the grammar starts if it is not the start.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// What a slot is doing.
@@ -175,6 +177,7 @@ impl Engine {
         self.check_generates()?;
         request.params.validate()?;
         request.params.validate_for(self.info.n_vocab)?;
+        request.watch.as_ref().map_or(Ok(()), |watch| watch.validate())?;
         self.check_prompt(&request.prompt)?;
         if request.params.id_slot >= self.n_slots as i64 {
             let message =

@@ -118,12 +118,13 @@ impl EngineLoop {
     }
 
     fn submit(&mut self, request_id: u64, request: Request) {
-        let Request { prompt, params, grammar } = request;
+        let Request { prompt, params, grammar, watch } = request;
         let params = Arc::new(params);
         for choice in 0..params.n {
             let id = SequenceId { request: request_id, choice };
             let made = guarded(|| {
-                Generation::new(&params, grammar.as_ref(), choice, &prompt, &self.tokenizer, self.limits.n_ctx)
+                let (grammar, watch) = (grammar.as_ref(), watch.as_ref());
+                Generation::new(&params, grammar, watch, choice, &prompt, &self.tokenizer, self.limits.n_ctx)
             });
             match made {
                 Ok(generation) => {

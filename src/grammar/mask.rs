@@ -117,6 +117,11 @@ impl Vocabulary {
         if bytes.first() == Some(&TokTrie::SPECIAL_TOKEN_MARKER) { &[] } else { bytes }
     }
 
+    /// Whether `token` stands for nothing at all, neither text nor a special token.
+    pub fn is_void(&self, token: TokenId) -> bool {
+        (token as usize) >= self.trie().vocab_size() || self.trie().token(token).is_empty()
+    }
+
     /// Sets the bits of all tokens that end an answer to `allowed`.
     pub fn set_eog(&self, mask: &mut TokenMask, allowed: bool) {
         for &token in &self.eog {

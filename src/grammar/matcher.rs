@@ -48,8 +48,8 @@ impl Matcher {
         match &mut self.kind {
             Kind::Gbnf(automaton) => automaton.allows(token, self.vocabulary.text(token)),
             Kind::Schema(matcher) => {
-                // Special tokens never match text, and llguidance has no text for them.
-                !self.vocabulary.text(token).is_empty()
+                // A token without bytes would fit everywhere.
+                !self.vocabulary.is_void(token)
                     && !matcher.is_stopped()
                     && matcher.validate_tokens(&[token]).is_ok_and(|n| n == 1)
             }
@@ -126,7 +126,7 @@ impl Matcher {
                 }
                 accepted
             }
-            Kind::Schema(_) if text.is_empty() => false,
+            Kind::Schema(_) if self.vocabulary.is_void(token) => false,
             Kind::Schema(matcher) => {
                 matcher.try_consume_tokens(&[token]).map_err(|e| Error::invalid("json_schema", e.to_string()))? == 1
             }
@@ -136,6 +136,25 @@ impl Matcher {
         }
         self.mask = None;
         Ok(())
+    }
+
+    /// Advances over `bytes` from the start of the grammar; where it does not take them, false,
+    /// and the matcher is at the start again.
+    pub fn begin_with(&mut self, bytes: &[u8]) -> Result<bool> {
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        // Any tokens of these bytes will do: grammars read bytes.
+        let tokens = self.vocabulary.trie().greedy_tokenize(bytes);
+        let length: usize = tokens.iter().map(|token| self.vocabulary.text(*token).len()).sum();
+        let mut fits = length == bytes.len();
+        for token in tokens {
+            fits = fits && self.allows(token) && self.accept(token).is_ok();
+        }
+        if !fits {
+            *self = self.grammar.matcher()?;
+        }
+        Ok(fits)
     }
 
     /// Whether the text so far is complete (EOG allowed).

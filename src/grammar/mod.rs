@@ -5,6 +5,7 @@
 //!   [`CompiledGrammar`] (cached), and [`CompiledGrammar::matcher`] starts one sequence.
 //! - Each step: [`Matcher::mask`] (or [`Matcher::allows`] for one token), then
 //!   [`Matcher::accept`] with what was sampled.
+//! - A [`Watch`] says from which place of the text on a grammar counts, where that is not the start.
 //!
 //! GBNF goes from text to rules ([`gbnf`], [`check`]), to a machine ([`program`], [`utf8`]), to a
 //! running reader ([`automaton`], [`situation`], [`closure`], [`stack`]). Schemas are checked ([`schema_check`], [`schema_finite`], [`schema_open`]) and
@@ -29,12 +30,14 @@ mod stack;
 #[cfg(test)]
 mod tests;
 mod utf8;
+mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use llguidance::ParserFactory;
 pub use matcher::Matcher;
 pub use toktrie::SimpleVob as TokenMask;
+pub use watch::{GrammarStart, Marker, Scan, Thought, Watch};
 
 use self::automaton::Automaton;
 use self::cache::Cache;
@@ -62,6 +65,19 @@ pub enum GrammarSpec {
     JsonSchema { schema: String, strict: bool },
     /// Any JSON object.
     JsonObject,
+    /// A grammar in llguidance's Lark dialect, made by the program, where `@name` is a schema.
+    Syntax { lark: String, schemas: Vec<NamedSchema> },
+}
+
+/// A JSON schema as a part of a larger syntax.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NamedSchema {
+    pub name: String,
+    /// JSON text.
+    pub schema: String,
+    /// The request's field that it comes from, for errors.
+    pub param: String,
+    pub strict: bool,
 }
 
 impl GrammarSpec {
@@ -70,6 +86,9 @@ impl GrammarSpec {
             Self::Gbnf(text) => text.len(),
             Self::JsonSchema { schema, .. } => schema.len(),
             Self::JsonObject => 0,
+            Self::Syntax { lark, schemas } => {
+                lark.len() + schemas.iter().map(|named| named.schema.len() + named.param.len()).sum::<usize>()
+            }
         }
     }
 }
@@ -125,6 +144,7 @@ impl Inner {
             GrammarSpec::Gbnf(text) => return self.compile_gbnf(text, param),
             GrammarSpec::JsonSchema { schema, strict } => schema::compile(self.factory()?, schema, *strict, param)?,
             GrammarSpec::JsonObject => schema::compile_object(self.factory()?, param)?,
+            GrammarSpec::Syntax { lark, schemas } => schema::compile_syntax(self.factory()?, lark, schemas, param)?,
         };
         Ok(CompiledGrammar::new(
             Source::Schema(Box::new(Mutex::new(schema.prototype))),

@@ -1,4 +1,4 @@
-//! JSON schemas, by llguidance.
+//! JSON schemas, alone or within a larger syntax, by llguidance.
 //!
 //! [`compile`] parses the text, has [`super::schema_check`] refuse what is wrong or too much and
 //! list what cannot be enforced, and hands the rest to llguidance with limits on every step.
@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::thread;
 
-use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::api::{GrammarWithLexer, ParserLimits, TopLevelGrammar};
 use llguidance::{JsonCompileOptions, ParserFactory};
 use serde_json::{Value, json};
 use toktrie::InferenceCapabilities;
 
+use super::NamedSchema;
 use super::mask::Vocabulary;
 use super::schema_check::{self, Report};
 use super::schema_place;
@@ -63,11 +64,37 @@ fn limits() -> ParserLimits {
 
 /// Compiles any JSON object.
 pub fn compile_object(factory: &Arc<ParserFactory>, param: &str) -> Result<Compiled> {
-    build(factory, json!({"type": "object"}), Vec::new(), param)
+    build(factory, |factory| prototype(factory, json!({"type": "object"})), Vec::new(), param)
 }
 
 /// Compiles `text`. `strict` refuses keywords that cannot be enforced.
 pub fn compile(factory: &Arc<ParserFactory>, text: &str, strict: bool, param: &str) -> Result<Compiled> {
+    let (schema, ignored) = prepare(text, strict, param)?;
+    build(factory, |factory| prototype(factory, schema), ignored, param)
+}
+
+/// Compiles `lark`, in which `@name` stands for the schema of that name. The text is the
+/// program's own, so whatever is wrong is put down to the schemas.
+pub fn compile_syntax(
+    factory: &Arc<ParserFactory>,
+    lark: &str,
+    schemas: &[NamedSchema],
+    param: &str,
+) -> Result<Compiled> {
+    let mut grammar = TopLevelGrammar::from_lark(lark.to_owned());
+    let mut all_ignored = Vec::new();
+    for NamedSchema { name, schema, param, strict } in schemas {
+        let (schema, ignored) = prepare(schema, *strict, param)?;
+        all_ignored.extend(ignored.into_iter().map(|pointer| format!("{param}{pointer}")));
+        let mut named = GrammarWithLexer::from_json_schema(with_options(schema));
+        named.name = Some(name.clone());
+        grammar.grammars.push(named);
+    }
+    build(factory, |factory| matcher(factory, grammar), all_ignored, param)
+}
+
+/// The schema that llguidance gets for `text`, and the keywords in it that are not enforced.
+fn prepare(text: &str, strict: bool, param: &str) -> Result<(Value, Vec<String>)> {
     if text.len() > MAX_TEXT {
         return Err(Error::invalid(param, format!("the schema has {} bytes; allowed: {MAX_TEXT}", text.len())));
     }
@@ -87,14 +114,19 @@ pub fn compile(factory: &Arc<ParserFactory>, text: &str, strict: bool, param: &s
             object.insert("additionalProperties".into(), Value::Bool(false));
         }
     }
-    build(factory, schema, ignored, param)
+    Ok((schema, ignored))
 }
 
 /// Runs llguidance on a stack of its own size; a panic there is an error here.
-fn build(factory: &Arc<ParserFactory>, schema: Value, ignored: Vec<String>, param: &str) -> Result<Compiled> {
+fn build(
+    factory: &Arc<ParserFactory>,
+    work: impl FnOnce(&ParserFactory) -> std::result::Result<llguidance::Matcher, String> + Send + 'static,
+    ignored: Vec<String>,
+    param: &str,
+) -> Result<Compiled> {
     let factory = Arc::clone(factory);
-    let work = move || prototype(&factory, schema);
-    let thread = thread::Builder::new().name("schema".into()).stack_size(COMPILE_STACK).spawn(work);
+    let thread = thread::Builder::new().name("schema".into()).stack_size(COMPILE_STACK);
+    let thread = thread.spawn(move || work(&factory));
     let thread = thread.map_err(|e| Error::Internal(format!("no thread for a schema: {e}")))?;
     let built = thread.join().unwrap_or_else(|_| Err("the schema cannot be compiled".into()));
     let prototype = built.map_err(|message| Error::invalid(param, message))?;
@@ -103,11 +135,11 @@ fn build(factory: &Arc<ParserFactory>, schema: Value, ignored: Vec<String>, para
 
 /// A matcher at the start; the error names the place where nothing satisfies the schema.
 fn prototype(factory: &ParserFactory, schema: Value) -> std::result::Result<llguidance::Matcher, String> {
-    matcher(factory, schema.clone()).map_err(|message| {
+    matcher(factory, alone(schema.clone())).map_err(|message| {
         let Some(reason) = unsatisfiable(&message) else {
             return message;
         };
-        let why = |part| matcher(factory, part).err().and_then(|message| unsatisfiable(&message));
+        let why = |part| matcher(factory, alone(part)).err().and_then(|message| unsatisfiable(&message));
         let (pointer, reason) = schema_place::narrow(&schema, reason, why);
         let place = if pointer.is_empty() { "the root" } else { &pointer };
         format!("schema, at {place}: nothing satisfies this schema{reason}")
@@ -122,12 +154,19 @@ fn unsatisfiable(message: &str) -> Option<String> {
     }
 }
 
-fn matcher(factory: &ParserFactory, schema: Value) -> std::result::Result<llguidance::Matcher, String> {
-    // `x-guidance` in a schema would set llguidance's options; ours replace it.
-    let mut schema = schema;
+/// The grammar of a schema alone.
+fn alone(schema: Value) -> TopLevelGrammar {
+    TopLevelGrammar::from_json_schema(with_options(schema))
+}
+
+/// A schema with our options for it. `x-guidance` in it would set llguidance's; ours replace it.
+fn with_options(mut schema: Value) -> Value {
     options().apply_to(&mut schema);
-    let parser =
-        factory.create_parser(TopLevelGrammar::from_json_schema(schema)).map_err(|e| first_line(&e.to_string()))?;
+    schema
+}
+
+fn matcher(factory: &ParserFactory, grammar: TopLevelGrammar) -> std::result::Result<llguidance::Matcher, String> {
+    let parser = factory.create_parser(grammar).map_err(|e| first_line(&e.to_string()))?;
     let mut matcher = llguidance::Matcher::new(Ok(parser));
     let mask = matcher.compute_mask().map_err(|e| first_line(&e.to_string()))?;
     if mask.is_zero() {

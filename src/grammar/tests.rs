@@ -3,6 +3,7 @@
 
 mod schemas;
 mod slow;
+mod syntax;
 
 use std::collections::HashMap;
 use std::sync::Arc;

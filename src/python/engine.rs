@@ -10,14 +10,14 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyDict;
 
 use super::gguf::tensor_types;
-use super::grammar::PyGrammar;
+use super::grammar::{PyGrammar, PyWatch};
 use super::output::PyOutput;
 use super::params::{PySamplingParams, extract};
 use super::tokenizer::PyTokenizer;
 use crate::config::{CacheType, EngineConfig, Normalize, Pooling};
 use crate::engine::{BenchTest, EmbeddingRequest, Engine, Phase, Request};
 use crate::gguf::{LONG_ARRAY, Value};
-use crate::grammar::GrammarSpec;
+use crate::grammar::{GrammarSpec, NamedSchema};
 
 /// One model with its engine thread. All methods are thread-safe.
 #[pyclass(name = "Engine", module = "rustllm._rustllm", frozen)]
@@ -149,16 +149,33 @@ impl PyEngine {
         Ok(py.detach(|| self.0.check_texts(&texts))?)
     }
 
+    /// Compiles a grammar in llguidance's Lark dialect; `schemas` are (name, JSON schema, field of
+    /// the request, strict), and `@name` in the grammar stands for one of them.
+    #[pyo3(signature = (lark, schemas, *, param))]
+    fn compile_syntax(
+        &self,
+        py: Python<'_>,
+        lark: String,
+        schemas: Vec<(String, String, String, bool)>,
+        param: &str,
+    ) -> PyResult<PyGrammar> {
+        let named = |(name, schema, param, strict)| NamedSchema { name, schema, param, strict };
+        let spec = GrammarSpec::Syntax { lark, schemas: schemas.into_iter().map(named).collect() };
+        Ok(PyGrammar(py.detach(|| self.0.grammars().compile(&spec, param))?))
+    }
+
     /// Queues a request and returns its id.
-    #[pyo3(signature = (prompt, params, grammar = None))]
+    #[pyo3(signature = (prompt, params, grammar = None, watch = None))]
     fn submit(
         &self,
         py: Python<'_>,
         prompt: Vec<u32>,
         params: &PySamplingParams,
         grammar: Option<&PyGrammar>,
+        watch: Option<&PyWatch>,
     ) -> PyResult<u64> {
-        let request = Request { prompt, params: params.0.clone(), grammar: grammar.map(|g| Arc::clone(&g.0)) };
+        let (grammar, watch) = (grammar.map(|g| Arc::clone(&g.0)), watch.map(|w| Arc::clone(&w.0)));
+        let request = Request { prompt, params: params.0.clone(), grammar, watch };
         Ok(py.detach(|| self.0.submit(request))?)
     }
 

@@ -19,6 +19,7 @@ fn native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<tokenizer::PyTokenizer>()?;
     m.add_class::<params::PySamplingParams>()?;
     m.add_class::<grammar::PyGrammar>()?;
+    m.add_class::<grammar::PyWatch>()?;
     m.add_class::<output::PyOutput>()?;
     m.add_class::<output::PyFinish>()?;
     m.add_class::<output::PyTimings>()?;

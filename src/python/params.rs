@@ -41,6 +41,7 @@ macro_rules! plain_fields {
             post_sampling_probs,
             min_keep,
             stop,
+            preserved_tokens,
             cache_prompt,
             n_keep,
             t_max_predict_ms,

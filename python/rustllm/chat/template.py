@@ -22,6 +22,8 @@ from rustllm.chat.quirks import (
     variables,
 )
 from rustllm.chat.sandbox import MAX_CHARS, MAX_TICKS, Sandbox, strftime_at
+from rustllm.chat.tools import format_of
+from rustllm.chat.tools.descriptor import ToolFormat
 
 #: Keyword arguments that a request may pass to a template. Anything else could shadow what the
 #: template relies on.
@@ -103,6 +105,11 @@ class ChatTemplate:
         parameters = {"type": "object", "properties": {"key": {"type": "string", "description": "test"}}}
         function = {"name": "test", "description": "test", "parameters": {**parameters, "required": ["key"]}}
         return self._render_jinja(messages, True, [{"type": "function", "function": function}], {}, None)
+
+    @property
+    def tool_format(self) -> ToolFormat:
+        """How models with this template call tools and think. Built-in formats tell nothing of that."""
+        return format_of("" if self._builtin is not None else self.source)
 
     def check(self) -> None:
         """Renders a short chat, so that a broken template is found when the model is loaded."""

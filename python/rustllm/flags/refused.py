@@ -60,13 +60,6 @@ _ROWS: tuple[tuple[str, str | None, int, str, tuple[str, ...]], ...] = (
         (),
     ),
     ("--cache-reuse", "LLAMA_ARG_CACHE_REUSE", 1, "moving cached text to other places would change answers", ("0",)),
-    (
-        "--reasoning-format",
-        "LLAMA_ARG_THINK",
-        1,
-        "thoughts stay in the text of answers for now, which is what none and auto give",
-        ("none", "auto"),
-    ),
     ("-sp, --special", None, 0, "special tokens are never part of an answer's text", ()),
     ("-gan, --grp-attn-n", None, 1, "self-extension is not supported", ("1",)),
     ("-gaw, --grp-attn-w", None, 1, "self-extension is not supported", ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rustllm.chat.reasoning import REASONING_FORMATS
 from rustllm.flags.kinds import Choice, Integer, JsonObject, Kind, Switch, Text, Words
 from rustllm.flags.table import Flag, spellings
 
@@ -201,11 +202,20 @@ CHAT = (
         "on|off|auto",
     ),
     _flag(
+        "--reasoning-format",
+        "reasoning_format",
+        Choice(REASONING_FORMATS),
+        "LLAMA_ARG_THINK",
+        "What becomes of thoughts: none leaves them in the text, deepseek puts them into reasoning_content, "
+        "deepseek-legacy does both in whole answers, auto is deepseek.",
+        "none|auto|deepseek|deepseek-legacy",
+    ),
+    _flag(
         "--reasoning-budget",
         "reasoning_budget",
         Integer(-1),
         "LLAMA_ARG_THINK_BUDGET",
-        "-1 leaves thinking alone, 0 turns it off. Other budgets are not enforced yet.",
+        "Tokens that a thought may take before it is closed; -1 leaves thinking alone, 0 turns it off.",
         "N",
     ),
     _flag(

@@ -18,6 +18,7 @@ from rustllm._rustllm import (
 )
 from rustllm.chat.messages import MessageError
 from rustllm.chat.template import TemplateError
+from rustllm.chat.tool import ToolError
 from rustllm.engine import GenerationError
 
 TYPES = {
@@ -107,7 +108,7 @@ def from_exception(error: Exception) -> ApiError:
             n_prompt_tokens=error.n_prompt,
             n_ctx=error.n_ctx,
         )
-    if isinstance(error, (InvalidRequestError, MessageError)):
+    if isinstance(error, (InvalidRequestError, MessageError, ToolError)):
         return ApiError(400, str(error), param=error.param)
     if isinstance(error, TemplateError):
         return ApiError(400, str(error), param="messages")
@@ -152,6 +153,6 @@ def install(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         return from_exception(error).response()
 
-    kinds = (ApiError, InvalidRequestError, MessageError, TemplateError, ValidationError, QueueFullError)
+    kinds = (ApiError, InvalidRequestError, MessageError, TemplateError, ToolError, ValidationError, QueueFullError)
     for kind in (*kinds, UnsupportedError, EngineClosedError, GenerationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)

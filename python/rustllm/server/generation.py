@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rustllm._rustllm import Finish, Grammar, Output, SamplingParams, Timings, TokenProb
+from rustllm._rustllm import Finish, Grammar, Output, SamplingParams, Timings, TokenProb, Watch
+from rustllm.chat.plan import Plan
 from rustllm.server.state import Model
 
 
@@ -16,6 +17,10 @@ class Job:
     prompt: list[int]
     params: SamplingParams
     grammar: Grammar | None
+    #: Where thoughts and the grammar start, if the engine is to look for that.
+    watch: Watch | None = field(default=None, kw_only=True)
+    #: How answers are read, if they can be more than text.
+    plan: Plan | None = field(default=None, kw_only=True)
     #: As reported: all settings by name.
     settings: dict[str, Any]
     return_tokens: bool = False
@@ -67,7 +72,7 @@ async def collect(model: Model, job: Job) -> list[Choice]:
     def take(output: Output) -> None:
         choices[output.index].take(output)
 
-    with model.engine.generate(job.prompt, job.params, job.grammar, job.choices, take) as running:
+    with model.engine.generate(job.prompt, job.params, job.grammar, job.choices, take, job.watch) as running:
         await running.ended
     for choice in choices:
         _drop_stop_word_probs(model, choice)

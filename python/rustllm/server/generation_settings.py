@@ -18,7 +18,6 @@ _UNUSED: dict[str, Any] = {
     "n_discard": 0,
     "grammar_lazy": False,
     "grammar_triggers": [],
-    "preserved_tokens": [],
     "chat_format": "Content-only",
     "reasoning_format": "none",
     "reasoning_in_content": False,
@@ -104,7 +103,7 @@ class GenerationSettings(Shape):
     grammar: str = _asked("grammar")
     grammar_lazy: bool = _unused("Whether the grammar waits for a trigger")
     grammar_triggers: list[Any] = _unused("What a lazy grammar waits for")
-    preserved_tokens: list[int] = _unused("Special tokens shown in the text")
+    preserved_tokens: list[int] = Field(description="Special tokens that reading the answer needs to see.")
     chat_format: str = Field(description="How tool calls are read from the text.")
     reasoning_format: str = _asked("reasoning_format")
     reasoning_in_content: bool = _unused("Whether streams keep thoughts in the text")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer
+from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer, Watch
+from rustllm.chat.plan import Plan, Schema
 from rustllm.flags.resolve import SAMPLER_LETTERS
 from rustllm.server.errors import ApiError
 from rustllm.server.parts import AsGiven, Part
@@ -125,10 +126,14 @@ _PLAIN = frozenset(SamplingFields.model_fields) - {
 }
 
 
-def build_params(fields: SamplingFields, defaults: Mapping[str, Any], tokenizer: Tokenizer) -> SamplingParams:
+def build_params(
+    fields: SamplingFields, defaults: Mapping[str, Any], tokenizer: Tokenizer, plan: Plan | None = None
+) -> SamplingParams:
     """The engine's parameters: the request's fields over the server's defaults."""
-    _refuse_unsupported(fields)
+    _refuse_unsupported(fields, () if plan is None else ("reasoning_format",))
     values: dict[str, Any] = dict(defaults)
+    if plan is not None:
+        values["preserved_tokens"] = plan.preserved(tokenizer)
     for name in _PLAIN:
         value = getattr(fields, name)
         if value is not None:
@@ -164,12 +169,12 @@ def _limit_name(fields: SamplingFields) -> str | None:
     return next((name for name in names if getattr(fields, name) is not None), None)
 
 
-def _refuse_unsupported(fields: SamplingFields) -> None:
+def _refuse_unsupported(fields: SamplingFields, supported_here: Sequence[str]) -> None:
     """Refuses what would change the answer and is not there, instead of ignoring it."""
     supported: dict[str, tuple[Any, ...]] = {"n_indent": (0,), "lora": ([],), "reasoning_format": ("none", "auto")}
     for name, harmless in supported.items():
         value = getattr(fields, name)
-        if value is not None and value not in harmless:
+        if value is not None and value not in harmless and name not in supported_here:
             allowed = ", ".join(repr(word) for word in harmless)
             raise ApiError(400, f"{name}: {value!r:.60} is not supported yet; allowed: {allowed}", param=name)
 
@@ -213,23 +218,52 @@ def _bias_tokens(token: object, tokenizer: Tokenizer) -> list[int]:
 
 
 async def compile_grammar(
-    fields: SamplingFields, response_format: dict[str, Any] | None, state: ServerState, model: Model
-) -> Grammar | None:
-    """The grammar that a request asks for, if it does."""
+    fields: SamplingFields,
+    response_format: dict[str, Any] | None,
+    state: ServerState,
+    model: Model,
+    plan: Plan | None = None,
+) -> tuple[Grammar | None, Watch | None]:
+    """The grammar that a request asks for, if it does, and what the engine watches for."""
     chosen = _grammar_source(fields, response_format)
+    if plan is not None and plan.tools.active:
+        return await _compile_calls(chosen, plan, state, model)
     if chosen is None and state.settings.grammar is not None:
         kind, source = state.settings.grammar
         chosen = (kind, source, "grammar", False)
     if chosen is None:
-        return None
+        return None, None if plan is None else plan.watch(constrained=False, gbnf=False)
     kind, source, param, strict = chosen
+    if plan is not None and plan.frames and kind != "gbnf":
+        return await _compile_calls(chosen, plan, state, model)
     strict = strict or state.settings.strict_schema
 
     def work() -> Grammar:
         return model.native.compile_grammar(kind, source, param=param, strict=strict)
 
     # Compiling takes milliseconds at least, so never on the loop's thread.
-    return await state.off_loop(1 << 30, work)
+    grammar = await state.off_loop(1 << 30, work)
+    return grammar, None if plan is None else plan.watch(constrained=True, gbnf=kind == "gbnf")
+
+
+async def _compile_calls(
+    chosen: tuple[str, str, str, bool] | None, plan: Plan, state: ServerState, model: Model
+) -> tuple[Grammar | None, Watch | None]:
+    """The grammar of an answer that is more than a schema's: calls, or a thought before it."""
+    schema = None
+    if chosen is not None:
+        kind, source, param, strict = chosen
+        if kind == "gbnf":
+            raise ApiError(400, "grammar: it cannot be combined with tools, which have their own", param="grammar")
+        value = orjson.loads(source) if kind == "json_schema" else {"type": "object"}
+        schema = Schema(value, param, strict or state.settings.strict_schema)
+
+    def work() -> Grammar | None:
+        lark = plan.grammar(model.native.tokenizer, schema)
+        return None if lark is None else model.native.compile_syntax(lark.source, lark.schemas, param="tools")
+
+    constrained = schema is not None or plan.tools.choice == "required"
+    return await state.off_loop(1 << 30, work), plan.watch(constrained=constrained, gbnf=False)
 
 
 def _grammar_source(

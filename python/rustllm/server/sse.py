@@ -110,7 +110,8 @@ class EventStream(Response):
     async def _run(self) -> None:
         for job, events in self._parts:
             take = partial(self._take, events)
-            with self._model.engine.generate(job.prompt, job.params, job.grammar, job.choices, take) as running:
+            started = self._model.engine.generate(job.prompt, job.params, job.grammar, job.choices, take, job.watch)
+            with started as running:
                 await running.ended
             data = events.end()
             if data:

@@ -18,7 +18,7 @@ class ToolFunction(Part):
     name: str = Field(description="The function's name.")
     description: str | None = Field(None, description="What it does, for the model.")
     parameters: dict[str, Any] | None = Field(None, description="A JSON schema of its arguments.")
-    strict: bool | None = Field(None, description="Accepted; it changes nothing.")
+    strict: bool | None = Field(None, description="Refuse keywords of the schema that are not enforced.")
 
 
 class Tool(Part):
@@ -26,6 +26,19 @@ class Tool(Part):
 
     type: Literal["function"] | None = Field(None, description="Only functions are known.")
     function: ToolFunction = Field(description="The function.")
+
+
+class ChosenFunction(Part):
+    """A function by its name."""
+
+    name: str = Field(description="The function's name.")
+
+
+class ToolChoice(Part):
+    """A tool that must be called."""
+
+    type: Literal["function"] = Field(description="Only functions are known.")
+    function: ChosenFunction = Field(description="The function.")
 
 
 class CalledFunction(Part):
@@ -70,7 +83,14 @@ class TemplateFields(BaseModel):
 
     messages: Annotated[Any, Described(MessageFields, many=True)] = Field(description="The chat so far.")
     tools: list[Annotated[dict[str, Any], AsGiven(Tool)]] | None = Field(
-        None, max_length=MAX_TOOLS, description="Tools that the template shows to the model."
+        None, max_length=MAX_TOOLS, description="Functions that the model may call."
+    )
+    tool_choice: str | Annotated[dict[str, Any], Described(ToolChoice)] | None = Field(
+        None, description="`auto` (the default), `none`, `required`, or a function that must be called."
+    )
+    parallel_tool_calls: bool | None = Field(None, description="Whether an answer may have several calls.")
+    enable_thinking: bool | None = Field(
+        None, description="Let the model think or not, for templates that read it; as in `chat_template_kwargs`."
     )
     add_generation_prompt: bool | None = Field(None, description="Open the assistant turn; true by default.")
     continue_final_message: bool | None = Field(None, description="Continue the last message instead of answering it.")

@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import Any, cast
 
 from rustllm._rustllm import Output
+from rustllm.chat.plan import Plan
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import Choice, Job, collect, probs_json, progress_json, timings_json
 from rustllm.server.generation_settings import settings_json
@@ -70,10 +71,11 @@ async def make_job(
     prompt: str | list[Any],
     fields: SamplingFields,
     response_format: dict[str, Any] | None = None,
+    plan: Plan | None = None,
 ) -> Job:
-    """A job from a prompt and the request's fields."""
-    grammar = await compile_grammar(fields, response_format, state, model)
-    params = build_params(fields, state.settings.sampling_defaults, model.native.tokenizer)
+    """A job from a prompt and the request's fields; `plan` is how a chat's answers are read."""
+    grammar, watch = await compile_grammar(fields, response_format, state, model, plan)
+    params = build_params(fields, state.settings.sampling_defaults, model.native.tokenizer, plan)
     size = len(prompt) if isinstance(prompt, str) else sum(len(p) if isinstance(p, str) else 1 for p in prompt)
     texts = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
 
@@ -86,6 +88,8 @@ async def make_job(
         prompt=tokens,
         params=params,
         grammar=grammar,
+        watch=watch,
+        plan=plan if plan is not None and plan.reads else None,
         settings=params.as_dict(),
         return_tokens=bool(fields.return_tokens),
         timings_per_token=bool(fields.timings_per_token),
@@ -144,7 +148,10 @@ def partial_json(job: Job, output: Output) -> dict[str, Any]:
 
 def _settings(job: Job, fields: SamplingFields, stream: bool) -> dict[str, Any]:
     grammar = fields.grammar or ""
-    return settings_json(job.settings, grammar=grammar, stream=stream, timings_per_token=job.timings_per_token)
+    settings = settings_json(job.settings, grammar=grammar, stream=stream, timings_per_token=job.timings_per_token)
+    if job.plan is not None:
+        settings.update(chat_format=job.plan.format.name, reasoning_format=job.plan.reasoning)
+    return settings
 
 
 async def complete(state: ServerState, model: Model, request: CompletionRequest, jobs: list[Job]) -> Any:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rustllm.server.answers import LogProbs, PromptProgress, Shape
 from rustllm.server.openai.schemas import Envelope
-from rustllm.server.parts import AsGiven, Described, Part
+from rustllm.server.parts import AsGiven, Part
 from rustllm.server.sampling import SamplingFields
 from rustllm.server.template_fields import TemplateFields
 
@@ -44,19 +44,6 @@ class ResponseFormat(Part):
     json_schema: JsonSchemaFormat | None = Field(None, description="With `json_schema`: the schema.")
 
 
-class ChosenFunction(Part):
-    """A function by its name."""
-
-    name: str = Field(description="The function's name.")
-
-
-class ToolChoice(Part):
-    """A tool that must be called; not supported yet."""
-
-    type: Literal["function"] = Field(description="Only functions are known.")
-    function: ChosenFunction = Field(description="The function.")
-
-
 class ChatRequest(TemplateFields, SamplingFields):
     """A chat to be answered. Unknown fields are ignored."""
 
@@ -67,23 +54,42 @@ class ChatRequest(TemplateFields, SamplingFields):
     )
     logprobs: bool | None = Field(None, description="Report log probabilities.")
     top_logprobs: int | None = Field(None, description="Most probable tokens reported with each token, with logprobs.")
-    tool_choice: str | Annotated[dict[str, Any], Described(ToolChoice)] | None = Field(
-        None, description="`auto` or `none`."
+    reasoning_format: str | None = Field(
+        None,
+        description="`none` leaves thoughts in the text, `deepseek` puts them into `reasoning_content`, "
+        "`deepseek-legacy` does both in whole answers, `auto` is `deepseek`.",
     )
+
+
+class CalledFunction(Shape):
+    """A function that is called."""
+
+    name: str = Field(description="The function's name.")
+    arguments: str = Field(description="The arguments, as JSON text.")
+
+
+class ToolCall(Shape):
+    """A call of a tool."""
+
+    id: str = Field(description="The name by which the tool's message refers to the call.")
+    type: Literal["function"] = Field(description="Only functions are called.")
+    function: CalledFunction = Field(description="What is called.")
 
 
 class ChatMessage(Shape):
     """The answer."""
 
     role: Literal["assistant"] = Field(description="Who speaks.")
-    content: str | None = Field(description="The text.")
+    content: str | None = Field(description="The text; null where the answer is calls only.")
+    reasoning_content: str | None = Field(None, description="The thought before the answer.")
+    tool_calls: list[ToolCall] | None = Field(None, description="What is called.")
 
 
 class ChatChoice(Shape):
     """One answer."""
 
     index: int = Field(description="Which choice this is.")
-    finish_reason: Literal["stop", "length"] = Field(description="Why it ended; `length` is a limit.")
+    finish_reason: Literal["stop", "length", "tool_calls"] = Field(description="Why it ended; `length` is a limit.")
     message: ChatMessage = Field(description="The answer.")
     logprobs: LogProbs | None = Field(None, description="With `logprobs`.")
 
@@ -95,18 +101,38 @@ class ChatCompletion(Envelope):
     choices: list[ChatChoice] = Field(description="The answers.")
 
 
+class CalledFunctionDelta(Shape):
+    """What is new of a function that is called."""
+
+    name: str | None = Field(None, description="The function's name; in the first chunk of the call.")
+    arguments: str = Field(description="The JSON text that is new.")
+
+
+class ToolCallDelta(Shape):
+    """What is new of a call."""
+
+    index: int = Field(description="Which call this is.")
+    id: str | None = Field(None, description="Its id; in the first chunk of the call.")
+    type: Literal["function"] | None = Field(None, description="In the first chunk of the call.")
+    function: CalledFunctionDelta = Field(description="What is called.")
+
+
 class ChatDelta(Shape):
     """What is new."""
 
     role: Literal["assistant"] | None = Field(None, description="Who speaks; in the first chunk.")
     content: str | None = Field(None, description="The text that is new.")
+    reasoning_content: str | None = Field(None, description="What is new of the thought.")
+    tool_calls: list[ToolCallDelta] | None = Field(None, description="What is new of a call.")
 
 
 class ChatChunkChoice(Shape):
     """What is new of one answer."""
 
     index: int = Field(description="Which choice this is.")
-    finish_reason: Literal["stop", "length"] | None = Field(description="Why it ended, in its last chunk.")
+    finish_reason: Literal["stop", "length", "tool_calls"] | None = Field(
+        description="Why it ended, in its last chunk."
+    )
     delta: ChatDelta = Field(description="What is new.")
     logprobs: LogProbs | None = Field(None, description="With `logprobs`.")
 

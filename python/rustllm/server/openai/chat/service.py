@@ -11,14 +11,14 @@ from rustllm.server.generation import (
     Choice,
     Job,
     collect,
-    finish_reason,
     probs_json,
     progress_json,
     timings_json,
     usage_json,
 )
 from rustllm.server.native.completion.service import final_json, make_job
-from rustllm.server.openai.chat.prompt import chat_prompt
+from rustllm.server.openai.chat.message import ChoiceDeltas, chat_finish_reason, message_json, read_answer
+from rustllm.server.openai.chat.prompt import chat_plan, chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest
 from rustllm.server.openai.ids import envelope
 from rustllm.server.sse import TextEvents, event
@@ -27,11 +27,10 @@ from rustllm.server.state import Model, ServerState
 
 async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Job:
     """The job of a chat request."""
-    if request.tools and request.tool_choice not in (None, "none", "auto"):
-        raise ApiError(501, "tool_choice: forced tool calls are not supported yet", param="tool_choice")
     _set_logprobs(request)
     prompt = await chat_prompt(state, model, request)
-    return await make_job(state, model, prompt, request, request.response_format)
+    plan = chat_plan(state, model, prompt, request, request.reasoning_format)
+    return await make_job(state, model, prompt, request, request.response_format, plan)
 
 
 def _set_logprobs(request: ChatRequest) -> None:
@@ -59,10 +58,11 @@ async def chat(model: Model, request: ChatRequest, job: Job) -> dict[str, Any]:
 
 
 def _choice_json(job: Job, choice: Choice) -> dict[str, Any]:
+    answer = read_answer(job.plan, choice.text)
     body: dict[str, Any] = {
-        "finish_reason": finish_reason(choice),
+        "finish_reason": chat_finish_reason(choice, bool(answer.calls)),
         "index": choice.index,
-        "message": {"role": "assistant", "content": choice.text},
+        "message": message_json(answer),
     }
     if choice.probs:
         body["logprobs"] = {"content": probs_json(choice.probs, bool(job.settings["post_sampling_probs"]))}
@@ -77,6 +77,7 @@ class ChatEvents:
         self._base = envelope("chatcmpl-", "chat.completion.chunk", request.model or model.name)
         self._choices = [Choice(index) for index in range(job.choices)]
         self._texts = [TextEvents(self._chunk(index, {"content": "\0text"})) for index in range(job.choices)]
+        self._deltas = [ChoiceDeltas(job.plan) for _ in range(job.choices)]
         self._has_details = job.timings_per_token or job.settings["n_probs"] > 0
         self._include_usage = request.stream_options.include_usage if request.stream_options else None
         #: Choices whose role is sent, and those of which only texts follow until they end.
@@ -115,18 +116,23 @@ class ChatEvents:
             yield {**self._chunk(index, {}), "prompt_progress": progress_json(progress)}
         if progress is not None:
             return
-        if output.text or output.probs:
-            yield self._text_chunk(index, output)
+        deltas = self._deltas[index].push(output.text, last=output.is_last)
+        if output.probs and not deltas:
+            deltas = [{"content": ""}]
+        for position, delta in enumerate(deltas):
+            yield self._delta_chunk(index, output, delta, is_first=position == 0)
         if output.is_last:
             yield self._last_chunk(index)
-        elif not self._has_details:
+        elif not self._has_details and self._job.plan is None:
             self._flowing.add(index)
 
     def _chunk(self, index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         return {"choices": [{"finish_reason": reason, "index": index, "delta": delta}], **self._base}
 
-    def _text_chunk(self, index: int, output: Output) -> dict[str, Any]:
-        chunk = self._chunk(index, {"content": output.text})
+    def _delta_chunk(self, index: int, output: Output, delta: dict[str, Any], *, is_first: bool) -> dict[str, Any]:
+        chunk = self._chunk(index, delta)
+        if not is_first:
+            return chunk
         if output.probs:
             probs = probs_json(output.probs, bool(self._job.settings["post_sampling_probs"]))
             chunk["choices"][0]["logprobs"] = {"content": probs}
@@ -136,7 +142,7 @@ class ChatEvents:
 
     def _last_chunk(self, index: int) -> dict[str, Any]:
         choice = self._choices[index]
-        last = self._chunk(index, {}, finish_reason(choice))
+        last = self._chunk(index, {}, chat_finish_reason(choice, self._deltas[index].has_calls))
         if self._include_usage is False and choice.timings is not None:
             last["timings"] = timings_json(choice.timings)
         if self._job.verbose:

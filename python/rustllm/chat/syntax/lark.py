@@ -1,0 +1,73 @@
+"""Grammars for answers, in llguidance's Lark dialect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+#: Splits a text into its special tokens and the text between them.
+Split = Callable[[str], list[str | int]]
+
+
+class Lark:
+    """A grammar that grows rule by rule. Expressions are strings."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+        self._rules: dict[str, str] = {}
+        #: (name, JSON, field, strict), as the engine takes them.
+        self.schemas: list[tuple[str, str, str, bool]] = []
+
+    def source(self, start: str) -> str:
+        """The whole text."""
+        return "\n".join([f"start: {start}", *(f"{head}: {body}" for head, body in self._rules.items()), ""])
+
+    def rule(self, expression: str, attributes: str = "") -> str:
+        """A rule of its own for an expression; its name."""
+        name = f"r{len(self._rules)}"
+        self._rules[name + attributes] = expression
+        return name
+
+    def text(self, text: str) -> str:
+        """Exactly this text, its special tokens as tokens."""
+        parts = self._split(text)
+        return " ".join(f"<[{part}]>" if isinstance(part, int) else _quoted(part) for part in parts)
+
+    def schema(self, schema: Mapping[str, Any], place: str, strict: bool) -> str:
+        """A JSON value."""
+        name = f"s{len(self.schemas)}"
+        self.schemas.append((name, json.dumps(schema), place, strict))
+        return f"@{name}"
+
+    def until(self, end: str, length: tuple[int, int | None] = (0, None), *, line: bool = False) -> str:
+        """Text of some length in characters, and then the first `end`; with `line`, a line break may
+        stand between them that does not count."""
+        parts = self._split(end)
+        if isinstance(parts[0], int):
+            # Special tokens are no text, so any text ends before one. A lexeme must not be empty.
+            text = f"/{_text((max(length[0], 1), length[1]), line)}/"
+            return f"{self.rule(text)}{'?' if length[0] == 0 else ''} {self.text(end)}"
+        rest = "".join(f" <[{part}]>" if isinstance(part, int) else f" {_quoted(part)}" for part in parts[1:])
+        return self.rule(f"/{_text(length, line)}/", f"[suffix={_quoted(parts[0])}]") + rest
+
+    def one_of(self, expressions: list[str]) -> str:
+        """Any of them."""
+        return expressions[0] if len(expressions) == 1 else self.rule(" | ".join(expressions))
+
+
+def _text(length: tuple[int, int | None], line: bool) -> str:
+    """A regular expression for text of this length, and a line break behind it where `line`."""
+    least, most = length
+    if not line or (least == 0 and most is None):
+        return f"(?s:.{{{least},{'' if most is None else most}}})" if (least, most) != (0, None) else "(?s:.*)"
+    if most == 0:
+        return r"\n?"
+    # Its last character is none that would be taken for the line break.
+    inner = f"(?s:.{{{max(least - 1, 0)},{'' if most is None else most - 1}}})[^\\n]"
+    return f"({inner})?\\n?" if least == 0 else f"{inner}\\n?"
+
+
+def _quoted(text: str) -> str:
+    """A literal; Lark's are JSON's strings, except that it has no pairs of surrogates."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
