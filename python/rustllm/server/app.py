@@ -21,6 +21,9 @@ from rustllm.chat.template import ChatTemplate, TemplateError
 from rustllm.config import ServerSettings
 from rustllm.engine import AsyncEngine
 from rustllm.server import errors
+from rustllm.server.anthropic import errors as anthropic
+from rustllm.server.anthropic.router import router as messages
+from rustllm.server.dialects import Dialects
 from rustllm.server.middleware import ApiKeys, RequestLog
 from rustllm.server.native.completion.router import router as completion
 from rustllm.server.native.embedding.router import router as embedding
@@ -32,6 +35,7 @@ from rustllm.server.openai.chat.router import router as chat
 from rustllm.server.openai.completions.router import router as completions
 from rustllm.server.openai.embeddings.router import router as embeddings
 from rustllm.server.openai.models.router import router as models
+from rustllm.server.openai.responses.router import router as responses
 from rustllm.server.protocol import bounded_protocol
 from rustllm.server.state import Model, ServerState
 
@@ -58,11 +62,14 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
 
     app = FastAPI(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
     app.state.server = state
-    errors.install(app)
-    for router in (health, chat, completions, embeddings, models, completion, tokenize, embedding, rerank, props):
+    dialects = Dialects((anthropic.DIALECT,), settings.api_prefix)
+    errors.install(app, lambda path, error: dialects.of(path).error(error))
+    openai = (chat, responses, completions, embeddings, models)
+    llama_server = (health, completion, tokenize, embedding, rerank, props)
+    for router in (*openai, messages, *llama_server):
         app.include_router(router, prefix=settings.api_prefix)
     if settings.api_keys:
-        app.add_middleware(ApiKeys, keys=settings.api_keys, prefix=settings.api_prefix)
+        app.add_middleware(ApiKeys, keys=settings.api_keys, dialects=dialects, prefix=settings.api_prefix)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -70,7 +77,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
         allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
         allow_headers=["*"],
     )
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, dialects=dialects)
     return app
 
 

@@ -1,7 +1,9 @@
-"""Errors as HTTP answers, in one shape: `{"error": {"message", "type", "code", "param"}}`."""
+"""Errors as HTTP answers, in OpenAI's shape unless a dialect has its own:
+`{"error": {"message", "type", "code", "param"}}`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -64,8 +66,8 @@ class ApiError(Exception):
         }
         return {"error": error}
 
-    def response(self) -> Response:
-        """The whole answer."""
+    def response(self, body: dict[str, Any] | None = None) -> Response:
+        """The whole answer; `body` is the error in another API's shape."""
         headers = {}
         if self.status == 429:
             headers["Retry-After"] = str(RETRY_AFTER)
@@ -74,7 +76,7 @@ class ApiError(Exception):
             headers["Connection"] = "close"
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return Response(dumps(self.body()), self.status, headers, "application/json")
+        return Response(dumps(self.body() if body is None else body), self.status, headers, "application/json")
 
 
 def dumps(value: object) -> bytes:
@@ -147,11 +149,12 @@ def _parts(loc: tuple[int | str, ...]) -> list[str]:
     return [step for step in steps if step.startswith("[") or (step[1:].isidentifier() and step[1:] not in plain)]
 
 
-def install(app: FastAPI) -> None:
-    """Makes every exception of a route an answer in the one shape."""
+def install(app: FastAPI, shape: Callable[[str, ApiError], dict[str, Any]]) -> None:
+    """Makes every exception of a route an answer; `shape` writes the error of a path."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        return from_exception(error).response()
+        found = from_exception(error)
+        return found.response(shape(request.url.path, found))
 
     kinds = (ApiError, InvalidRequestError, MessageError, TemplateError, ToolError, ValidationError, QueueFullError)
     for kind in (*kinds, UnsupportedError, EngineClosedError, GenerationError, HTTPException, Exception):

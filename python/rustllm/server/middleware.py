@@ -10,6 +10,7 @@ from time import perf_counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rustllm.server.dialects import Dialects
 from rustllm.server.errors import ApiError
 from rustllm.server.state import request_id
 
@@ -22,8 +23,9 @@ PUBLIC_PATHS = frozenset({"/health", "/v1/health", "/models", "/v1/models"})
 class RequestLog:
     """Gives each request an id and writes one line when it has ended."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, dialects: Dialects) -> None:
         self.app = app
+        self.dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -32,12 +34,15 @@ class RequestLog:
         ident = given if given.isascii() and given.isprintable() and 0 < len(given) <= 128 else secrets.token_hex(8)
         token = request_id.set(ident)
         started, status = perf_counter(), 0
+        more = self.dialects.of(scope["path"]).id_header
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-Id"] = ident
+                if more is not None:
+                    MutableHeaders(scope=message)[more] = ident
             await send(message)
 
         try:
@@ -58,8 +63,9 @@ class RequestLog:
 class ApiKeys:
     """Asks for one of the keys, in `Authorization: Bearer` or `X-Api-Key`."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...], prefix: str = "") -> None:
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], dialects: Dialects, prefix: str = "") -> None:
         self.app = app
+        self.dialects = dialects
         self.keys = tuple(key.encode() for key in keys)
         self.public = frozenset(prefix + path for path in PUBLIC_PATHS)
 
@@ -68,7 +74,8 @@ class ApiKeys:
             return await self.app(scope, receive, send)
         if self._allows(Headers(scope=scope)):
             return await self.app(scope, receive, send)
-        await ApiError(401, "Invalid API Key").response()(scope, receive, send)
+        error = ApiError(401, "Invalid API Key")
+        await error.response(self.dialects.of(scope["path"]).error(error))(scope, receive, send)
 
     def _allows(self, headers: Headers) -> bool:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")

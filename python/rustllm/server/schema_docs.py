@@ -42,22 +42,28 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
     return plain
 
 
-def _errors(*statuses: int) -> Responses:
-    return {status: {"description": _STATUSES[status], "model": Error} for status in statuses}
+def _errors(error: type[BaseModel], *statuses: int) -> Responses:
+    return {status: {"description": _STATUSES[status], "model": error} for status in statuses}
 
 
-def reads(answer: Any, *statuses: int) -> Responses:
+def reads(answer: Any, *statuses: int, error: type[BaseModel] = Error) -> Responses:
     """The responses of a route without a body."""
-    return {200: {"model": answer}, **_errors(401, 503, *statuses)}
+    return {200: {"model": answer}, **_errors(error, 401, 503, *statuses)}
 
 
-def answers(answer: Any, event: type[BaseModel] | None = None, *statuses: int) -> Responses:
+def answers(
+    answer: Any,
+    event: type[BaseModel] | None = None,
+    *statuses: int,
+    error: type[BaseModel] = Error,
+    media_type: str = "text/event-stream",
+) -> Responses:
     """The responses of a route with a body; `event` is what its streams consist of."""
     found: dict[str, Any] = {"model": answer}
     if event is not None:
         found["description"] = "The answer, or a stream of events with `stream`."
-        found["content"] = {"text/event-stream": {"schema": schema(event)}}
-    return {200: found, **_errors(400, 401, 408, 413, 415, 429, 500, 503, *statuses)}
+        found["content"] = {media_type: {"schema": schema(event)}}
+    return {200: found, **_errors(error, 400, 401, 408, 413, 415, 429, 500, 503, *statuses)}
 
 
 def body(model: type[BaseModel]) -> dict[str, Any]:

@@ -39,14 +39,23 @@ class Events(Protocol):
 
 
 async def stream(
-    request: Request, model: Model, parts: Sequence[tuple[Job, Events]], *, done: bool, headers: dict[str, str]
+    request: Request,
+    model: Model,
+    parts: Sequence[tuple[Job, Events]],
+    *,
+    done: bool,
+    headers: dict[str, str],
+    failed: Callable[[ApiError], bytes] | None = None,
+    media_type: str = "text/event-stream",
 ) -> Response:
     """The answer that streams the jobs, one after the other; its first event is there already.
 
-    With `done`, the stream ends with OpenAI's `[DONE]`. A client that leaves aborts the job, also
+    With `done`, the stream ends with OpenAI's `[DONE]`. `failed` writes the event of an error on the way,
+    by default in OpenAI's shape. A client that leaves aborts the job, also
     before the first event.
     """
-    answer = EventStream(request, model, parts, done, headers)
+    headers = {"Cache-Control": "no-cache", "Content-Type": media_type, **headers}
+    answer = EventStream(request, model, parts, done, headers, failed or _failed)
     await answer.begin()
     return answer
 
@@ -55,8 +64,6 @@ class EventStream(Response):
     """An answer of events. Each is written when it comes: by the server's own writer where it has
     one (`protocol.direct_write`), else by ASGI's `send`."""
 
-    media_type = "text/event-stream"
-
     def __init__(
         self,
         request: Request,
@@ -64,11 +71,12 @@ class EventStream(Response):
         parts: Sequence[tuple[Job, Events]],
         done: bool,
         headers: dict[str, str],
+        failed: Callable[[ApiError], bytes],
     ) -> None:
         self.status_code = 200
         self.background = None
-        self.init_headers({"Cache-Control": "no-cache", **headers})
-        self._model, self._parts, self._done = model, parts, done
+        self.init_headers(headers)
+        self._model, self._parts, self._done, self._failed = model, parts, done, failed
         self._held: list[bytes] = []
         self._arrival = asyncio.Event()
         self._write: Callable[[bytes], None] = self._hold
@@ -147,7 +155,7 @@ class EventStream(Response):
         if isinstance(error, Exception):
             if not isinstance(error, (ApiError, GenerationError)):
                 log.error("a stream failed", exc_info=error)
-            return event(from_exception(error).body())
+            return self._failed(from_exception(error))
         return b"data: [DONE]\n\n" if self._done else b""
 
     def _stop(self) -> None:
@@ -158,6 +166,15 @@ class EventStream(Response):
 def event(value: dict[str, Any]) -> bytes:
     """An event whose data is `value` as JSON."""
     return b"data: " + dumps(value) + b"\n\n"
+
+
+def named(value: dict[str, Any]) -> bytes:
+    """An event that has its type as its name, too."""
+    return b"event: " + str(value["type"]).encode() + b"\n" + event(value)
+
+
+def _failed(error: ApiError) -> bytes:
+    return event(error.body())
 
 
 class TextEvents:

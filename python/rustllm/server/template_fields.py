@@ -92,6 +92,9 @@ class TemplateFields(BaseModel):
     enable_thinking: bool | None = Field(
         None, description="Let the model think or not, for templates that read it; as in `chat_template_kwargs`."
     )
+    thinking_budget_tokens: int | None = Field(
+        None, description="Tokens that a thought may take; -1 is unlimited. By default as --reasoning-budget."
+    )
     add_generation_prompt: bool | None = Field(None, description="Open the assistant turn; true by default.")
     continue_final_message: bool | None = Field(None, description="Continue the last message instead of answering it.")
     reasoning_effort: str | None = Field(

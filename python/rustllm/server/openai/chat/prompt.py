@@ -26,6 +26,7 @@ class ChatFields(Protocol):
     chat_template: Any
     chat_template_kwargs: dict[str, Any] | None
     enable_thinking: bool | None
+    thinking_budget_tokens: int | None
     reasoning_effort: str | None
 
 
@@ -90,7 +91,8 @@ def chat_plan(state: ServerState, model: Model, prompt: str, fields: ChatFields,
         message = f"reasoning_format: {wanted!r:.60} is unknown; allowed: {allowed}"
         raise ApiError(400, message, param="reasoning_format")
     settings = state.settings
-    budget = settings.reasoning_budget
+    wished = fields.thinking_budget_tokens
+    budget = settings.reasoning_budget if wished is None else wished
     explicit = (wanted or settings.reasoning_format) in ("deepseek", "deepseek-legacy")
     return make_plan(
         model.template.tool_format.with_thought(THINK if explicit else None),

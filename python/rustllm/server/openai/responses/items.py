@@ -1,0 +1,126 @@
+"""From the items of an input to the messages of a chat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rustllm.server.errors import ApiError
+
+Json = dict[str, Any]
+
+_ROLES = ("user", "assistant", "system", "developer")
+_KINDS = ("message", "function_call", "function_call_output", "reasoning")
+#: Parts whose text counts.
+_PARTS = ("input_text", "output_text", "text", "reasoning_text", "summary_text")
+
+
+def refused(param: str, message: str) -> ApiError:
+    """A 400 that names its place."""
+    return ApiError(400, f"{param}: {message}", param=param)
+
+
+class _Chat:
+    """Messages as they come together: a thought, a text and calls in a row are one message."""
+
+    def __init__(self) -> None:
+        self.messages: list[Json] = []
+        self.names: dict[str, str] = {}
+        self._turn: Json = {}
+
+    def add(self, message: Json) -> None:
+        """Adds a message that is nothing of the assistant's."""
+        self.flush()
+        self.messages.append(message)
+
+    def assistant(self, name: str, value: Any) -> None:
+        """Adds a part of the assistant's turn: `reasoning_content`, `content` or a call."""
+        if name == "tool_calls":
+            self._turn.setdefault(name, []).append(value)
+            return
+        if name in self._turn or "tool_calls" in self._turn or (name == "reasoning_content" and self._turn):
+            self.flush()
+        self._turn[name] = value
+
+    def flush(self) -> None:
+        """Ends the assistant's turn."""
+        if self._turn:
+            self.messages.append({"role": "assistant", "content": "", **self._turn})
+            self._turn = {}
+
+
+def chat_messages(given: object) -> list[Json]:
+    """The messages of an input. Raises ApiError that names the place."""
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if not isinstance(given, list) or not given:
+        raise refused("input", f"{given!r:.40} is no input; expected a string or a list of items")
+    chat = _Chat()
+    for index, item in enumerate(given):
+        place = f"input[{index}]"
+        if not isinstance(item, dict):
+            raise refused(place, f"{item!r:.40} is not an item; expected an object")
+        _add(chat, item, place)
+    chat.flush()
+    return chat.messages
+
+
+def _add(chat: _Chat, item: Json, place: str) -> None:
+    kind = item.get("type") or "message"
+    if kind == "item_reference":
+        raise refused(f"{place}.type", "items are not stored, so they cannot be referred to; send the item itself")
+    if kind not in _KINDS:
+        raise refused(f"{place}.type", f"{kind!r:.40} is not supported; allowed: {', '.join(map(repr, _KINDS))}")
+    if kind == "function_call":
+        ident, name = _string(item, "call_id", place), _string(item, "name", place)
+        chat.names[ident] = name
+        function = {"name": name, "arguments": _string(item, "arguments", place)}
+        chat.assistant("tool_calls", {"id": ident, "type": "function", "function": function})
+    elif kind == "function_call_output":
+        ident = _string(item, "call_id", place)
+        named = {"name": chat.names[ident]} if ident in chat.names else {}
+        text = _text(item.get("output"), f"{place}.output")
+        chat.add({"role": "tool", "tool_call_id": ident, "content": text, **named})
+    elif kind == "reasoning":
+        # Where the thought itself is missing its summary is all that is left of it.
+        name = "content" if item.get("content") else "summary"
+        chat.assistant("reasoning_content", _text(item.get(name) or [], f"{place}.{name}"))
+    else:
+        role = item.get("role")
+        if role not in _ROLES:
+            raise refused(f"{place}.role", f"{role!r:.40} is unknown; allowed: {', '.join(map(repr, _ROLES))}")
+        text = _text(item.get("content"), f"{place}.content")
+        if role == "assistant":
+            chat.assistant("content", text)
+        else:
+            chat.add({"role": role, "content": text})
+
+
+def _text(content: object, place: str) -> str:
+    """The text of a content: a string, or parts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise refused(place, f"{content!r:.40} is not content; expected a string or a list of parts")
+    texts = []
+    for index, part in enumerate(content):
+        at = f"{place}[{index}]"
+        if not isinstance(part, dict):
+            raise refused(at, f"{part!r:.40} is not a content part; expected an object with a type")
+        kind = part.get("type")
+        if kind == "refusal":
+            texts.append(_string(part, "refusal", at))
+        elif kind in _PARTS:
+            texts.append(_string(part, "text", at))
+        else:
+            why = (
+                "images are not supported by this model" if kind == "input_image" else f"{kind!r:.40} is not supported"
+            )
+            raise refused(f"{at}.type", f"{why}; allowed: {', '.join(map(repr, _PARTS))}, 'refusal'")
+    return "\n".join(texts)
+
+
+def _string(item: Json, name: str, place: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str):
+        raise refused(f"{place}.{name}", f"{value!r:.40} is not a text; expected a string")
+    return value

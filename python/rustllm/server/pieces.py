@@ -1,0 +1,131 @@
+"""A chat's answer as a stream of pieces, for APIs that put them into shapes of their own.
+
+An API translates its request into the fields of a `ChatRequest`, makes the job with `translated_job`, whose
+errors name the API's own fields, and gets one `Started`, the events of the answer, one `Ended`: at once
+from `whole`, or by `Pieces` from the outputs of a stream.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rustllm._rustllm import Output, Timings
+from rustllm.chat.syntax.events import CallStart, Content, Event
+from rustllm.server.errors import ApiError, from_exception
+from rustllm.server.generation import Choice, Job, collect
+from rustllm.server.native.completion.service import tokenize_prompt
+from rustllm.server.openai.chat.prompt import chat_prompt
+from rustllm.server.openai.chat.schemas import ChatRequest
+from rustllm.server.openai.chat.service import chat_job
+from rustllm.server.state import Model, ServerState
+
+#: Patterns of fields of a chat request with what an API calls them.
+Names = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Started:
+    """The engine has begun to answer."""
+
+    timings: Timings | None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The answer is complete."""
+
+    choice: Choice
+    has_calls: bool
+
+    @property
+    def stop_type(self) -> str:
+        """Why: `eos`, `word` or `limit`."""
+        return "limit" if self.choice.finish is None else self.choice.finish.stop_type
+
+    @property
+    def stopping_word(self) -> str | None:
+        """The stop string that ended it."""
+        finish = self.choice.finish
+        return finish.stopping_word if finish is not None and finish.stop_type == "word" else None
+
+
+Piece = Started | Event | Ended
+
+
+async def translated_job(state: ServerState, model: Model, body: dict[str, Any], names: Names) -> Job:
+    """The job of a chat request that another API's request became; errors name that API's fields."""
+    with renamed(names):
+        given = {name: value for name, value in body.items() if value is not None}
+        return await chat_job(state, model, ChatRequest.model_validate(given))
+
+
+async def count_tokens(state: ServerState, model: Model, body: dict[str, Any], names: Names) -> int:
+    """Tokens of the prompt of such a request."""
+    with renamed(names):
+        given = {name: value for name, value in body.items() if value is not None}
+        prompt = await chat_prompt(state, model, ChatRequest.model_validate(given))
+    return len(await state.off_loop(len(prompt), lambda: tokenize_prompt(model, prompt)))
+
+
+class Pieces:
+    """Reads the one answer of a job while its outputs arrive."""
+
+    def __init__(self, job: Job) -> None:
+        self.choice = Choice(0)
+        self._reader = None if job.plan is None else job.plan.reader()
+        self._has_calls = False
+        self._is_started = False
+
+    def take(self, output: Output) -> list[Piece]:
+        """The pieces of an output."""
+        self.choice.take(output)
+        if output.progress is not None:
+            return []
+        pieces: list[Piece] = [] if self._is_started else [Started(output.timings)]
+        self._is_started = True
+        for event in self._events(output):
+            self._has_calls = self._has_calls or isinstance(event, CallStart)
+            pieces.append(event)
+        if output.is_last:
+            pieces.append(Ended(self.choice, self._has_calls))
+        return pieces
+
+    def _events(self, output: Output) -> list[Event]:
+        if self._reader is None:
+            return [Content(output.text)] if output.text else []
+        events = self._reader.push(output.text) if output.text else []
+        return events + self._reader.end() if output.is_last else events
+
+
+async def whole(model: Model, job: Job) -> list[Piece]:
+    """The pieces of a whole answer. Being cancelled aborts it."""
+    (choice,) = await collect(model, job)
+    events: list[Piece] = []
+    if job.plan is None:
+        events = [Content(choice.text)] if choice.text else []
+    else:
+        reader = job.plan.reader()
+        events = [*reader.push(choice.text), *reader.end()]
+    has_calls = any(isinstance(event, CallStart) for event in events)
+    return [Started(choice.timings), *events, Ended(choice, has_calls)]
+
+
+@contextmanager
+def renamed(names: Names) -> Iterator[None]:
+    """Errors in here name the fields as the caller's API does."""
+    try:
+        yield
+    except Exception as error:
+        found = from_exception(error)
+        if found.status >= 500 or found.param is None:
+            raise
+        for pattern, name in names:
+            param, count = re.subn(f"^{pattern}", name, found.param)
+            if count:
+                message = re.sub(f"^{pattern}", name, str(found))
+                raise ApiError(found.status, message, param=param, kind=found.kind, **found.extra) from None
+        raise
