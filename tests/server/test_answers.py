@@ -309,7 +309,7 @@ def test_tokenize_takes_mixed_lists(server: Server) -> None:
 @pytest.mark.parametrize(
     ("path", "fields", "param"),
     [
-        ("/v1/completions", {"echo": True}, "echo"),
+        ("/v1/completions", {"echo": True, "logprobs": 1}, "echo"),
         ("/v1/completions", {"suffix": "end"}, "suffix"),
         ("/v1/completions", {"best_of": 3}, "best_of"),
         ("/completion", {"n_indent": 2}, "n_indent"),

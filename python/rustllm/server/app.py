@@ -31,6 +31,8 @@ from rustllm.server.native.health.router import router as health
 from rustllm.server.native.props.router import router as props
 from rustllm.server.native.rerank.router import router as rerank
 from rustllm.server.native.tokenize.router import router as tokenize
+from rustllm.server.ollama import errors as ollama
+from rustllm.server.ollama.router import router as ollama_router
 from rustllm.server.openai.chat.router import router as chat
 from rustllm.server.openai.completions.router import router as completions
 from rustllm.server.openai.embeddings.router import router as embeddings
@@ -62,11 +64,11 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
 
     app = FastAPI(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
     app.state.server = state
-    dialects = Dialects((anthropic.DIALECT,), settings.api_prefix)
+    dialects = Dialects((anthropic.DIALECT, ollama.DIALECT), settings.api_prefix)
     errors.install(app, lambda path, error: dialects.of(path).error(error))
     openai = (chat, responses, completions, embeddings, models)
     llama_server = (health, completion, tokenize, embedding, rerank, props)
-    for router in (*openai, messages, *llama_server):
+    for router in (*openai, messages, ollama_router, *llama_server):
         app.include_router(router, prefix=settings.api_prefix)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys, dialects=dialects, prefix=settings.api_prefix)

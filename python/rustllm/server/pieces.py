@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
+
 from rustllm._rustllm import Output, Timings
 from rustllm.chat.syntax.events import CallStart, Content, Event
 from rustllm.server.errors import ApiError, from_exception
@@ -112,6 +114,15 @@ async def whole(model: Model, job: Job) -> list[Piece]:
         events = [*reader.push(choice.text), *reader.end()]
     has_calls = any(isinstance(event, CallStart) for event in events)
     return [Started(choice.timings), *events, Ended(choice, has_calls)]
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """The arguments of a call as an object; of a call that a limit cut off, what is there of it."""
+    try:
+        value = from_json(text, allow_partial="trailing-strings")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 @contextmanager

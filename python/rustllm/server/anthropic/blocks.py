@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import from_json
-
 from rustllm.chat.syntax.events import CallArguments, CallStart, Content, Event, Reasoning
+from rustllm.server.pieces import parse_arguments
 
 Json = dict[str, Any]
 
@@ -42,7 +41,7 @@ class Blocks:
             return []
         events = [{"type": "content_block_stop", "index": index}]
         if block["type"] == "tool_use":
-            block["input"] = _input(self._text)
+            block["input"] = parse_arguments(self._text)
         else:
             block[block["type"]] = self._text
         if block["type"] == "thinking":
@@ -63,12 +62,3 @@ class Blocks:
 
 _TEXT: Json = {"type": "text", "text": ""}
 _THINKING: Json = {"type": "thinking", "thinking": "", "signature": ""}
-
-
-def _input(text: str) -> Json:
-    """The input of a call; of one that a limit cut off, what is there of it."""
-    try:
-        value = from_json(text, allow_partial=True)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -20,9 +20,18 @@ class OpenAICompletionRequest(SamplingFields):
     model: str | None = Field(None, description="Any name is served.")
     logprobs: int | None = Field(None, description="Most probable tokens reported with each token.")
     stream_options: StreamOptions | None = Field(None, description="Accepted; the last chunk has the usage.")
-    echo: bool | None = Field(None, description="Only false is supported, as in llama-server.")
-    suffix: str | None = Field(None, description="Not supported, as in llama-server.")
+    echo: bool | None = Field(None, description="Begin the text with the prompt; not together with `logprobs`.")
+    suffix: str | None = Field(None, description="Not supported: use `/infill` for text between texts.")
     best_of: int | None = Field(None, description="Only 1 is supported.")
+
+
+class TextLogProbs(LogProbs):
+    """The log probabilities of a text, in OpenAI's older shape beside llama-server's."""
+
+    tokens: list[str] | None = Field(None, description="The tokens; not with `post_sampling_probs`.")
+    token_logprobs: list[float] | None = Field(None, description="Their log probabilities.")
+    top_logprobs: list[dict[str, float]] | None = Field(None, description="The most probable tokens at each place.")
+    text_offset: list[int] | None = Field(None, description="Where each token begins in the text.")
 
 
 class TextChoice(Shape):
@@ -30,7 +39,7 @@ class TextChoice(Shape):
 
     index: int = Field(description="Which answer this is, of all prompts and choices.")
     text: str = Field(description="The text, or what is new of it.")
-    logprobs: LogProbs | None = Field(description="With `logprobs`.")
+    logprobs: TextLogProbs | None = Field(description="With `logprobs`.")
     finish_reason: Literal["stop", "length"] | None = Field(description="Why it ended; `length` is a limit.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import accumulate
 from typing import Any
 
@@ -12,41 +13,47 @@ from rustllm.server.generation import (
     Job,
     collect,
     finish_reason,
-    probs_json,
     progress_json,
     timings_json,
     usage_json,
 )
 from rustllm.server.native.completion.service import final_json, make_job, split_prompts
+from rustllm.server.openai.completions.logprobs import logprobs_json
 from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
 from rustllm.server.openai.ids import envelope
+from rustllm.server.pieces import renamed
 from rustllm.server.sse import Events, event
 from rustllm.server.state import Model, ServerState
 
 
 async def completion_jobs(state: ServerState, model: Model, request: OpenAICompletionRequest) -> list[Job]:
     """One job for each prompt."""
-    if request.echo:
-        raise ApiError(400, "echo: it is not supported", param="echo")
+    if request.echo and (request.logprobs is not None or request.n_probs):
+        message = "echo: True cannot be combined with logprobs, since a prompt's are not computed"
+        raise ApiError(400, message, param="echo")
     if request.suffix:
-        raise ApiError(400, "suffix: it is not supported", param="suffix")
+        message = f"suffix: {request.suffix!r:.60} is not supported; use /infill for text between texts"
+        raise ApiError(400, message, param="suffix")
     if request.best_of not in (None, 1):
         raise ApiError(400, f"best_of: {request.best_of} is not supported; allowed: 1", param="best_of")
-    if request.n_probs is None and request.logprobs is not None:
+    by_logprobs = request.n_probs is None and request.logprobs is not None
+    if by_logprobs:
         request.n_probs = request.logprobs
-    return [await make_job(state, model, prompt, request) for prompt in split_prompts(request.prompt)]
+    with renamed((("n_probs", "logprobs"),) if by_logprobs else ()):
+        return [await make_job(state, model, prompt, request) for prompt in split_prompts(request.prompt)]
 
 
 async def complete(model: Model, request: OpenAICompletionRequest, jobs: list[Job]) -> dict[str, Any]:
     """The whole answer."""
-    finished = [(job, await collect(model, job)) for job in jobs]
-    choices = [(job, choice) for job, choices in finished for choice in choices]
+    finished = list(zip(jobs, await _collect_all(model, jobs), strict=True))
+    echoes = _echoes(model, request, jobs)
+    choices = [(job, choice, echo) for (job, found), echo in zip(finished, echoes, strict=True) for choice in found]
     body = {
-        "choices": [_choice_json(job, index, choice) for index, (job, choice) in enumerate(choices)],
+        "choices": [_choice_json(job, index, choice, echo) for index, (job, choice, echo) in enumerate(choices)],
         **envelope("cmpl-", "text_completion", request.model or model.name),
         "usage": _total_usage(finished),
     }
-    first_job, first = choices[0]
+    first_job, first, _ = choices[0]
     if first_job.verbose:
         body["__verbose"] = final_json(model, first_job, request, first, stream=False)
     if first.timings is not None:
@@ -54,11 +61,36 @@ async def complete(model: Model, request: OpenAICompletionRequest, jobs: list[Jo
     return body
 
 
-def _choice_json(job: Job, index: int, choice: Choice) -> dict[str, Any]:
+async def _collect_all(model: Model, jobs: list[Job]) -> list[list[Choice]]:
+    """The choices of all jobs, of which as many run at once as there are slots."""
+    slots = asyncio.Semaphore(model.native.n_slots)
+
+    async def one(job: Job) -> list[Choice]:
+        async with slots:
+            return await collect(model, job)
+
+    tasks = [asyncio.ensure_future(one(job)) for job in jobs]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _echoes(model: Model, request: OpenAICompletionRequest, jobs: list[Job]) -> list[str]:
+    """What the answers of each job begin with: the prompt, if it is to be there."""
+    if not request.echo:
+        return [""] * len(jobs)
+    decode = model.native.tokenizer.decode
+    prompts = zip(split_prompts(request.prompt), jobs, strict=True)
+    return [prompt if isinstance(prompt, str) else decode(job.prompt, special=False) for prompt, job in prompts]
+
+
+def _choice_json(job: Job, index: int, choice: Choice, echo: str) -> dict[str, Any]:
     logprobs = None
     if choice.probs:
-        logprobs = {"content": probs_json(choice.probs, bool(job.settings["post_sampling_probs"]))}
-    return {"text": choice.text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason(choice)}
+        logprobs = logprobs_json(choice.probs, 0, post_sampling=bool(job.settings["post_sampling_probs"]))
+    return {"text": echo + choice.text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason(choice)}
 
 
 def _total_usage(finished: list[tuple[Job, list[Choice]]]) -> dict[str, Any]:
@@ -72,23 +104,33 @@ class CompletionEvents:
     """The chunks of a job's stream; the last of each choice has its reason, the usage and the timings."""
 
     def __init__(
-        self, model: Model, request: OpenAICompletionRequest, job: Job, base: dict[str, Any], first: int
+        self, model: Model, request: OpenAICompletionRequest, job: Job, base: dict[str, Any], first: int, echo: str
     ) -> None:
-        """`base` is what all chunks of the stream share, `first` the index of the first choice."""
+        """`base` is what all chunks of the stream share, `first` the index of the first choice, `echo` what
+        all choices begin with."""
         self._model, self._request, self._job, self._base = model, request, job, base
         self._choices = [Choice(first + index) for index in range(job.choices)]
+        #: What each choice begins with, until it has begun.
+        self._echoes = [echo] * job.choices
+        #: Where the next token of each choice begins.
+        self._offsets = [0] * job.choices
 
     def take(self, output: Output) -> bytes:
         """The chunk of an output, if it has one."""
         choice = self._choices[output.index]
         choice.follow(output)
-        entry: dict[str, Any] = {"text": output.text, "index": choice.index, "logprobs": None, "finish_reason": None}
+        text = output.text
+        if output.progress is None and self._echoes[output.index]:
+            text = self._echoes[output.index] + text
+            self._echoes[output.index] = ""
+        entry: dict[str, Any] = {"text": text, "index": choice.index, "logprobs": None, "finish_reason": None}
         if output.probs:
-            content = probs_json(output.probs, bool(self._job.settings["post_sampling_probs"]))
-            entry["logprobs"] = {"content": content}
+            offset, post = self._offsets[output.index], bool(self._job.settings["post_sampling_probs"])
+            entry["logprobs"] = logprobs_json(output.probs, offset, post_sampling=post)
+            self._offsets[output.index] += sum(len(each["token"]) for each in entry["logprobs"]["content"])
         if output.is_last:
             return event(self._last(entry, choice))
-        if output.text or output.probs or output.progress is not None:
+        if text or output.probs or output.progress is not None:
             return event({"choices": [entry], **self._base, **_extras(self._job, output)})
         return b""
 
@@ -108,7 +150,8 @@ def stream_parts(model: Model, request: OpenAICompletionRequest, jobs: list[Job]
     """The jobs of a stream, each with what writes its chunks."""
     base = envelope("cmpl-", "text_completion", request.model or model.name)
     firsts = accumulate((job.choices for job in jobs), initial=0)
-    return [(job, CompletionEvents(model, request, job, base, first)) for job, first in zip(jobs, firsts, strict=False)]
+    rows = zip(jobs, firsts, _echoes(model, request, jobs), strict=False)
+    return [(job, CompletionEvents(model, request, job, base, first, echo)) for job, first, echo in rows]
 
 
 def _extras(job: Job, output: Output) -> dict[str, Any]:
