@@ -60,6 +60,6 @@ def answers(answer: Any, event: type[BaseModel] | None = None, *statuses: int) -
     return {200: found, **_errors(400, 401, 408, 413, 415, 429, 500, 503, *statuses)}
 
 
-def body(model: type[BaseModel]) -> dict[str, Any]:
+def body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
     """The request body of a route that reads `model`."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema(model)}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema(model)}}}}
