@@ -49,6 +49,10 @@ pub struct Stop {
     pub truncated: bool,
 }
 
+/// Tokens after which an answer without a limit ends, where the context does not end it: more than any
+/// client waits for, and an end to those that wait for nothing.
+const ENDLESS: usize = 1 << 20;
+
 impl Stop {
     fn limit(truncated: bool) -> Self {
         Self { kind: StopType::Limit, word: String::new(), truncated }
@@ -170,7 +174,8 @@ impl Generation {
         if let Some(word) = word {
             return Some(Stop { kind: StopType::Word, word, truncated: false });
         }
-        let budget_spent = usize::try_from(self.params.n_predict).is_ok_and(|limit| self.n_predicted >= limit);
+        let limit = usize::try_from(self.params.n_predict).unwrap_or(ENDLESS);
+        let budget_spent = self.n_predicted >= limit;
         (budget_spent || self.is_out_of_time()).then(|| Stop::limit(false))
     }
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rustllm.server.native.completion.schemas import Completion
 from tests.support.model_file import FIM, fim_model
 from tests.support.server import Server, assert_error, running
 from tests.support.strategies import BUDGET, JSON
@@ -37,6 +38,7 @@ def prompt_of(server: Server, ids: list[int]) -> str:
 def checked(server: Server, request: dict[str, Any], ids: list[int], count: int) -> None:
     """`count` is the number of tokens that llama-server has for the request."""
     body = server.post("/infill", request).body
+    Completion.model_validate(body, strict=True)
     assert len(ids) == body["tokens_evaluated"] == count
     assert body["prompt"] == prompt_of(server, ids)
     # The same ids as a plain prompt give the same answer.

@@ -103,6 +103,16 @@ def test_tls() -> None:
             httpx.get(f"https://localhost:{port}/health")  # nobody vouches for the certificate
 
 
+def test_a_certificate_that_is_none_ends_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    files = ("--ssl-key-file", str(TLS / "key.pem"), "--ssl-cert-file", str(tmp_path / "cert.pem"))
+    command = [sys.executable, "-m", "rustllm", "serve", "--port", "0", *files]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "cannot listen" in line
+
+
 def test_a_prefix_is_before_every_route() -> None:
     for one in prefixed("/llm/v2/", "--metrics", "--api-key", "secret"):
         key = {"authorization": "Bearer secret"}
@@ -198,6 +208,7 @@ def test_no_free_slot_is_503_on_demand() -> None:
         body = {**REQUEST, "n_predict": -1, "ignore_eos": True, "stream": True}
         assert one.get("/slots?fail_on_no_slot=1").status == 200
         with httpx.Client(base_url=one.url) as client, client.stream("POST", "/completion", json=body) as response:
-            next(response.iter_lines())
+            line = next(response.iter_lines())
+            assert response.status_code == 200, line
             assert_error(one.get("/slots?fail_on_no_slot=1"), 503)
             assert one.get("/slots?fail_on_no_slot=0").status == one.get("/slots").status == 200

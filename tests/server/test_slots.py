@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rustllm.server.native.slots.schemas import Erased, Restored, Saved
 from tests.support.model_file import with_keys
 from tests.support.server import Answer, Server, assert_error, running
 from tests.support.strategies import BUDGET, FILE_NAMES
@@ -52,7 +53,7 @@ def test_a_restored_slot_gives_the_same_bits(tmp_path: Path, cache: str) -> None
         first = answer(one)
         assert first["cache_n"] == 0
         saved = act(one, "save", "story.bin").body
-        assert set(saved) == {"id_slot", "filename", "n_saved", "n_written", "timings"}
+        Saved.model_validate(saved, strict=True)
         # The last token drawn is not computed.
         assert (saved["id_slot"], saved["filename"], saved["n_saved"]) == (1, "story.bin", n_prompt(one) + 39)
         assert saved["n_written"] == (tmp_path / "story.bin").stat().st_size
@@ -61,7 +62,7 @@ def test_a_restored_slot_gives_the_same_bits(tmp_path: Path, cache: str) -> None
     # Another process, so that nothing but the file can have kept it.
     for one in running(*flags):
         restored = act(one, "restore", "story.bin").body
-        assert set(restored) == {"id_slot", "filename", "n_restored", "n_read", "timings"}
+        Restored.model_validate(restored, strict=True)
         assert (restored["n_restored"], restored["n_read"]) == (saved["n_saved"], saved["n_written"])
         second = answer(one)
         assert second["cache_n"] == n_prompt(one) - 1, "all but the token whose logits are wanted"
@@ -85,6 +86,7 @@ def test_erase_forgets_the_slot_and_only_the_slot(server: Server) -> None:
     answer(server)
     answer(server, **other)
     erased = act(server, "erase").body
+    Erased.model_validate(erased, strict=True)
     assert erased["id_slot"] == 1
     assert erased["n_erased"] > 100
     assert act(server, "erase").body["n_erased"] == 0
@@ -162,6 +164,25 @@ def test_no_damage_goes_unseen(server: Server, directory: Path, data: st.DataObj
         whole[at] ^= data.draw(st.integers(1, 255))
     (directory / "damaged.bin").write_bytes(whole)
     assert_error(act(server, "restore", "damaged.bin"), 400, "filename")
+
+
+def test_numbers_that_are_none_harm_nobody_else(server: Server, directory: Path) -> None:
+    """Whoever writes the files is trusted not to forge them; a forged one must still not end the server."""
+    want = answer(server)
+    act(server, "save", "good.bin")
+    act(server, "erase")
+    good = (directory / "good.bin").read_bytes()
+    start = 40 + 4 * int.from_bytes(good[32:36], "little")
+    forged = good[:start] + b"\xff\x7f" * ((len(good) - start - 8) // 2)  # f16's nan
+    value = 0xCBF29CE484222325
+    for byte in forged:
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    (directory / "forged.bin").write_bytes(forged + value.to_bytes(8, "little"))
+    assert act(server, "restore", "forged.bin").status == 200
+    assert server.post("/completion", REQUEST).status in (200, 500)
+    act(server, "erase")
+    act(server, "erase", slot=0)
+    assert answer(server, cache_prompt=False)["text"] == want["text"]
 
 
 def test_another_model_s_file_is_refused(directory: Path, server: Server, tmp_path: Path) -> None:

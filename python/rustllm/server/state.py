@@ -61,7 +61,7 @@ class ServerState:
         self.draining = False
         self.workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rustllm-text")
         #: For work that waits for disks and for slots to be free.
-        self.files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rustllm-files")
+        self.files = ThreadPoolExecutor(max_workers=8, thread_name_prefix="rustllm-files")
         #: Whether the model is unloaded until the next request.
         self.sleeping = False
         self.sleep: Sleep | None = None

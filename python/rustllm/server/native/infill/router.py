@@ -31,6 +31,6 @@ async def infill(request: Request, state: State, model: LoadedModel) -> Response
     job = await service.make_job(state, model, fields)
     headers = schema_headers(job.grammar)
     if fields.stream:
-        return await stream(completion.stream_events(model, fields, [job]), done=False, headers=headers)
+        return await stream(request, model, completion.stream_parts(model, fields, [job]), done=False, headers=headers)
     answer = await while_connected(request, completion.complete(state, model, fields, [job]))
     return Response(dumps(answer), media_type="application/json", headers=headers)

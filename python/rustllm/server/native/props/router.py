@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Request
 
 from rustllm.server import schema_docs
 from rustllm.server.deps import KnownModel, LoadedModel, State
@@ -29,16 +29,18 @@ async def change_props(state: State, model: KnownModel) -> dict[str, Any]:
     return {"success": True}
 
 
-@router.get("/slots", response_model=None, responses=schema_docs.reads(list[Slot], 501))
-async def slots(
-    state: State,
-    model: LoadedModel,
-    fail_on_no_slot: Annotated[str | None, Query(description="1 answers 503 while no slot is free.")] = None,
-) -> list[dict[str, Any]]:
+@router.get(
+    "/slots",
+    response_model=None,
+    openapi_extra=schema_docs.parameters(fail_on_no_slot="1 answers 503 while no slot is free."),
+    responses=schema_docs.reads(list[Slot], 501),
+)
+async def slots(request: Request, state: State, model: LoadedModel) -> list[dict[str, Any]]:
     """What each slot is doing."""
     if not state.settings.slots:
         raise ApiError(501, "This server does not support slots endpoint. Start it with `--slots`")
     found = service.slots(model)
-    if fail_on_no_slot not in (None, "", "0") and all(slot["is_processing"] for slot in found):
+    wanted = request.query_params.get("fail_on_no_slot", "0")
+    if wanted not in ("", "0") and all(slot["is_processing"] for slot in found):
         raise ApiError(503, "no slot available")
     return found
