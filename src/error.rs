@@ -14,6 +14,10 @@ pub enum Error {
     #[error("cannot read {path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
 
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write { path: PathBuf, source: std::io::Error },
+
     /// A model file breaks the GGUF format or its own promises, or asks for something that is not
     /// there. `field` is the key, tensor or header part at fault.
     #[error("{path}: {field}: {message}")]

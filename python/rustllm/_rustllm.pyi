@@ -67,6 +67,10 @@ class Tokenizer:
     @property
     def eot(self) -> int | None: ...
     @property
+    def fim(self) -> dict[str, int]:
+        """Tokens for filling in the middle, as far as there are any: `pre`, `suf`, `mid`, `rep`, `sep`."""
+
+    @property
     def adds_bos(self) -> bool: ...
     @property
     def adds_eos(self) -> bool: ...
@@ -116,6 +120,7 @@ class SamplingParams:
         preserved_tokens: Sequence[int] = (),
         cache_prompt: bool = True,
         n_keep: int = 0,
+        n_discard: int = 0,
         t_max_predict_ms: int = -1,
         return_progress: bool = False,
         id_slot: int = -1,
@@ -268,6 +273,7 @@ class Engine:
         max_queue: int = 512,
         prefix_cache: bool = True,
         pooling: str | None = None,
+        context_shift: bool = False,
         progress: Callable[[float], bool] | None = None,
     ) -> Engine:
         """Loads a model and starts its thread. Raises ModelError, or ValueError for a setting."""
@@ -341,6 +347,26 @@ class Engine:
     def slots(self) -> list[dict[str, Any]]:
         """One dict per slot: id, is_processing, request_id, n_ctx; n_tokens taken in, n_cached and
         n_processed of the prompt, n_decoded, has_new_line."""
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the engine started: prompt_tokens (computed), prompt_seconds, predicted_tokens,
+        predicted_seconds, cache_queries and cache_hits (prompt tokens), steps, step_slots, max_tokens,
+        preemptions, blocks_used, blocks, and `ends` by reason. Histograms, in seconds or tokens, as
+        (sum, [(bound, observations up to it)]): time_to_first_token, inter_token, queue, prefill, decode,
+        whole, prompt_lengths, answer_lengths."""
+
+    def save_slot(self, slot: int, path: str | PathLike[str]) -> tuple[int, int]:
+        """Writes what the cache holds of the tokens that a slot ran last to a file: whole or not at all.
+        Returns tokens and bytes. Waits until the slot is free. Raises InvalidRequestError, OSError."""
+
+    def restore_slot(self, slot: int, path: str | PathLike[str]) -> tuple[int, int]:
+        """Takes a saved file into the cache, where prompts that begin with its tokens find it. Returns tokens
+        and bytes. Waits until the slot is free. Raises InvalidRequestError for a file that is damaged, of
+        another model or of other cache types, which changes nothing."""
+
+    def erase_slot(self, slot: int) -> int:
+        """Drops what the cache holds of the tokens that a slot ran last, unless other slots ran the same;
+        returns their number. Waits until the slot is free."""
 
     def queue_length(self) -> int: ...
     def is_alive(self) -> bool:

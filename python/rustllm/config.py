@@ -41,6 +41,10 @@ class ServerSettings:
     cache_type_k: str = "f16"
     cache_type_v: str = "f16"
     flash_attn: str = "auto"
+    #: Whether a full context drops old text and goes on.
+    context_shift: bool = False
+    #: Whether `/infill` puts the suffix first.
+    spm_infill: bool = False
     #: Requests that may wait for a slot.
     max_queue: int = 512
 
@@ -68,6 +72,14 @@ class ServerSettings:
     slots: bool = True
     #: Whether POST `/props` may change settings.
     props: bool = False
+    #: Whether `/metrics` answers.
+    metrics: bool = False
+    #: Directory of saved slots; None refuses to save and restore.
+    slot_save_path: Path | None = None
+    #: Directory of files that are served at `/`.
+    static_path: Path | None = None
+    #: Seconds without a request after which the model is unloaded; -1 never.
+    sleep_idle_seconds: int = -1
 
     #: A template's text or the name of a built-in one; None takes the model's own.
     chat_template: str | None = None

@@ -49,6 +49,8 @@ pub struct EngineConfig {
     pub prefix_cache: bool,
     /// How the vectors of a text become one; `None` is what the file says.
     pub pooling: Option<Pooling>,
+    /// Whether a full context drops old tokens and goes on, instead of ending the answer.
+    pub context_shift: bool,
 }
 
 impl Default for EngineConfig {
@@ -64,6 +66,7 @@ impl Default for EngineConfig {
             max_queue: 512,
             prefix_cache: true,
             pooling: None,
+            context_shift: false,
         }
     }
 }

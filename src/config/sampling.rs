@@ -86,6 +86,8 @@ pub struct SamplingParams {
     pub cache_prompt: bool,
     /// Tokens of the prompt's start kept on a context shift (−1: all).
     pub n_keep: i64,
+    /// Tokens dropped on a context shift; 0 is half of those that are not kept.
+    pub n_discard: usize,
     /// Milliseconds of generation allowed after the first line break; 0 or less is unlimited.
     pub t_max_predict_ms: i64,
     /// Report prompt progress after each chunk.
@@ -147,6 +149,7 @@ impl Default for SamplingParams {
             preserved_tokens: Vec::new(),
             cache_prompt: true,
             n_keep: 0,
+            n_discard: 0,
             t_max_predict_ms: -1,
             return_progress: false,
             id_slot: -1,
@@ -205,6 +208,7 @@ impl SamplingParams {
             ("id_slot", self.id_slot, -1, 1023),
             ("n", self.n as i64, 1, MAX_CHOICES as i64),
             ("n_probs", i64::try_from(self.n_probs).unwrap_or(i64::MAX), 0, MAX_PROBS as i64),
+            ("n_discard", i64::try_from(self.n_discard).unwrap_or(i64::MAX), 0, i32::MAX.into()),
             ("min_keep", i64::try_from(self.min_keep).unwrap_or(i64::MAX), 0, i32::MAX.into()),
         ];
         for (name, value, least, most) in integers {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::output::{Finish, Progress, StopType, Timings, TokenReport};
 use super::sequence::Sequence;
+use super::stats::Stats;
 use super::stop::StopMatcher;
 use crate::config::SamplingParams;
 use crate::error::Result;
@@ -26,10 +27,16 @@ pub struct Generation {
     seed: u32,
     n_predicted: usize,
     has_new_line: bool,
+    /// Whether text had to make room for more.
+    truncated: bool,
+    /// When the request arrived.
+    pub arrived: Instant,
     /// When it got its slot.
     started: Option<Instant>,
     /// When its first token was drawn.
     prompt_done: Option<Instant>,
+    /// When its latest token was drawn.
+    latest: Option<Instant>,
     new_line_at: Option<Instant>,
     n_cached: usize,
 }
@@ -41,6 +48,10 @@ pub struct Stop {
     pub word: String,
     pub truncated: bool,
 }
+
+/// Tokens after which an answer without a limit ends, where the context does not end it: more than any
+/// client waits for, and an end to those that wait for nothing.
+const ENDLESS: usize = 1 << 20;
 
 impl Stop {
     fn limit(truncated: bool) -> Self {
@@ -72,8 +83,11 @@ impl Generation {
             params: Arc::clone(params),
             n_predicted: 0,
             has_new_line: false,
+            truncated: false,
+            arrived: Instant::now(),
             started: None,
             prompt_done: None,
+            latest: None,
             new_line_at: None,
             n_cached: 0,
         })
@@ -160,7 +174,8 @@ impl Generation {
         if let Some(word) = word {
             return Some(Stop { kind: StopType::Word, word, truncated: false });
         }
-        let budget_spent = usize::try_from(self.params.n_predict).is_ok_and(|limit| self.n_predicted >= limit);
+        let limit = usize::try_from(self.params.n_predict).unwrap_or(ENDLESS);
+        let budget_spent = self.n_predicted >= limit;
         (budget_spent || self.is_out_of_time()).then(|| Stop::limit(false))
     }
 
@@ -174,6 +189,17 @@ impl Generation {
         let limit = u128::try_from(self.params.t_max_predict_ms).unwrap_or(0);
         let elapsed = self.prompt_done.map_or(0, |at| at.elapsed().as_millis());
         limit > 0 && self.new_line_at.is_some() && elapsed > limit
+    }
+
+    /// Which tokens make room in a full context of which `n_computed` are in the cache: how many stay
+    /// at the start, and how many behind them go.
+    pub fn shift(&mut self, n_prompt: usize, n_computed: usize, n_ctx: usize, adds_bos: bool) -> (usize, usize) {
+        self.truncated = true;
+        let n_keep = usize::try_from(self.params.n_keep).map_or(n_prompt, |n| n);
+        let n_keep = n_keep.saturating_add(usize::from(adds_bos)).min(n_ctx.saturating_sub(4));
+        let n_left = n_computed.saturating_sub(n_keep);
+        let n_discard = if self.params.n_discard > 0 { self.params.n_discard } else { n_left / 2 };
+        (n_keep, n_discard.clamp(1, n_left.max(1)))
     }
 
     /// How far the prompt of `sequence` is.
@@ -200,7 +226,7 @@ impl Generation {
             stop_type: stop.kind,
             stopping_word: stop.word,
             text,
-            truncated: stop.truncated,
+            truncated: stop.truncated || self.truncated,
             has_new_line: self.has_new_line,
             tokens_cached: sequence.n_computed,
             slot,
@@ -213,6 +239,46 @@ impl Generation {
     pub fn finish_empty(&mut self, sequence: &Sequence, slot: usize) -> Finish {
         self.prompt_done.get_or_insert_with(Instant::now);
         self.finish(Stop::limit(false), sequence, slot)
+    }
+
+    /// Counts the token that was just drawn, and with the first one the prompt.
+    pub fn count_token(&mut self, sequence: &Sequence, stats: &mut Stats) {
+        let now = Instant::now();
+        stats.predicted_tokens += 1;
+        if let Some(before) = self.latest.replace(now) {
+            let seconds = (now - before).as_secs_f64();
+            stats.predicted_seconds += seconds;
+            stats.inter_token.observe(seconds);
+        } else {
+            stats.time_to_first_token.observe((now - self.arrived).as_secs_f64());
+            self.count_prompt(sequence, stats);
+        }
+    }
+
+    /// Counts the prompt, which is computed.
+    pub fn count_prompt(&self, sequence: &Sequence, stats: &mut Stats) {
+        let timings = self.timings(sequence);
+        let seconds = timings.prompt_ms / 1e3;
+        stats.prompt_tokens += timings.prompt_n as u64;
+        stats.prompt_seconds += seconds;
+        stats.cache_queries += (timings.prompt_n + timings.cache_n) as u64;
+        stats.cache_hits += timings.cache_n as u64;
+        stats.prefill.observe(seconds);
+        let started = self.started.unwrap_or(self.arrived);
+        stats.queue.observe((started - self.arrived).as_secs_f64());
+        stats.prompt_lengths.observe((timings.prompt_n + timings.cache_n) as f64);
+    }
+
+    /// Counts the end of a whole answer.
+    pub fn count_end(&self, kind: StopType, stats: &mut Stats) {
+        match kind {
+            StopType::Eos | StopType::Word => stats.ends.stop += 1,
+            StopType::Limit => stats.ends.length += 1,
+        }
+        let seconds = |from: Option<Instant>| from.map_or(0.0, |from| from.elapsed().as_secs_f64());
+        stats.whole.observe(seconds(Some(self.arrived)));
+        stats.decode.observe(seconds(self.prompt_done));
+        stats.answer_lengths.observe(self.n_predicted as f64);
     }
 
     fn timings(&self, sequence: &Sequence) -> Timings {

@@ -3,8 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_queue::SegQueue;
 
@@ -13,6 +14,8 @@ use super::embedding::EmbeddingRequest;
 use super::output::Output;
 use super::runner::Runner;
 use super::scheduler::Scheduler;
+use super::slot_file;
+use super::stats::Stats;
 use super::step::{EngineLoop, Limits};
 use super::wake::Wake;
 use crate::config::{CacheType, EngineConfig, Pooling, SamplingParams};
@@ -66,13 +69,18 @@ pub(super) struct Shared {
     pub in_flight: AtomicUsize,
     pub alive: AtomicBool,
     pub slots: Mutex<Vec<SlotState>>,
+    pub stats: Mutex<Stats>,
 }
+
+/// Work on the cache that is done on the engine's thread, between two steps.
+pub(super) type CacheWork = Box<dyn FnOnce(&mut Scheduler, &mut KvStore) + Send>;
 
 /// What the engine thread is told.
 pub(super) enum Command {
     Submit {
         id: u64,
         request: Box<Request>,
+        arrived: Instant,
     },
     Embed {
         id: u64,
@@ -88,6 +96,11 @@ pub(super) enum Command {
     Logits {
         tokens: Vec<u32>,
         reply: Sender<Result<Vec<f32>>>,
+    },
+    /// Work on the cache, once `slot`, if one is named, is free.
+    Cache {
+        slot: Option<usize>,
+        work: CacheWork,
     },
     /// Measures forward passes; what runs meanwhile waits.
     Bench {
@@ -113,6 +126,9 @@ pub struct Engine {
     pub(super) n_batch: usize,
     pooling: Pooling,
     max_in_flight: usize,
+    cache_types: [CacheType; 2],
+    block_bytes: usize,
+    fingerprint: OnceLock<u64>,
 }
 
 impl Engine {
@@ -138,13 +154,15 @@ impl Engine {
         let types = if info.generates { [config.cache_type_k, config.cache_type_v] } else { [CacheType::F32; 2] };
         let store = KvStore::new(&info, types[0], types[1])?;
         let (n_slots, n_ctx, total) = context_layout(config, &info);
-        let pool = BlockPool::new(pool_capacity(n_slots, total, store.block_bytes()), config.prefix_cache);
+        let block_bytes = store.block_bytes();
+        let pool = BlockPool::new(pool_capacity(n_slots, total, block_bytes), config.prefix_cache);
         let shared = Arc::new(Shared {
             outputs: SegQueue::new(),
             wake: Wake::new()?,
             in_flight: AtomicUsize::new(0),
             alive: AtomicBool::new(true),
             slots: Mutex::new((0..n_slots).map(|id| SlotState { id, ..SlotState::default() }).collect()),
+            stats: Mutex::new(Stats::default()),
         });
         let (commands, receiver) = channel();
         let engine_loop = EngineLoop::new(
@@ -152,7 +170,7 @@ impl Engine {
             Scheduler::new(n_slots, config.n_batch, pool),
             Runner { model, store },
             Arc::clone(&tokenizer),
-            Limits { n_slots, n_ctx, n_batch: config.n_batch, pooling },
+            Limits { n_slots, n_ctx, n_batch: config.n_batch, pooling, context_shift: config.context_shift },
         );
         heap::release();
         Ok(Self {
@@ -169,6 +187,9 @@ impl Engine {
             n_batch: config.n_batch,
             pooling,
             max_in_flight: config.max_queue.saturating_add(n_slots),
+            cache_types: types,
+            block_bytes,
+            fingerprint: OnceLock::new(),
         })
     }
 
@@ -189,7 +210,7 @@ impl Engine {
         }
         self.admit(request.params.n)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.send(Command::Submit { id, request: Box::new(request) })?;
+        self.send(Command::Submit { id, request: Box::new(request), arrived: Instant::now() })?;
         Ok(id)
     }
 
@@ -241,6 +262,12 @@ impl Engine {
     #[must_use]
     pub fn slots(&self) -> Vec<SlotState> {
         self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sequences that wait for a slot.
@@ -367,6 +394,29 @@ impl Engine {
             Ok(_) => Ok(()),
             Err(now) => Err(Error::QueueFull { waiting: now.saturating_sub(self.n_slots), cap: cap - self.n_slots }),
         }
+    }
+
+    /// Does `work` on the engine's thread, between two steps; with a slot, once that is free.
+    pub(super) fn on_cache<T: Send + 'static>(
+        &self,
+        slot: Option<usize>,
+        work: impl FnOnce(&mut Scheduler, &mut KvStore) -> T + Send + 'static,
+    ) -> Result<T> {
+        // Whoever no longer waits for the answer needs none.
+        let work = move |reply: Sender<Result<T>>| -> CacheWork {
+            Box::new(move |scheduler, store| drop(reply.send(Ok(work(scheduler, store)))))
+        };
+        self.ask(|reply| Command::Cache { slot, work: work(reply) })
+    }
+
+    /// Types of keys and values, and bytes of a block over all layers.
+    pub(super) fn cache_layout(&self) -> ([CacheType; 2], usize) {
+        (self.cache_types, self.block_bytes)
+    }
+
+    /// Tells this model from others.
+    pub(super) fn fingerprint(&self) -> u64 {
+        *self.fingerprint.get_or_init(|| slot_file::fingerprint(&self.file))
     }
 
     fn ask<T>(&self, command: impl FnOnce(Sender<Result<T>>) -> Command) -> Result<T> {

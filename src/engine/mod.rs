@@ -6,8 +6,9 @@
 //!
 //! Reading order: [`sequence`] and [`plan`] are plain data, [`scheduler`] decides what a step
 //! computes, [`runner`] turns that into tensors, [`generation`] turns tokens into text (with
-//! [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published, `step` is the loop, [`handle`] is what other
-//! threads hold, [`bench`] measures the model without all of that.
+//! [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published, `step` is the loop, [`handle`] is what
+//! other threads hold, `slot_file` saves and restores what a slot holds, [`stats`] is counted for
+//! monitoring, [`bench`] measures the model without all of that.
 
 pub mod bench;
 pub mod embedding;
@@ -19,6 +20,8 @@ pub mod plan;
 pub mod runner;
 pub mod scheduler;
 pub mod sequence;
+mod slot_file;
+pub mod stats;
 mod step;
 pub mod stop;
 mod wake;
@@ -27,3 +30,5 @@ pub use bench::{BenchRun, BenchTest, Phase};
 pub use embedding::EmbeddingRequest;
 pub use handle::{Engine, Request, SlotState};
 pub use output::{Event, Finish, Output, Progress, StopType, Timings, TokenReport};
+pub use slot_file::SlotFile;
+pub use stats::{Histogram, Stats};

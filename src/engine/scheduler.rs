@@ -7,6 +7,7 @@ use super::pace::Pace;
 use super::plan::{BlockCopy, Chunk, StepPlan};
 use super::sequence::{Sequence, SequenceId};
 use crate::kv_cache::BlockPool;
+use crate::tokenizer::TokenId;
 
 /// Waiting and running sequences with their blocks.
 #[derive(Debug)]
@@ -18,6 +19,9 @@ pub struct Scheduler {
     pool: BlockPool,
     n_batch: usize,
     pace: Pace,
+    n_preempted: u64,
+    /// The computed tokens that each slot ran last.
+    histories: Vec<Vec<TokenId>>,
 }
 
 impl Scheduler {
@@ -31,6 +35,8 @@ impl Scheduler {
             pool,
             n_batch,
             pace: Pace::default(),
+            n_preempted: 0,
+            histories: vec![Vec::new(); n_slots],
         }
     }
 
@@ -49,6 +55,12 @@ impl Scheduler {
     #[must_use]
     pub fn n_waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Sequences that had to give their blocks up, each time counted.
+    #[must_use]
+    pub fn n_preempted(&self) -> u64 {
+        self.n_preempted
     }
 
     /// The sequence in `slot`.
@@ -109,8 +121,35 @@ impl Scheduler {
     pub fn finish(&mut self, slot: usize) -> Option<Sequence> {
         let mut sequence = self.slots[slot].take()?;
         self.order.retain(|other| *other != slot);
+        self.histories[slot] = sequence.tokens[..sequence.n_computed].to_vec();
         sequence.release(&mut self.pool);
         Some(sequence)
+    }
+
+    /// The computed tokens that `slot` ran last.
+    #[must_use]
+    pub fn history(&self, slot: usize) -> &[TokenId] {
+        &self.histories[slot]
+    }
+
+    /// Says that `slot` ran `tokens` last.
+    pub fn set_history(&mut self, slot: usize, tokens: Vec<TokenId>) {
+        self.histories[slot] = tokens;
+    }
+
+    /// Drops the cached blocks of what `slot` ran last, unless other slots ran the same. Returns how
+    /// many tokens these were.
+    pub fn erase(&mut self, slot: usize) -> usize {
+        let tokens = std::mem::take(&mut self.histories[slot]);
+        self.pool.erase(&tokens, self.histories.iter().map(Vec::as_slice));
+        tokens.len()
+    }
+
+    /// Drops `n_discard` tokens after the first `n_keep` of the sequence in `slot`. What follows gets
+    /// new positions and is computed again; the kept part comes from the cache.
+    pub fn shift(&mut self, slot: usize, n_keep: usize, n_discard: usize) {
+        let sequence = self.slots[slot].as_mut().expect("only running sequences are shifted");
+        sequence.shift(n_keep, n_discard, &mut self.pool);
     }
 
     /// Takes all sequences of `request` out, waiting or running. Returns their names.
@@ -185,7 +224,7 @@ impl Scheduler {
         let is_leader = |other: &Sequence| other.id.request == sequence.id.request && other.id.choice == 0;
         sequence.id.choice > 0
             && (self.waiting.iter().any(is_leader)
-                || self.slots.iter().flatten().any(|other| is_leader(other) && other.n_computed < other.n_prompt))
+                || self.slots.iter().flatten().any(|other| is_leader(other) && other.has_pending_prompt()))
     }
 
     /// Gives the sequence in `slot` a chunk of `n` tokens, preempting younger sequences for room.
@@ -211,6 +250,7 @@ impl Scheduler {
     fn preempt(&mut self, slot: usize, plan: &mut StepPlan) {
         let mut sequence = self.finish(slot).expect("only running sequences are preempted");
         sequence.preempted = true;
+        self.n_preempted += 1;
         plan.chunks.retain(|chunk| chunk.slot != slot);
         self.waiting.push_front(sequence);
     }
@@ -306,6 +346,40 @@ mod tests {
         let plan = step(&mut s);
         assert_eq!(plan.admitted, [(0, SequenceId { request: 2, choice: 0 })]);
         assert_eq!(s.sequence(0).map(|x| x.n_cached), Some(0), "what it reuses of itself is not a cached prompt");
+    }
+
+    #[test]
+    fn a_shift_computes_what_is_left_behind_the_kept_blocks() {
+        let mut s = scheduler(1, 64, 8);
+        s.submit(sequence(1, 0, 0..90));
+        (0..10).for_each(|_| drop(step(&mut s)));
+        let before = s.sequence(0).map(|x| (x.tokens.clone(), x.n_generated())).expect("it runs");
+        s.shift(0, 40, 30);
+        let shifted = s.sequence(0).expect("it goes on");
+        assert_eq!(shifted.tokens, [&before.0[..40], &before.0[70..]].concat());
+        assert_eq!((shifted.n_computed, shifted.n_generated()), (32, before.1), "one whole block was kept");
+        assert!(!shifted.is_decoding());
+        let pending = shifted.n_pending();
+        assert_eq!(sizes(&step(&mut s)), [pending]);
+        assert_eq!(sizes(&step(&mut s)), [1]);
+        assert_eq!(s.sequence(0).map(|x| (x.n_generated(), x.n_processed())), Some((before.1 + 2, 90)));
+        s.abort(1);
+        assert_eq!(s.pool().in_use(), 0);
+    }
+
+    #[test]
+    fn a_slot_remembers_what_it_ran_last_until_that_is_erased() {
+        let mut s = scheduler(2, 64, 16);
+        s.submit(sequence(1, 0, 0..40));
+        step(&mut s);
+        step(&mut s);
+        s.finish(0);
+        assert_eq!(s.history(0).len(), 41, "the last token drawn is not computed");
+        assert_eq!(s.erase(0), 41);
+        assert_eq!((s.erase(0), s.history(1).len()), (0, 0));
+        s.submit(sequence(2, 0, 0..40));
+        step(&mut s);
+        assert_eq!(s.sequence(0).map(|x| x.n_cached), Some(0));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Sequence {
     pub reuse: bool,
     /// Whether it ran before and was preempted.
     pub preempted: bool,
+    /// Tokens that made room when the context was full.
+    pub n_dropped: usize,
 }
 
 impl Sequence {
@@ -44,6 +46,7 @@ impl Sequence {
             wanted_slot: None,
             reuse: true,
             preempted: false,
+            n_dropped: 0,
         }
     }
 
@@ -56,13 +59,19 @@ impl Sequence {
     /// Whether the prompt is computed, so that each step yields a token.
     #[must_use]
     pub fn is_decoding(&self) -> bool {
-        self.n_pending() == 1 && self.tokens.len() > self.n_prompt
+        self.n_pending() == 1 && self.n_generated() > 0
     }
 
     /// Tokens generated so far.
     #[must_use]
     pub fn n_generated(&self) -> usize {
-        self.tokens.len() - self.n_prompt
+        self.tokens.len() + self.n_dropped - self.n_prompt
+    }
+
+    /// Whether tokens of the prompt are still to be computed for the first time.
+    #[must_use]
+    pub fn has_pending_prompt(&self) -> bool {
+        self.n_dropped == 0 && self.n_computed < self.n_prompt
     }
 
     /// Tokens taken in: what is computed of the prompt, then prompt and answer.
@@ -74,6 +83,9 @@ impl Sequence {
     /// Prompt tokens computed so far, beside those from the cache.
     #[must_use]
     pub fn n_processed(&self) -> usize {
+        if self.n_dropped > 0 {
+            return self.n_prompt - self.n_cached;
+        }
         // A preempted sequence begins anew and may take less from the cache than at first.
         self.n_computed.min(self.n_prompt).saturating_sub(self.n_cached)
     }
@@ -118,6 +130,16 @@ impl Sequence {
             pool.extend(self.blocks[index], parent, &self.tokens[self.n_computed..upto]);
             self.n_computed = upto;
         }
+    }
+
+    /// Drops `n_discard` tokens after the first `n_keep`. Of the blocks, the full ones of the kept part
+    /// stay; everything behind them is to be computed again.
+    pub fn shift(&mut self, n_keep: usize, n_discard: usize, pool: &mut BlockPool) {
+        let n_full = n_keep.min(self.n_computed) / BLOCK_TOKENS;
+        self.blocks.drain(n_full..).rev().for_each(|block| pool.release(block));
+        self.tokens.drain(n_keep..n_keep + n_discard);
+        self.n_computed = n_full * BLOCK_TOKENS;
+        self.n_dropped += n_discard;
     }
 
     /// Gives all blocks back; everything is to be computed again.

@@ -10,12 +10,13 @@ use std::time::Instant;
 use super::bench::{BenchRun, BenchTest, Cost};
 use super::embedding::{self, EmbeddingQueue, Input};
 use super::generation::Generation;
-use super::handle::{Command, Request, Shared, SlotState};
+use super::handle::{CacheWork, Command, Request, Shared, SlotState};
 use super::output::{Event, Output};
 use super::plan::{Chunk, StepPlan};
 use super::runner::{Logits, Runner};
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, SequenceId};
+use super::stats::Stats;
 use crate::config::Pooling;
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
@@ -28,6 +29,8 @@ pub(super) struct EngineLoop {
     tokenizer: Arc<Tokenizer>,
     generations: HashMap<SequenceId, Generation>,
     embeddings: EmbeddingQueue,
+    /// Work on the cache that waits for a slot to be free.
+    deferred: Vec<(usize, CacheWork)>,
     limits: Limits,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct Limits {
     /// Tokens of a step.
     pub n_batch: usize,
     pub pooling: Pooling,
+    /// Whether a full context drops old tokens and goes on.
+    pub context_shift: bool,
 }
 
 impl EngineLoop {
@@ -51,8 +56,8 @@ impl EngineLoop {
         tokenizer: Arc<Tokenizer>,
         limits: Limits,
     ) -> Self {
-        let (generations, embeddings) = Default::default();
-        Self { shared, scheduler, runner, tokenizer, generations, embeddings, limits }
+        let (generations, embeddings, deferred) = Default::default();
+        Self { shared, scheduler, runner, tokenizer, generations, embeddings, deferred, limits }
     }
 
     /// Runs until it is told to shut down or every handle is gone.
@@ -64,6 +69,7 @@ impl EngineLoop {
             match guarded(|| self.runner.run(&plan, &self.scheduler)) {
                 Ok(logits) => {
                     self.scheduler.commit(&plan, began.elapsed());
+                    self.count_step(&plan);
                     self.report_progress(&plan);
                     self.sample(&plan, &logits);
                 }
@@ -85,6 +91,7 @@ impl EngineLoop {
     /// Takes waiting commands; sleeps while there is nothing to do. False at the end.
     fn receive(&mut self, commands: &Receiver<Command>) -> bool {
         loop {
+            self.run_deferred();
             let command = if self.scheduler.is_idle() && self.embeddings.is_empty() {
                 self.wake();
                 commands.recv().map_err(|_| TryRecvError::Disconnected)
@@ -101,14 +108,17 @@ impl EngineLoop {
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Submit { id, request } => self.submit(id, *request),
+            Command::Submit { id, request, arrived } => self.submit(id, *request, arrived),
             Command::Embed { id, request } => self.embeddings.push(id, *request),
             Command::Abort(request) => {
                 for id in self.scheduler.abort(request).into_iter().chain(self.embeddings.abort(request)) {
+                    self.count(|stats| stats.ends.abort += 1);
                     self.forget(id);
                 }
                 self.publish_slots();
             }
+            Command::Cache { slot: Some(slot), work } => self.deferred.push((slot, work)),
+            Command::Cache { slot: None, work } => work(&mut self.scheduler, &mut self.runner.store),
             // A caller that has gone away needs no answer.
             Command::Score { tokens, first, reply } => drop(reply.send(self.score(&tokens, first))),
             Command::Logits { tokens, reply } => drop(reply.send(self.logits(&tokens))),
@@ -117,7 +127,18 @@ impl EngineLoop {
         }
     }
 
-    fn submit(&mut self, request_id: u64, request: Request) {
+    /// Does the work that waited for slots which are free now.
+    fn run_deferred(&mut self) {
+        for (slot, work) in std::mem::take(&mut self.deferred) {
+            if self.scheduler.sequence(slot).is_some() {
+                self.deferred.push((slot, work));
+            } else {
+                work(&mut self.scheduler, &mut self.runner.store);
+            }
+        }
+    }
+
+    fn submit(&mut self, request_id: u64, request: Request, arrived: Instant) {
         let Request { prompt, params, grammar, watch } = request;
         let params = Arc::new(params);
         for choice in 0..params.n {
@@ -127,7 +148,8 @@ impl EngineLoop {
                 Generation::new(&params, grammar, watch, choice, &prompt, &self.tokenizer, self.limits.n_ctx)
             });
             match made {
-                Ok(generation) => {
+                Ok(mut generation) => {
+                    generation.arrived = arrived;
                     self.generations.insert(id, generation);
                     let mut sequence = Sequence::new(id, prompt.clone());
                     sequence.reuse = params.cache_prompt || choice > 0;
@@ -179,29 +201,52 @@ impl EngineLoop {
         if generation.params.n_predict == 0 {
             // Asked only to fill the cache with the prompt.
             let finish = generation.finish_empty(sequence, slot);
+            count(&self.shared, |stats| {
+                generation.count_prompt(sequence, stats);
+                generation.count_end(finish.stop_type, stats);
+            });
             return self.end(slot, id, Event::Done(Box::new(finish)));
         }
-        match guarded(|| generation.next(row, sequence, &self.tokenizer, self.limits.n_ctx)) {
+        let n_ctx = if self.limits.context_shift { usize::MAX } else { self.limits.n_ctx };
+        match guarded(|| generation.next(row, sequence, &self.tokenizer, n_ctx)) {
             Ok((report, stop)) => {
                 let token = report.token;
+                count(&self.shared, |stats| generation.count_token(sequence, stats));
                 publish(&self.shared, id, Some(slot), Event::Token(Box::new(report)));
                 match stop {
-                    None => self.scheduler.append(slot, token),
+                    None => {
+                        self.scheduler.append(slot, token);
+                        self.shift_if_full(slot);
+                    }
                     Some(stop) => {
                         let finish = generation.finish(stop, sequence, slot);
+                        count(&self.shared, |stats| generation.count_end(finish.stop_type, stats));
                         self.end(slot, id, Event::Done(Box::new(finish)));
                     }
                 }
             }
-            Err(error) => self.end(slot, id, Event::Error(error.to_string())),
+            Err(error) => self.end_slot_with_error(slot, id, &error),
         }
+    }
+
+    /// Makes room where the context is full, as llama-server does: the first `n_keep` tokens stay, and
+    /// of the others the older half goes. Without context shift the answer has ended before.
+    fn shift_if_full(&mut self, slot: usize) {
+        let Some(sequence) = self.scheduler.sequence(slot) else { return };
+        if sequence.tokens.len() < self.limits.n_ctx {
+            return;
+        }
+        let Some(generation) = self.generations.get_mut(&sequence.id) else { return };
+        let (n_keep, n_discard) =
+            generation.shift(sequence.n_prompt, sequence.n_computed, self.limits.n_ctx, self.tokenizer.adds_bos());
+        self.scheduler.shift(slot, n_keep, n_discard);
     }
 
     /// A step that failed ends the sequences in it, and only those.
     fn fail_step(&mut self, plan: &StepPlan, error: &Error) {
         for chunk in &plan.chunks {
             if let Some(sequence) = self.scheduler.sequence(chunk.slot) {
-                self.end(chunk.slot, sequence.id, Event::Error(error.to_string()));
+                self.end_slot_with_error(chunk.slot, sequence.id, error);
             }
         }
     }
@@ -212,7 +257,13 @@ impl EngineLoop {
         self.forget(id);
     }
 
+    fn end_slot_with_error(&mut self, slot: usize, id: SequenceId, error: &Error) {
+        self.count(|stats| stats.ends.error += 1);
+        self.end(slot, id, Event::Error(error.to_string()));
+    }
+
     fn end_with_error(&mut self, id: SequenceId, message: &str) {
+        self.count(|stats| stats.ends.error += 1);
         publish(&self.shared, id, None, Event::Error(message.to_owned()));
         self.forget(id);
     }
@@ -257,6 +308,28 @@ impl EngineLoop {
         }
     }
 
+    fn count(&self, take: impl FnOnce(&mut Stats)) {
+        count(&self.shared, take);
+    }
+
+    /// Counts a step that was computed.
+    fn count_step(&self, plan: &StepPlan) {
+        if plan.chunks.is_empty() {
+            return;
+        }
+        let lengths =
+            plan.chunks.iter().filter_map(|chunk| self.scheduler.sequence(chunk.slot)).map(|s| s.tokens.len());
+        let longest = lengths.max().unwrap_or(0) as u64;
+        let pool = self.scheduler.pool();
+        self.count(|stats| {
+            stats.steps += 1;
+            stats.step_slots += plan.chunks.len() as u64;
+            stats.max_tokens = stats.max_tokens.max(longest);
+            stats.preemptions = self.scheduler.n_preempted();
+            stats.blocks = pool.capacity();
+        });
+    }
+
     fn score(&mut self, tokens: &[u32], first: usize) -> Result<Vec<f32>> {
         let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.limits.n_batch);
         guarded(|| {
@@ -284,6 +357,7 @@ impl EngineLoop {
     }
 
     fn publish_slots(&self) {
+        self.count(|stats| stats.blocks_used = self.scheduler.pool().in_use());
         let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, state) in slots.iter_mut().enumerate().take(self.limits.n_slots) {
             *state = match self.scheduler.sequence(id) {
@@ -311,7 +385,7 @@ impl EngineLoop {
     /// Answers a command that came too late.
     pub fn refuse(&mut self, command: Command) {
         match command {
-            Command::Submit { id, request } => {
+            Command::Submit { id, request, .. } => {
                 for choice in 0..request.params.n {
                     self.end_with_error(SequenceId { request: id, choice }, &Error::Closed.to_string());
                 }
@@ -323,13 +397,19 @@ impl EngineLoop {
             }
             Command::Score { reply, .. } | Command::Logits { reply, .. } => drop(reply.send(Err(Error::Closed))),
             Command::Bench { reply, .. } => drop(reply.send(Err(Error::Closed))),
-            Command::Abort(_) | Command::Shutdown => {}
+            // Work that is dropped takes the sender of its answer along.
+            Command::Abort(_) | Command::Cache { .. } | Command::Shutdown => {}
         }
     }
 }
 
 fn publish(shared: &Shared, id: SequenceId, slot: Option<usize>, event: Event) {
     shared.outputs.push(Output { request: id.request, choice: id.choice, slot, event });
+}
+
+/// Takes something into the counts; the lock is free but while someone reads them.
+fn count(shared: &Shared, take: impl FnOnce(&mut Stats)) {
+    take(&mut shared.stats.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 /// Runs `work`; a panic in it becomes an error of the one request or step that it served.

@@ -159,6 +159,28 @@ impl Plane<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.pointer(block, head), self.format.bytes()) }
     }
 
+    /// Appends the first `n_tokens` tokens of all heads of `block` to `out`, zeros in place of the rest.
+    pub fn save(&mut self, block: u32, n_tokens: usize, out: &mut Vec<u8>) {
+        for head in 0..self.n_heads {
+            let at = out.len();
+            out.resize(at + self.format.bytes(), 0);
+            // SAFETY: the borrow is exclusive.
+            let source = unsafe { self.head(block, head) };
+            self.format.copy_prefix(source, &mut out[at..], n_tokens);
+        }
+    }
+
+    /// Fills `block` with what `save` gave; returns what is left of `bytes`.
+    pub fn load<'a>(&mut self, block: u32, mut bytes: &'a [u8]) -> &'a [u8] {
+        for head in 0..self.n_heads {
+            let (own, rest) = bytes.split_at(self.format.bytes());
+            // SAFETY: the borrow is exclusive.
+            unsafe { self.head_mut(block, head) }.copy_from_slice(own);
+            bytes = rest;
+        }
+        bytes
+    }
+
     /// Copies the first `n_tokens` tokens of block `from` to block `to`.
     pub fn copy_prefix(&mut self, from: u32, to: u32, n_tokens: usize) {
         for head in 0..if from == to { 0 } else { self.n_heads } {

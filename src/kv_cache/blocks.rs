@@ -5,7 +5,7 @@
 //! partly matching block is reused by copying its first tokens. Labels are compared token by
 //! token, so a reuse is never wrong, whatever a hash would say.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::BLOCK_TOKENS;
 
@@ -99,6 +99,12 @@ impl BlockPool {
         self.capacity - self.blocks.len() + self.free.len() + self.evictable.len()
     }
 
+    /// Blocks that may exist.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Blocks owned by at least one sequence.
     #[must_use]
     pub fn in_use(&self) -> usize {
@@ -107,11 +113,17 @@ impl BlockPool {
 
     /// The longest cached prefix of `tokens`, at most `limit` tokens of it.
     pub fn match_prefix(&mut self, tokens: &[u32], limit: usize) -> Prefix {
+        let prefix = self.walk(tokens, limit);
+        prefix.blocks.iter().chain(prefix.copy.as_ref().map(|(block, _)| block)).for_each(|block| self.acquire(*block));
+        prefix
+    }
+
+    /// What [`Self::match_prefix`] finds, without references.
+    fn walk(&self, tokens: &[u32], limit: usize) -> Prefix {
         let mut prefix = Prefix::default();
         let mut rest = &tokens[..limit.min(tokens.len())];
         let mut chain = Chain::ROOT;
         while let Some((block, n)) = self.best_child(chain, rest) {
-            self.acquire(block);
             if n < BLOCK_TOKENS {
                 prefix.copy = Some((block, n));
                 break;
@@ -217,6 +229,29 @@ impl BlockPool {
         self.blocks[block as usize].chain
     }
 
+    /// Drops what nobody owns of the blocks that hold `tokens`, beside those that hold one of `others`.
+    pub fn erase<'a>(&mut self, tokens: &[u32], others: impl Iterator<Item = &'a [u32]>) {
+        let blocks = |pool: &Self, tokens: &[u32]| {
+            let prefix = pool.walk(tokens, tokens.len());
+            // A block that only begins like the tokens is someone else's.
+            let last = prefix.copy.filter(|(id, n)| pool.blocks[*id as usize].tokens.len() == *n);
+            prefix.blocks.into_iter().chain(last.map(|(id, _)| id)).collect::<Vec<_>>()
+        };
+        let kept: HashSet<BlockId> = others.flat_map(|tokens| blocks(self, tokens)).collect();
+        loop {
+            let mut ids = blocks(self, tokens);
+            ids.retain(|id| self.blocks[*id as usize].refs == 0 && !kept.contains(id));
+            if ids.is_empty() {
+                return; // twins of the blocks, if there were any, are gone as well
+            }
+            for id in ids.into_iter().rev() {
+                self.evictable.remove(&(self.blocks[id as usize].released, id));
+                self.forget(id);
+                self.free.push(id);
+            }
+        }
+    }
+
     /// Takes `block` out of the trie.
     fn forget(&mut self, block: BlockId) {
         let entry = std::mem::take(&mut self.blocks[block as usize]);
@@ -284,6 +319,34 @@ mod tests {
         run(&mut pool, &c);
         assert_eq!(run(&mut pool, &b), 63, "b is younger than a");
         assert!(run(&mut pool, &a) <= 32, "the tail of a made room for c");
+    }
+
+    #[test]
+    fn what_is_erased_is_not_found_and_what_others_hold_stays() {
+        let mut pool = BlockPool::new(64, true);
+        let first: Vec<u32> = (0..77).collect();
+        let mut second = first.clone();
+        second[40] = 999;
+        run(&mut pool, &first);
+        run(&mut pool, &second);
+        pool.erase(&first, std::iter::once(&second[..]));
+        assert_eq!(run(&mut pool, &second), 76);
+        assert_eq!(run(&mut pool, &first), 40, "the first block is the second's as well, and 8 tokens more");
+        pool.erase(&first, std::iter::empty());
+        pool.erase(&second, std::iter::empty());
+        assert_eq!((run(&mut pool, &second), pool.in_use()), (0, 0));
+        assert_eq!(pool.available(), 64);
+    }
+
+    #[test]
+    fn owned_blocks_are_not_erased() {
+        let mut pool = BlockPool::new(64, true);
+        let tokens: Vec<u32> = (0..64).collect();
+        run(&mut pool, &tokens);
+        let owned = pool.match_prefix(&tokens, 32);
+        pool.erase(&tokens, std::iter::empty());
+        assert_eq!(run(&mut pool, &tokens), 32);
+        owned.blocks.into_iter().for_each(|block| pool.release(block));
     }
 
     #[test]

@@ -63,6 +63,25 @@ impl KvStore {
         }
     }
 
+    /// Appends the first `n_tokens` tokens of `block` in every layer to `out`, [`Self::block_bytes`] in
+    /// all: what another block, or another process with the same model, can be filled with.
+    pub fn save_block(&mut self, block: u32, n_tokens: usize, out: &mut Vec<u8>) {
+        for layer in 0..self.n_layer {
+            let mut layer = self.layer_mut(layer);
+            layer.keys.save(block, n_tokens, out);
+            layer.values.save(block, n_tokens, out);
+        }
+    }
+
+    /// Fills `block` with bytes of [`Self::save_block`].
+    pub fn load_block(&mut self, block: u32, mut bytes: &[u8]) {
+        for layer in 0..self.n_layer {
+            let mut layer = self.layer_mut(layer);
+            bytes = layer.keys.load(block, bytes);
+            bytes = layer.values.load(block, bytes);
+        }
+    }
+
     /// Bytes of one block over all layers.
     #[must_use]
     pub fn block_bytes(&self) -> usize {
@@ -129,6 +148,25 @@ mod tests {
             }
         }
         assert!(KvStore::new(&info(48, 8), CacheType::F16, CacheType::F32).is_ok());
+    }
+
+    #[test]
+    fn a_block_goes_through_bytes_and_the_rest_of_a_partial_one_is_zeros() {
+        for ty in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
+            let mut store = KvStore::new(&info(64, 32), ty, ty).expect("it fits");
+            store.reserve(2).expect("there is memory");
+            let full: Vec<u8> = (0..store.block_bytes()).map(|i| (i % 251) as u8 + 1).collect();
+            let mut saved = Vec::new();
+            store.load_block(1, &full);
+            store.save_block(1, BLOCK_TOKENS, &mut saved);
+            assert_eq!(saved, full);
+            let (mut part, mut again) = (Vec::new(), Vec::new());
+            store.save_block(1, 5, &mut part);
+            assert_eq!(part.iter().filter(|byte| **byte != 0).count(), full.len() / BLOCK_TOKENS * 5);
+            store.load_block(0, &part);
+            store.save_block(0, 5, &mut again);
+            assert_eq!(again, part);
+        }
     }
 
     #[test]

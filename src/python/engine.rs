@@ -13,6 +13,7 @@ use super::gguf::tensor_types;
 use super::grammar::{PyGrammar, PyWatch};
 use super::output::PyOutput;
 use super::params::{PySamplingParams, extract};
+use super::stats;
 use super::tokenizer::PyTokenizer;
 use crate::config::{CacheType, EngineConfig, Normalize, Pooling};
 use crate::engine::{BenchTest, EmbeddingRequest, Engine, Phase, Request};
@@ -28,7 +29,8 @@ impl PyEngine {
     /// Loads a model and starts its thread.
     #[staticmethod]
     #[pyo3(signature = (model, *, n_ctx = 0, n_parallel = None, n_batch = 2048, n_threads = 0, cache_type_k = "f16",
-        cache_type_v = "f16", max_queue = 512, prefix_cache = true, pooling = None, progress = None))]
+        cache_type_v = "f16", max_queue = 512, prefix_cache = true, pooling = None, context_shift = false,
+        progress = None))]
     #[allow(clippy::too_many_arguments)] // Python keywords; they become one struct at once.
     fn load(
         py: Python<'_>,
@@ -42,6 +44,7 @@ impl PyEngine {
         max_queue: usize,
         prefix_cache: bool,
         pooling: Option<&str>,
+        context_shift: bool,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let config = EngineConfig {
@@ -55,6 +58,7 @@ impl PyEngine {
             max_queue,
             prefix_cache,
             pooling: pooling.map(Pooling::from_name).transpose()?,
+            context_shift,
         };
         let mut failure = None;
         let mut report = |fraction: f32| match &progress {
@@ -236,6 +240,28 @@ impl PyEngine {
             Ok(dict)
         };
         self.0.slots().into_iter().map(describe).collect()
+    }
+
+    /// What was counted since the engine started.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        stats::to_dict(py, &self.0.stats())
+    }
+
+    /// Writes a slot's cache to a file: (tokens, bytes).
+    fn save_slot(&self, py: Python<'_>, slot: usize, path: PathBuf) -> PyResult<(usize, u64)> {
+        let file = py.detach(|| self.0.save_slot(slot, &path))?;
+        Ok((file.n_tokens, file.n_bytes))
+    }
+
+    /// Takes a saved file into the cache: (tokens, bytes).
+    fn restore_slot(&self, py: Python<'_>, slot: usize, path: PathBuf) -> PyResult<(usize, u64)> {
+        let file = py.detach(|| self.0.restore_slot(slot, &path))?;
+        Ok((file.n_tokens, file.n_bytes))
+    }
+
+    /// Drops what the cache holds of a slot's tokens; returns their number.
+    fn erase_slot(&self, py: Python<'_>, slot: usize) -> PyResult<usize> {
+        Ok(py.detach(|| self.0.erase_slot(slot))?)
     }
 
     /// Sequences waiting for a slot.

@@ -47,7 +47,7 @@ impl From<Error> for PyErr {
             Error::Unsupported(_) => UnsupportedError::new_err(message),
             Error::Closed => EngineClosedError::new_err(message),
             Error::Config { .. } => PyValueError::new_err(message),
-            Error::Io { .. } => PyOSError::new_err(message),
+            Error::Io { .. } | Error::Write { .. } => PyOSError::new_err(message),
             Error::Gguf { .. } => ModelError::new_err(message),
             Error::Internal(_) => PyRuntimeError::new_err(message),
         }

@@ -8,6 +8,7 @@ mod grammar;
 mod limits;
 mod output;
 mod params;
+mod stats;
 mod tokenizer;
 
 use pyo3::prelude::*;

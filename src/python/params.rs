@@ -44,6 +44,7 @@ macro_rules! plain_fields {
             preserved_tokens,
             cache_prompt,
             n_keep,
+            n_discard,
             t_max_predict_ms,
             return_progress,
             id_slot

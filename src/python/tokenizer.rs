@@ -1,5 +1,6 @@
 //! `rustllm.Tokenizer`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -91,6 +92,12 @@ impl PyTokenizer {
     #[getter]
     fn eot(&self) -> Option<TokenId> {
         self.0.eot()
+    }
+
+    /// Tokens for filling in the middle, by name.
+    #[getter]
+    fn fim(&self) -> HashMap<&'static str, TokenId> {
+        self.0.fim().collect()
     }
 
     #[getter]

@@ -232,6 +232,11 @@ impl Tokenizer {
         self.vocab.special.eot
     }
 
+    /// The tokens for filling in the middle that there are, by name.
+    pub fn fim(&self) -> impl Iterator<Item = (&'static str, TokenId)> {
+        self.vocab.fim.iter().copied()
+    }
+
     /// Whether `encode` puts BOS first.
     #[must_use]
     pub fn adds_bos(&self) -> bool {

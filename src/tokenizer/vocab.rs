@@ -32,13 +32,28 @@ const END_TEXTS: [&str; 23] = [
     "<|end_of_turn|>",
 ];
 
-/// Padding and separators of code models, which end a generation too: the file's key, and the texts
-/// of which the first that there is counts where the file lacks the key.
-const FIM_TEXTS: [(&str, &[&str]); 3] = [
+/// Tokens of code models for filling in the middle: the file's key, and the texts of which the first
+/// that there is counts where the file lacks the key.
+const FIM_TEXTS: [(&str, &[&str]); 6] = [
+    (
+        "fim_pre",
+        &["<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>"],
+    ),
+    (
+        "fim_suf",
+        &["<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>"],
+    ),
+    (
+        "fim_mid",
+        &["<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>"],
+    ),
     ("fim_pad", &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"]),
     ("fim_rep", &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"]),
     ("fim_sep", &["<|file_sep|>"]),
 ];
+
+/// Those of them that end a generation: padding and separators.
+const FIM_ENDS: [&str; 3] = ["fim_pad", "fim_rep", "fim_sep"];
 
 /// Texts of the harmony format that are shown, whatever the file says.
 const SHOWN_TEXTS: [&str; 4] = ["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
@@ -66,6 +81,8 @@ pub struct Vocab {
     pub kinds: Vec<TokenKind>,
     pub special: SpecialTokens,
     pub eog: Vec<TokenId>,
+    /// Tokens for filling in the middle, by name without `fim_`.
+    pub fim: Vec<(&'static str, TokenId)>,
     longest: usize,
 }
 
@@ -99,7 +116,8 @@ impl Vocab {
         let kinds = kinds(m, texts.len())?;
         let special = SpecialTokens::read(m, algorithm, texts.len(), usual_bos, usual_eos)?;
         let longest = texts.iter().map(String::len).max().unwrap_or(0);
-        let mut vocab = Self { longest, texts: Texts::new(texts), scores, kinds, special, eog: Vec::new() };
+        let mut vocab =
+            Self { longest, texts: Texts::new(texts), scores, kinds, special, eog: Vec::new(), fim: Vec::new() };
         vocab.find_ends(m)?;
         Ok(vocab)
     }
@@ -135,14 +153,26 @@ impl Vocab {
         }
         let by_key = |name: &str| special_id(m, name, self.texts.len(), None);
         let mut eog: Vec<TokenId> = END_TEXTS.iter().filter_map(by_text).collect();
+        let (mut fim, mut hidden) = (Vec::new(), Vec::new());
         for (name, texts) in FIM_TEXTS {
-            eog.extend(by_key(name)?.or_else(|| texts.iter().find_map(by_text)));
+            // Older files have longer names.
+            let old = match name {
+                "fim_pre" => by_key("prefix")?,
+                "fim_suf" => by_key("suffix")?,
+                "fim_mid" => by_key("middle")?,
+                _ => None,
+            };
+            let named = by_key(name)?.or(old);
+            let found = named.or_else(|| texts.iter().find_map(by_text));
+            hidden.extend(found.filter(|_| named.is_none()));
+            fim.extend(found.map(|id| (name.trim_start_matches("fim_"), id)));
+            eog.extend(found.filter(|_| FIM_ENDS.contains(&name)));
         }
         eog.extend(self.special.eos.into_iter().chain(self.special.eot).chain(by_key("eom")?));
         eog.sort_unstable();
         eog.dedup();
-        // An end token is never text, whatever the file says of its kind.
-        for id in &eog {
+        // An end token is never text, whatever the file says of its kind, nor is one known by its text.
+        for id in eog.iter().chain(&hidden) {
             let kind = &mut self.kinds[*id as usize];
             if *kind == TokenKind::Normal || *kind == TokenKind::UserDefined {
                 *kind = TokenKind::Control;
@@ -150,6 +180,7 @@ impl Vocab {
         }
         let shown: Vec<TokenId> = SHOWN_TEXTS.iter().filter_map(by_text).collect();
         self.eog = eog;
+        self.fim = fim;
         shown.into_iter().for_each(|id| self.kinds[id as usize] = TokenKind::UserDefined);
         self.withdraw_ends();
         Ok(())

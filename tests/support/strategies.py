@@ -24,10 +24,14 @@ JSON = st.recursive(
     max_leaves=12,
 )
 
+#: Names of files: mostly of the characters that lead out of a directory.
+FILE_NAMES = st.text(st.sampled_from("./\\ab \0\n~$:*\u202e\ud800é") | st.characters(), max_size=12)
+
 #: Fields by what they take.
 INTEGERS = ("n_predict", "max_tokens", "max_completion_tokens", "n", "n_cmpl", "n_indent", "seed",
             "top_k", "repeat_last_n", "dry_allowed_length", "mirostat",
-            "n_probs", "min_keep", "n_keep", "id_slot", "dry_penalty_last_n", "t_max_predict_ms")  # fmt: skip
+            "n_probs", "min_keep", "n_keep", "n_discard", "id_slot", "dry_penalty_last_n",
+            "t_max_predict_ms")  # fmt: skip
 FLOATS = ("temperature", "top_p", "min_p", "xtc_probability", "typical_p", "repeat_penalty", "presence_penalty",
           "frequency_penalty", "dry_multiplier", "dry_base", "mirostat_tau", "mirostat_eta", "top_n_sigma",
           "dynatemp_range", "dynatemp_exponent", "xtc_threshold", "typ_p", "adaptive_target",
@@ -94,6 +98,9 @@ OUT_OF_RANGE = st.sampled_from(
         ("repeat_last_n", -2),
         ("dry_penalty_last_n", -2),
         ("min_keep", -1),
+        ("n_keep", -2),
+        ("n_discard", -1),
+        ("n_discard", 2**63),
         ("top_k", 2**40),
         ("prompt", []),
         ("prompt", [512]),

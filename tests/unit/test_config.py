@@ -80,6 +80,8 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--api-prefix": "/v",
         "--hf-repo": "a/b",
         "--max-body-bytes": "4096",
+        "--slot-save-path": ".",
+        "--path": ".",
     }
     for flag in effective():
         name = flag.names[-1]

@@ -52,13 +52,6 @@ _ROWS: tuple[tuple[str, str | None, int, str, tuple[str, ...]], ...] = (
     ("--list-devices", None, 0, "models run on the CPU", ()),
     ("--completion-bash", None, 0, "there is no completion script yet", ()),
     ("--kv-unified-per-slot", "LLAMA_ARG_KV_UNIFIED_PER_SLOT", 1, "-c and -np set the context of a slot", ()),
-    (
-        "--context-shift",
-        "LLAMA_ARG_CONTEXT_SHIFT",
-        0,
-        "an answer ends when its context is full; shifting is not supported yet",
-        (),
-    ),
     ("--cache-reuse", "LLAMA_ARG_CACHE_REUSE", 1, "moving cached text to other places would change answers", ("0",)),
     ("-sp, --special", None, 0, "special tokens are never part of an answer's text", ()),
     ("-gan, --grp-attn-n", None, 1, "self-extension is not supported", ("1",)),

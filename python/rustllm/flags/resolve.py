@@ -14,6 +14,9 @@ from rustllm.flags.parse import UsageError
 #: Longest template, grammar, schema or key file that is read.
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
+#: Bytes of a Unix socket's path, which systems cannot exceed.
+MAX_SOCKET_BYTES = 103
+
 #: Slots of a server that was not told how many.
 AUTO_SLOTS = 4
 
@@ -45,7 +48,7 @@ def resolve(given: dict[str, Any]) -> dict[str, Any]:
     values = {target: value for target, value in given.items() if target not in ("help", "version")}
     sampling = {target: values.pop(target) for target in list(values) if target.startswith("sampling.")}
     escape = values.pop("escape", True)
-    for step in (_model, _slots, _embeddings, _keys, _template, _grammar, _log, _network):
+    for step in (_model, _slots, _embeddings, _keys, _template, _grammar, _log, _network, _directories, _sleep):
         step(values)
     values["sampling_defaults"] = _sampling({name.removeprefix("sampling."): v for name, v in sampling.items()}, escape)
     return values
@@ -155,8 +158,11 @@ def _log(values: dict[str, Any]) -> None:
 
 def _network(values: dict[str, Any]) -> None:
     host = values.get("host")
-    if host is not None and ("," in host or host.endswith(".sock") or not host.strip()):
-        raise UsageError(f"--host: {host!r} is not allowed; allowed: one address or host name")
+    if host is not None and ("," in host or not host.strip()):
+        allowed = "one address, one host name, or the path of a Unix socket that ends in .sock"
+        raise UsageError(f"--host: {host!r} is not allowed; allowed: {allowed}")
+    if host is not None and host.endswith(".sock"):
+        _check_socket(host)
     prefix = values.get("api_prefix", "").rstrip("/")
     if prefix and not prefix.startswith("/"):
         raise UsageError(f"--api-prefix: {prefix!r} is not allowed; allowed: a path that starts with /")
@@ -170,6 +176,27 @@ def _network(values: dict[str, Any]) -> None:
                 raise UsageError(f"--{target.replace('_', '-')}: {values[target]} is not a file")
     if ("ssl_key_file" in values) != ("ssl_cert_file" in values):
         raise UsageError("--ssl-key-file and --ssl-cert-file belong together; give both")
+
+
+def _check_socket(path: str) -> None:
+    directory = Path(path).parent
+    if not directory.is_dir():
+        raise UsageError(f"--host: {directory} is not a directory")
+    if len(os.fsencode(path)) > MAX_SOCKET_BYTES:
+        raise UsageError(f"--host: {path!r:.60} is too long; a socket's path has up to {MAX_SOCKET_BYTES} bytes")
+
+
+def _sleep(values: dict[str, Any]) -> None:
+    if values.get("sleep_idle_seconds") == 0:
+        raise UsageError("--sleep-idle-seconds: 0 is not allowed; allowed: -1 (never) or 1 and above")
+
+
+def _directories(values: dict[str, Any]) -> None:
+    for target, name in (("slot_save_path", "--slot-save-path"), ("static_path", "--path")):
+        if target in values:
+            values[target] = Path(values[target]).expanduser()
+            if not values[target].is_dir():
+                raise UsageError(f"{name}: {values[target]} is not a directory")
 
 
 def _sampling(values: dict[str, Any], escape: bool) -> dict[str, Any]:

@@ -99,6 +99,30 @@ MODEL = (
         "-ctv, --cache-type-v", "cache_type_v", CACHE_TYPES, "LLAMA_ARG_CACHE_TYPE_V", "Type of cached values.", "TYPE"
     ),
     _flag(
+        "--context-shift",
+        "context_shift",
+        Switch(),
+        "LLAMA_ARG_CONTEXT_SHIFT",
+        "Drop the older half of the text when a context is full and go on, instead of ending the answer. What is "
+        "left is computed again, so that answers go on from it exactly.",
+        off="--no-context-shift",
+    ),
+    _flag(
+        "--spm-infill",
+        "spm_infill",
+        Switch(),
+        None,
+        "Put the suffix before the prefix in prompts of /infill, as some models were trained.",
+    ),
+    _flag(
+        "--sleep-idle-seconds",
+        "sleep_idle_seconds",
+        Integer(-1),
+        None,
+        "Unload the model after so many seconds without a request; the next one loads it again. -1 never does.",
+        "SECONDS",
+    ),
+    _flag(
         "-fa, --flash-attn",
         "flash_attn",
         Choice(SWITCH_WORDS),
@@ -238,7 +262,14 @@ CHAT = (
 )
 
 SERVER = (
-    _flag("--host", "host", Text(), "LLAMA_ARG_HOST", "Address to listen on.", "ADDRESS"),
+    _flag(
+        "--host",
+        "host",
+        Text(),
+        "LLAMA_ARG_HOST",
+        "Address to listen on, or the path of a Unix socket, which ends in .sock.",
+        "ADDRESS",
+    ),
     _flag("--port", "port", Integer(0, 65535), "LLAMA_ARG_PORT", "Port to listen on; 0 takes a free one.", "PORT"),
     _flag("--api-prefix", "api_prefix", Text(), "LLAMA_ARG_API_PREFIX", "Path before all routes.", "PREFIX"),
     _flag(
@@ -292,6 +323,29 @@ SERVER = (
         Switch(),
         "LLAMA_ARG_ENDPOINT_PROPS",
         "Whether POST /props answers. It changes nothing, as in llama-server.",
+    ),
+    _flag(
+        "--metrics",
+        "metrics",
+        Switch(),
+        "LLAMA_ARG_ENDPOINT_METRICS",
+        "Whether /metrics answers, with counts and latencies for Prometheus.",
+    ),
+    _flag(
+        "--slot-save-path",
+        "slot_save_path",
+        Text(),
+        "LLAMA_ARG_SLOT_SAVE_PATH",
+        "Directory for what POST /slots/ID?action=save writes; without it slots cannot be saved.",
+        "DIRECTORY",
+    ),
+    _flag(
+        "--path",
+        "static_path",
+        Text(),
+        "LLAMA_ARG_STATIC_PATH",
+        "Directory with files to serve at /, beside the API.",
+        "DIRECTORY",
     ),
     _flag(
         "--max-queue",

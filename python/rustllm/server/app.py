@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
 
 from rustllm._rustllm import Engine, ModelError, __version__
 from rustllm.chat.builtin import CHATML
@@ -28,8 +29,12 @@ from rustllm.server.middleware import ApiKeys, RequestLog
 from rustllm.server.native.completion.router import router as completion
 from rustllm.server.native.embedding.router import router as embedding
 from rustllm.server.native.health.router import router as health
+from rustllm.server.native.infill.router import router as infill
+from rustllm.server.native.metrics.router import router as metrics
+from rustllm.server.native.metrics.service import registry
 from rustllm.server.native.props.router import router as props
 from rustllm.server.native.rerank.router import router as rerank
+from rustllm.server.native.slots.router import router as slots
 from rustllm.server.native.tokenize.router import router as tokenize
 from rustllm.server.ollama import errors as ollama
 from rustllm.server.ollama.router import router as ollama_router
@@ -39,7 +44,9 @@ from rustllm.server.openai.embeddings.router import router as embeddings
 from rustllm.server.openai.models.router import router as models
 from rustllm.server.openai.responses.router import router as responses
 from rustllm.server.protocol import bounded_protocol
+from rustllm.server.sleep import Activity, Sleep
 from rustllm.server.state import Model, ServerState
+from rustllm.server.unix_socket import bound_socket, is_socket
 
 log = logging.getLogger("rustllm.server")
 
@@ -55,11 +62,14 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(state, engine))
+        tasks = [asyncio.create_task(_load(state, engine))]
+        if state.sleep is not None:
+            tasks.append(asyncio.create_task(state.sleep.watch(settings.sleep_idle_seconds)))
         try:
             yield
         finally:
-            loading.cancel()
+            for task in tasks:
+                task.cancel()
             await _shut_down(state)
 
     app = FastAPI(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
@@ -67,11 +77,19 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
     dialects = Dialects((anthropic.DIALECT, ollama.DIALECT), settings.api_prefix)
     errors.install(app, lambda path, error: dialects.of(path).error(error))
     openai = (chat, responses, completions, embeddings, models)
-    llama_server = (health, completion, tokenize, embedding, rerank, props)
-    for router in (*openai, messages, ollama_router, *llama_server):
+    native = (completion, infill, tokenize, embedding, rerank, props, slots, metrics)
+    for router in (health, *openai, messages, ollama_router, *native):
         app.include_router(router, prefix=settings.api_prefix)
+    if settings.static_path is not None:
+        app.mount(settings.api_prefix or "/", StaticFiles(directory=settings.static_path, html=True))
+    if settings.metrics:
+        state.metrics = registry(state)
+    if settings.sleep_idle_seconds > 0:
+        state.sleep = Sleep(state, lambda: load_engine(settings))
+        app.add_middleware(Activity, sleep=state.sleep, prefix=settings.api_prefix)
     if settings.api_keys:
-        app.add_middleware(ApiKeys, keys=settings.api_keys, dialects=dialects, prefix=settings.api_prefix)
+        pages = settings.static_path is not None
+        app.add_middleware(ApiKeys, keys=settings.api_keys, dialects=dialects, prefix=settings.api_prefix, pages=pages)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -121,6 +139,7 @@ def load_engine(settings: ServerSettings) -> Engine:
         cache_type_v=settings.cache_type_v,
         max_queue=settings.max_queue,
         pooling=settings.pooling,
+        context_shift=settings.context_shift,
         progress=progress,
     )
     if sys.stderr.isatty():
@@ -150,7 +169,10 @@ def make_template(settings: ServerSettings, engine: Engine) -> ChatTemplate:
 
 def announce(settings: ServerSettings, engine: Engine) -> None:
     """Says where the server is and how to try it."""
-    address = f"http://{settings.host}:{settings.port}{settings.api_prefix}"
+    scheme = "http" if settings.ssl_key_file is None else "https"
+    address, option = f"{scheme}://{settings.host}:{settings.port}{settings.api_prefix}", ""
+    if is_socket(settings.host):
+        address, option = f"{scheme}://localhost{settings.api_prefix}", f"--unix-socket {settings.host} "
     path, body = "/v1/embeddings", '{"input": "Once upon a time"}'
     if engine.info["generates"]:
         path = "/v1/chat/completions"
@@ -158,9 +180,9 @@ def announce(settings: ServerSettings, engine: Engine) -> None:
     elif engine.pooling == "rank":
         path, body = "/v1/rerank", '{"query": "time", "documents": ["Once upon a time", "Far away"]}'
     print(
-        f"rustllm {__version__} serves {settings.alias or Path(settings.model_path).name} at {address} "
+        f"rustllm {__version__} serves {settings.alias or Path(settings.model_path).name} at {option}{address} "
         f"({engine.n_slots} slots of {engine.n_ctx} tokens)\n"
-        f"try: curl {address}{path} -d '{body}'",
+        f"try: curl {option}{address}{path} -d '{body}'",
         flush=True,
     )
 
@@ -171,6 +193,7 @@ async def _shut_down(state: ServerState) -> None:
         state.model.engine.stop()
         await asyncio.get_running_loop().run_in_executor(None, state.model.native.shutdown)
     state.workers.shutdown(wait=False, cancel_futures=True)
+    state.files.shutdown(wait=False, cancel_futures=True)
 
 
 def run(settings: ServerSettings) -> int:
@@ -193,6 +216,11 @@ def run(settings: ServerSettings) -> int:
     # an orderly end and have had it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server.run()
+    try:
+        with bound_socket(settings.host) as sockets:
+            server.run(sockets=sockets)
+    except OSError as error:
+        print(f"cannot listen on {settings.host}: {error.strerror or error}", file=sys.stderr, flush=True)
+        return 1
     state: ServerState = app.state.server
     return 1 if state.failure is not None or not server.started else 0

@@ -19,9 +19,15 @@ async def get_state(request: Request) -> ServerState:
 
 
 async def get_model(request: Request) -> Model:
-    """The loaded model; 503 while there is none."""
+    """The model, ready to run; 503 while there is none. One that sleeps is woken."""
+    return await (await get_state(request)).awake_model()
+
+
+async def get_known_model(request: Request) -> Model:
+    """The model, of which no more is asked than what it is: it may sleep on. 503 while there is none."""
     return (await get_state(request)).require_model()
 
 
 State = Annotated[ServerState, Depends(get_state)]
 LoadedModel = Annotated[Model, Depends(get_model)]
+KnownModel = Annotated[Model, Depends(get_known_model)]

@@ -15,7 +15,6 @@ _OWN = ("n", "cache_prompt", "t_max_predict_ms", "return_progress", "id_slot")
 
 #: What llama-server reports of features that are not used here, with the values that say so.
 _UNUSED: dict[str, Any] = {
-    "n_discard": 0,
     "grammar_lazy": False,
     "grammar_triggers": [],
     "chat_format": "Content-only",
@@ -94,7 +93,7 @@ class GenerationSettings(Shape):
     max_tokens: int = _asked("max_tokens")
     n_predict: int = _asked("n_predict")
     n_keep: int = _asked("n_keep")
-    n_discard: int = _unused("Tokens dropped when the context is shifted")
+    n_discard: int = _asked("n_discard")
     ignore_eos: bool = _asked("ignore_eos")
     stream: bool = _asked("stream")
     logit_bias: list[Bias] = Field(description="Biases by token id.")

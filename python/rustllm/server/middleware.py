@@ -19,6 +19,9 @@ log = logging.getLogger("rustllm.access")
 #: Served without a key, as llama-server does.
 PUBLIC_PATHS = frozenset({"/health", "/v1/health", "/models", "/v1/models"})
 
+#: The operator's page (--path), which has to be there before it can ask for a key.
+PAGE_PATHS = frozenset({"/", "/index.html"})
+
 
 class RequestLog:
     """Gives each request an id and writes one line when it has ended."""
@@ -63,11 +66,14 @@ class RequestLog:
 class ApiKeys:
     """Asks for one of the keys, in `Authorization: Bearer` or `X-Api-Key`."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...], dialects: Dialects, prefix: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, keys: tuple[str, ...], dialects: Dialects, prefix: str = "", pages: bool = False
+    ) -> None:
         self.app = app
         self.dialects = dialects
         self.keys = tuple(key.encode() for key in keys)
-        self.public = frozenset(prefix + path for path in PUBLIC_PATHS)
+        public = PUBLIC_PATHS | PAGE_PATHS if pages else PUBLIC_PATHS
+        self.public = frozenset(prefix + path for path in public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in self.public or scope["method"] == "OPTIONS":

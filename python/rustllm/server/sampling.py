@@ -83,7 +83,13 @@ class SamplingFields(BaseModel):
     min_keep: int | None = Field(None, description="Tokens that each stage keeps at least.")
     stop: str | list[str] | None = Field(None, description="Texts that end the answer; they are not part of it.")
     cache_prompt: bool | None = Field(None, description="Reuse what the cache holds of the prompt; true by default.")
-    n_keep: int | None = Field(None, description="Accepted; contexts are never shifted.")
+    n_keep: int | None = Field(
+        None,
+        description="Tokens of the prompt's start that stay when the context is shifted (--context-shift); -1 all.",
+    )
+    n_discard: int | None = Field(
+        None, description="Tokens that go when the context is shifted; 0 is half of those that need not stay."
+    )
     t_max_predict_ms: int | None = Field(None, description="Milliseconds after which an answer ends at the next line.")
     return_progress: bool | None = Field(None, description="Report the progress of the prompt in streams.")
     id_slot: int | None = Field(None, description="The slot to run in; -1 is any.")

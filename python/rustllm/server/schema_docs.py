@@ -66,6 +66,18 @@ def answers(
     return {200: found, **_errors(error, 400, 401, 408, 413, 415, 429, 500, 503, *statuses)}
 
 
-def body(model: type[BaseModel]) -> dict[str, Any]:
+def body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
     """The request body of a route that reads `model`."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema(model)}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema(model)}}}}
+
+
+def parameters(**described: str) -> dict[str, Any]:
+    """Entries for parameters that are read by hand; those in the path are `path_` and their name."""
+
+    def entry(name: str, description: str) -> dict[str, Any]:
+        place = "path" if name.startswith("path_") else "query"
+        plain = name.removeprefix("path_")
+        text = {"type": "string"}
+        return {"name": plain, "in": place, "required": place == "path", "description": description, "schema": text}
+
+    return {"parameters": [entry(name, description) for name, description in described.items()]}

@@ -6,15 +6,20 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prometheus_client import CollectorRegistry
 
 from rustllm._rustllm import Engine
 from rustllm.chat.template import ChatTemplate
 from rustllm.config import ServerSettings
 from rustllm.engine import AsyncEngine
 from rustllm.server.errors import ApiError
+
+if TYPE_CHECKING:
+    from rustllm.server.sleep import Sleep
 
 T = TypeVar("T")
 
@@ -41,6 +46,10 @@ class Model:
         """The native engine."""
         return self.engine.engine
 
+    def with_engine(self, engine: AsyncEngine) -> Model:
+        """The same model, loaded anew."""
+        return replace(self, engine=engine)
+
 
 class ServerState:
     """The state of one server process."""
@@ -51,6 +60,16 @@ class ServerState:
         self.failure: str | None = None
         self.draining = False
         self.workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rustllm-text")
+        #: For work that waits for disks and for slots to be free.
+        self.files = ThreadPoolExecutor(max_workers=8, thread_name_prefix="rustllm-files")
+        #: Whether the model is unloaded until the next request.
+        self.sleeping = False
+        self.sleep: Sleep | None = None
+        self.started = time()
+        #: What `/metrics` shows; None where it is switched off.
+        self.metrics: CollectorRegistry | None = None
+        #: What engines that are gone have counted.
+        self.past_counts: list[dict[str, Any]] = []
 
     def require_model(self) -> Model:
         """The model, or 503 while there is none."""
@@ -58,9 +77,20 @@ class ServerState:
             raise ApiError(503, "the server is shutting down")
         if self.model is None:
             raise ApiError(503, "Loading model")
-        if not self.model.native.is_alive():
+        if not self.sleeping and not self.model.native.is_alive():
             raise ApiError(503, "the engine has failed")
         return self.model
+
+    async def awake_model(self) -> Model:
+        """The model, ready to run; one that sleeps is loaded first."""
+        self.require_model()
+        if self.sleeping and self.sleep is not None:
+            await self.sleep.wake()
+        return self.require_model()
+
+    def retire(self, model: Model) -> None:
+        """Keeps the counts of an engine that has ended."""
+        self.past_counts.append(model.native.stats())
 
     async def off_loop(self, size: int, work: Callable[[], T]) -> T:
         """Runs `work`, on a worker thread if its input of `size` characters could take long."""

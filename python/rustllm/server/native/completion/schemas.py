@@ -23,13 +23,18 @@ PromptObject = Annotated[dict[str, Any], Described(PromptFields)]
 Prompt = str | PromptObject | list[int | str] | list[str | PromptObject | list[int | str]]
 
 
-class CompletionRequest(SamplingFields):
-    """A prompt, as text, tokens or both mixed, or several prompts."""
+class Answered(SamplingFields):
+    """What requests have in common that get a completion."""
 
-    prompt: Prompt = Field(description="Text, token ids, or a list that mixes both; or a list of prompts.")
     response_fields: list[str] | None = Field(
         default=None, description="Fields of the answer to return, all by default; `a/b` is field b of a."
     )
+
+
+class CompletionRequest(Answered):
+    """A prompt, as text, tokens or both mixed, or several prompts."""
+
+    prompt: Prompt = Field(description="Text, token ids, or a list that mixes both; or a list of prompts.")
 
 
 class Completion(Shape):

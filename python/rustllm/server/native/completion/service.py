@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any, cast
 
-from rustllm._rustllm import Output
+from rustllm._rustllm import Output, Tokenizer
 from rustllm.chat.plan import Plan
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import Choice, Job, collect, probs_json, progress_json, timings_json
 from rustllm.server.generation_settings import settings_json
-from rustllm.server.native.completion.schemas import CompletionRequest
+from rustllm.server.native.completion.schemas import Answered
 from rustllm.server.sampling import SamplingFields, build_params, compile_grammar
 from rustllm.server.sse import Events, event
 from rustllm.server.state import Model, ServerState
@@ -48,20 +48,26 @@ def _plain(prompt: Any) -> str | list[Any]:
 
 def tokenize_prompt(model: Model, prompt: str | list[Any]) -> list[int]:
     """Token ids of one prompt; only the first text of a mixed one gets BOS."""
-    tokenizer = model.native.tokenizer
-    if isinstance(prompt, str):
-        return tokenizer.encode(prompt, add_special=True, parse_special=True)
+    tokens = tokenize_mixed(model.native.tokenizer, prompt, "prompt", special=True)
+    if not tokens and not isinstance(prompt, str):
+        raise ApiError(400, "prompt: it is empty; at least one token is needed", param="prompt")
+    return tokens
+
+
+def tokenize_mixed(tokenizer: Tokenizer, value: str | list[Any], param: str, *, special: bool = False) -> list[int]:
+    """Token ids of a text, or of texts and ids mixed. `special` adds BOS to the first text and reads the
+    texts of special tokens as these tokens."""
+    if isinstance(value, str):
+        return tokenizer.encode(value, add_special=special, parse_special=special)
     tokens: list[int] = []
-    for index, item in enumerate(prompt):
+    for index, item in enumerate(value):
         if isinstance(item, str):
-            tokens += tokenizer.encode(item, add_special=index == 0, parse_special=True)
+            tokens += tokenizer.encode(item, add_special=special and index == 0, parse_special=special)
         elif isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < tokenizer.vocab_size:
             allowed = f"0 to {tokenizer.vocab_size - 1}"
-            raise ApiError(400, f"prompt[{index}]: {item!r:.60} is not a token id; allowed: {allowed}", param="prompt")
+            raise ApiError(400, f"{param}[{index}]: {item!r:.60} is not a token id; allowed: {allowed}", param=param)
         else:
             tokens.append(item)
-    if not tokens:
-        raise ApiError(400, "prompt: it is empty; at least one token is needed", param="prompt")
     return tokens
 
 
@@ -154,7 +160,7 @@ def _settings(job: Job, fields: SamplingFields, stream: bool) -> dict[str, Any]:
     return settings
 
 
-async def complete(state: ServerState, model: Model, request: CompletionRequest, jobs: list[Job]) -> Any:
+async def complete(state: ServerState, model: Model, request: Answered, jobs: list[Job]) -> Any:
     """The answer, or the list of answers where there are several prompts or choices."""
     answers: list[dict[str, Any]] = []
     for job in jobs:
@@ -168,7 +174,7 @@ async def complete(state: ServerState, model: Model, request: CompletionRequest,
 class CompletionEvents:
     """The events of a job's stream: one for each token, one at the end of each choice."""
 
-    def __init__(self, model: Model, request: CompletionRequest, job: Job, first: int) -> None:
+    def __init__(self, model: Model, request: Answered, job: Job, first: int) -> None:
         """`first` is the index of the first choice."""
         self._model, self._request, self._job = model, request, job
         self._choices = [Choice(first + index) for index in range(job.choices)]
@@ -191,7 +197,7 @@ class CompletionEvents:
         return b""
 
 
-def stream_parts(model: Model, request: CompletionRequest, jobs: list[Job]) -> list[tuple[Job, Events]]:
+def stream_parts(model: Model, request: Answered, jobs: list[Job]) -> list[tuple[Job, Events]]:
     """The jobs of a stream, each with what writes its events."""
     firsts = accumulate((job.choices for job in jobs), initial=0)
     return [(job, CompletionEvents(model, request, job, first)) for job, first in zip(jobs, firsts, strict=False)]

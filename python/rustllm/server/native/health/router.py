@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from rustllm.server import schema_docs
-from rustllm.server.deps import LoadedModel
+from rustllm.server.deps import KnownModel
 from rustllm.server.native.health.schemas import Status
 
 router = APIRouter(tags=["llama-server"])
@@ -13,6 +13,6 @@ router = APIRouter(tags=["llama-server"])
 
 @router.get("/health", response_model=None, responses=schema_docs.reads(Status))
 @router.get("/v1/health", response_model=None, responses=schema_docs.reads(Status))
-async def health(model: LoadedModel) -> dict[str, str]:
+async def health(model: KnownModel) -> dict[str, str]:
     """200 when requests are served, 503 while loading, draining or after a failure."""
     return {"status": "ok"}

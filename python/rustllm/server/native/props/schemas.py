@@ -76,7 +76,7 @@ class Props(Shape):
     bos_token: str = Field(description="The text of the token that begins a sequence.")
     eos_token: str = Field(description="The text of the token that ends one.")
     build_info: str = Field(description="The build of the server.")
-    is_sleeping: bool = Field(description="Whether the model is unloaded for want of requests; it never is.")
+    is_sleeping: bool = Field(description="Whether the model is unloaded for want of requests.")
 
 
 class NextToken(Shape):

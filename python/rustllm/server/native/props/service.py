@@ -37,7 +37,7 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
         "media_marker": "",
         "endpoint_slots": state.settings.slots,
         "endpoint_props": state.settings.props,
-        "endpoint_metrics": False,
+        "endpoint_metrics": state.settings.metrics,
         "webui": False,
         "ui": False,
         "ui_settings": {},
@@ -47,7 +47,7 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
         "bos_token": text(tokenizer.bos),
         "eos_token": text(tokenizer.eos),
         "build_info": BUILD,
-        "is_sleeping": False,
+        "is_sleeping": state.sleeping,
     }
     other = native.metadata.get("tokenizer.chat_template.tool_use")
     return {**body, "chat_template_tool_use": other} if isinstance(other, str) and other else body

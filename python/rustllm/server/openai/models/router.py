@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from rustllm.server import schema_docs
-from rustllm.server.deps import LoadedModel
+from rustllm.server.deps import KnownModel
 from rustllm.server.model_file import file_type, short_count
 from rustllm.server.openai.models.schemas import Models
 
@@ -19,7 +19,7 @@ _VOCAB_TYPES = {"spm": 1, "bpe": 2, "wpm": 3}
 
 @router.get("/v1/models", response_model=None, responses=schema_docs.reads(Models))
 @router.get("/models", response_model=None, responses=schema_docs.reads(Models))
-async def models(model: LoadedModel) -> dict[str, Any]:
+async def models(model: KnownModel) -> dict[str, Any]:
     """The one model that is served, in OpenAI's and in Ollama's shape."""
     info = model.native.info
     ftype = file_type(model.native)

@@ -1,0 +1,111 @@
+"""Prometheus metrics from the engine's counts: nothing is counted twice, and nothing between two scrapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from rustllm.server.native.metrics.schemas import LLAMA_SERVER, VLLM, Row
+from rustllm.server.state import ServerState
+
+
+class EngineCollector(Collector):
+    """Reads the counts whenever it is asked for metrics."""
+
+    def __init__(self, state: ServerState) -> None:
+        self.state = state
+        self._before: dict[str, float] = {}
+
+    def describe(self) -> list[Metric]:
+        """None: the registry would load the model's counts to learn the names."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics; none while there is no model."""
+        model = self.state.model
+        if model is None:
+            return
+        counts = total([*self.state.past_counts, model.native.stats()])
+        self.state.past_counts[:] = [total(self.state.past_counts)] if self.state.past_counts else []
+        counts["running"] = sum(slot["is_processing"] for slot in model.native.slots())
+        counts["waiting"] = model.native.queue_length()
+        counts["cache_usage"] = counts["blocks_used"] / counts["blocks"] if counts["blocks"] else 0.0
+        counts["drafts"] = 0
+        for row in LLAMA_SERVER:
+            yield _family("llamacpp:", row, {}, counts[row.source])
+        yield from self._averages(counts)
+        labels = {"model_name": model.name}
+        for row in VLLM:
+            yield _family("vllm:", row, labels, counts[row.source])
+        ends = CounterMetricFamily(
+            "vllm:request_success", "Answers by why they ended.", labels=[*labels, "finished_reason"]
+        )
+        for reason, number in counts["ends"].items():
+            ends.add_metric([*labels.values(), reason], number)
+        yield ends
+
+    def _averages(self, counts: dict[str, Any]) -> Iterator[Metric]:
+        """llama-server's rates, which are those since the last scrape."""
+
+        def since(name: str) -> float:
+            value: float = counts[name] - self._before.get(name, 0)
+            return value
+
+        def rate(tokens: str, seconds: str) -> float:
+            return since(tokens) / since(seconds) if since(seconds) > 0 else 0.0
+
+        prompt, predicted = rate("prompt_tokens", "prompt_seconds"), rate("predicted_tokens", "predicted_seconds")
+        busy = counts["step_slots"] / counts["steps"] if counts["steps"] else 0.0
+        names = ("prompt_tokens", "prompt_seconds", "predicted_tokens", "predicted_seconds")
+        self._before = {name: counts[name] for name in names}
+        yield GaugeMetricFamily("llamacpp:prompt_tokens_seconds", "Average prompt throughput in tokens/s.", prompt)
+        yield GaugeMetricFamily(
+            "llamacpp:predicted_tokens_seconds", "Average generation throughput in tokens/s.", predicted
+        )
+        yield GaugeMetricFamily("llamacpp:n_busy_slots_per_decode", "Average number of slots in a step.", busy)
+
+
+def total(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of several engines, one after the other, as if it had been one."""
+    whole = dict(parts[0])
+    for part in parts[1:]:
+        for name, value in part.items():
+            if name in ("blocks", "blocks_used"):
+                whole[name] = value
+            elif name == "max_tokens":
+                whole[name] = max(whole[name], value)
+            elif name == "ends":
+                whole[name] = {reason: whole[name][reason] + number for reason, number in value.items()}
+            elif isinstance(value, tuple):
+                pairs = zip(whole[name][1], value[1], strict=True)
+                whole[name] = (whole[name][0] + value[0], [(bound, a + b) for (bound, a), (_, b) in pairs])
+            else:
+                whole[name] += value
+    return whole
+
+
+def registry(state: ServerState) -> CollectorRegistry:
+    """A registry of this server alone."""
+    made = CollectorRegistry()
+    made.register(EngineCollector(state))
+    return made
+
+
+def _family(prefix: str, row: Row, labels: dict[str, str], value: Any) -> Metric:
+    if row.kind == "histogram":
+        total, buckets = value
+        family = HistogramMetricFamily(prefix + row.name, row.help, labels=list(labels))
+        family.add_metric(list(labels.values()), [(_bound(bound), count) for bound, count in buckets], total)
+        return family
+    make = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+    plain = make(prefix + row.name, row.help, labels=list(labels))
+    plain.add_metric(list(labels.values()), value)
+    return plain
+
+
+def _bound(value: float) -> str:
+    return "+Inf" if value == float("inf") else repr(value)
