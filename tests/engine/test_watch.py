@@ -105,7 +105,7 @@ def test_special_tokens_are_seen_where_that_is_asked_for(engine: Engine) -> None
 
 
 def test_bad_watches_are_refused() -> None:
-    with pytest.raises(ValueError, match="start: 'later' is unknown"):
+    with pytest.raises(ValueError, match='start: "later" is unknown'):
         Watch("later")
     with pytest.raises(InvalidRequestError, match="after_thought needs a thought"):
         Watch("after_thought")

@@ -206,12 +206,12 @@ def test_a_schema_applies_to_the_answer_and_not_to_the_thought() -> None:
     template = "{{ messages[-1].content }}<think>{# </think> #}"
     for one in running("-c", "512", "--jinja", "--chat-template", template, "--reasoning-budget", "12"):
         form = {"type": "json_object", "schema": {"const": "42"}}
-        body = {"messages": as_messages("hi"), "response_format": form, "max_tokens": 60}
+        body = {"messages": as_messages("hi"), "response_format": form, "max_tokens": 60, "seed": 3}
         choice = one.post("/v1/chat/completions", body).body["choices"][0]
         assert choice["message"]["content"] == '"42"'
         assert choice["message"]["reasoning_content"]
         assert choice["finish_reason"] == "stop"
-        grammar = {"messages": as_messages("hi"), "grammar": 'root ::= "yes"', "max_tokens": 60}
+        grammar = {"messages": as_messages("hi"), "grammar": 'root ::= "yes"', "max_tokens": 60, "seed": 3}
         choice = one.post("/v1/chat/completions", grammar).body["choices"][0]
         assert choice["message"]["content"] == "yes"
         raw = one.post("/v1/chat/completions", {**grammar, "reasoning_format": "none"}).body["choices"][0]["message"]
