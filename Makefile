@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH := .bench
+CLIENTS := .clients
 BIN := $(VENV)/bin
 MODELS := .models
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -59,6 +60,15 @@ test-python: build models ## Python tests, against real server processes
 test-aarch64: ## Kernel tests for AArch64, under qemu on other processors
 	@scripts/test_aarch64.sh $(ARGS)
 
+$(CLIENTS)/.dependencies: pyproject.toml scripts/requirements.py
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python scripts/requirements.py clients > $(CLIENTS)/requirements.txt
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(CLIENTS)/requirements.txt
+	@touch $@
+
+test-clients: build $(CLIENTS)/.dependencies ## LangChain, LlamaIndex, LiteLLM, … against a live server
+	RUSTLLM_PYTHON=$(CURDIR)/$(BIN)/python $(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+
 lint: build ## Formatting, clippy, ruff, mypy, stubs
 	cargo fmt --check
 	cargo clippy --release --all-targets --quiet -- -D warnings
@@ -99,5 +109,5 @@ wheel: venv ## Build a wheel for others into dist/
 	$(BIN)/maturin build --profile dist --out dist
 
 clean: ## Remove what was built
-	rm -rf $(VENV) $(BENCH) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) $(CLIENTS) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find python -name '*.so' -delete

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -12,6 +13,7 @@ import pytest
 from openai.types import Completion
 
 from rustllm.server.openai.completions.schemas import TextCompletion
+from tests.support.model_file import fim_model
 from tests.support.server import Server, assert_error, running
 
 ASK: dict[str, Any] = {"model": "story", "prompt": "Once upon a time", "max_tokens": 8, "temperature": 0}
@@ -82,6 +84,20 @@ def test_log_probabilities_in_the_older_shape(client: openai.OpenAI, server: Ser
     assert after["choices"][0]["logprobs"].keys() == {"content"}
 
 
+def test_a_suffix_is_led_up_to(tmp_path: Path) -> None:
+    for one in running("-m", str(fim_model(tmp_path)), "-c", "1024", "-np", "2"):
+        gap = {"n_predict": 8, "temperature": 0, "input_suffix": "the end."}
+        expected = [one.post("/infill", {**gap, "input_prefix": text}).body["content"] for text in ("Once", "Hey")]
+        client = openai.OpenAI(base_url=f"{one.url}/v1", api_key="none", max_retries=0)
+        asking = {**ASK, "prompt": ["Once", "Hey"], "suffix": "the end."}
+        assert [choice.text for choice in client.completions.create(**asking).choices] == expected
+        assert texts(client.completions.create(**asking, stream=True)) == expected
+        body = {"prompt": "Once", "suffix": "the end.", "options": {"temperature": 0, "num_predict": 8}}
+        assert one.post("/api/generate", {**body, "stream": False}).body["response"] == expected[0]
+        form = {**body, "format": {"enum": ["a", "b"]}, "stream": False}
+        assert one.post("/api/generate", form).body["response"] in ('"a"', '"b"')
+
+
 def test_prompts_run_side_by_side(server: Server) -> None:
     prompts = ["Once upon a time", "Hey", "One day", "The cat"] * 4
     body = {**ASK, "prompt": prompts, "max_tokens": 60, "ignore_eos": True}
@@ -110,7 +126,7 @@ def test_a_prompt_that_fails_fails_all(server: Server) -> None:
     [
         ({"echo": True, "logprobs": 1}, "echo", ["logprobs"]),
         ({"echo": "yes"}, "echo", ["'yes'"]),
-        ({"suffix": "end"}, "suffix", ["'end'", "/infill"]),
+        ({"suffix": "end"}, "suffix", ["'end'", "not supported by this model"]),
         ({"logprobs": -1}, "logprobs", ["-1"]),
         ({"logprobs": "3"}, "logprobs", ["'3'"]),
         ({"best_of": 3}, "best_of", ["3"]),

@@ -11,6 +11,7 @@ import ollama
 import pytest
 
 from rustllm.server.ollama import schemas
+from tests.support.embeddings import CLS
 from tests.support.server import Answer, Server, running
 
 WEATHER = {
@@ -186,6 +187,25 @@ def test_the_client(client: ollama.Client, server: Server) -> None:
         client.chat(**{**CHAT, "options": {"num_predict": "many"}})
 
 
+def test_vectors(server: Server) -> None:
+    for one in running("-m", str(CLS), "-b", "200"):
+        client = ollama.Client(host=one.url)
+        texts = ["the cat", "a red book"]
+        data = one.post("/v1/embeddings", {"input": texts}).body["data"]
+        answer = client.embed("x", texts)
+        assert [list(vector) for vector in answer.embeddings] == [entry["embedding"] for entry in data]
+        schemas.EmbedAnswer.model_validate(one.post("/api/embed", {"input": "the cat"}).body, strict=True)
+        assert client.embed("x", []).embeddings == []
+        assert list(client.embeddings("x", "the cat").embedding) == data[0]["embedding"]
+        assert one.post("/api/embeddings", {}).body == {"embedding": []}
+        assert client.show("x").capabilities == ["embedding"]
+        assert_refused(one.post("/api/embed", {"input": 5}), 400, "input", "5")
+        assert_refused(one.post("/api/embed", {"input": ["x"] * 5000}), 400, "input", "5000")
+        assert_refused(one.post("/api/embed", {"input": "cat", "dimensions": -1}), 400, "dimensions", "-1")
+        assert_refused(one.post("/api/embeddings", {"prompt": ["x"]}), 400, "prompt")
+    assert_refused(server.post("/api/embed", {"input": "x"}), 501, "--embeddings")
+
+
 @pytest.mark.parametrize(
     ("path", "shape"),
     [("/api/tags", schemas.Tags), ("/api/ps", schemas.Processes), ("/api/version", schemas.Version)],
@@ -237,12 +257,13 @@ def assert_refused(answer: Answer, status: int, *words: str) -> None:
         ("/api/chat", {"stream": "yes"}, ["stream", "'yes'"]),
         ("/api/chat", {"messages": [{"role": "user", "content": "ab " * 5000}]}, ["2048"]),
         ("/api/generate", {"prompt": 5}, ["prompt", "5"]),
-        ("/api/generate", {"suffix": "x"}, ["suffix", "/infill"]),
+        ("/api/generate", {"suffix": "x"}, ["suffix", "'x'", "not supported by this model"]),
         ("/api/generate", {"template": "x"}, ["template", "operator"]),
         ("/api/generate", {"context": [1]}, ["context", "/api/chat"]),
         ("/api/generate", {"images": ["aGk="]}, ["images", "not supported"]),
         ("/api/generate", {"raw": True, "system": "x"}, ["system", "raw"]),
         ("/api/generate", {"raw": True, "options": {"top_p": -1}}, ["options.top_p", "-1"]),
+        ("/api/generate", {"raw": True, "format": {"type": 5}}, ["format"]),
     ],
 )
 def test_what_is_refused(server: Server, path: str, fields: dict[str, Any], words: list[str]) -> None:

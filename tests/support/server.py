@@ -50,7 +50,9 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
-        command = [sys.executable, "-m", "rustllm", "serve", "--port", str(self.port), *arguments]
+        # Tests of clients run in an environment that has no server.
+        python = os.environ.get("RUSTLLM_PYTHON", sys.executable)
+        command = [python, "-m", "rustllm", "serve", "--port", str(self.port), *arguments]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
         self.process = subprocess.Popen(
             command, stdout=self.log, stderr=subprocess.STDOUT, env={**environ, **(env or {})}

@@ -94,7 +94,7 @@ class Client:
 
     async def begin(self, parts: int = 1) -> Response:
         model: Any = SimpleNamespace(engine=self.engine)
-        job: Any = SimpleNamespace(prompt=[1], params=None, grammar=None, choices=1)
+        job: Any = SimpleNamespace(prompt=[1], params=None, grammar=None, choices=1, watch=None)
         request = Request({"type": "http"}, self.receive)
         events: Any = Texts()
         return await stream(request, model, [(job, events)] * parts, done=True, headers={})

@@ -47,6 +47,7 @@ from rustllm.server.protocol import bounded_protocol
 from rustllm.server.sleep import Activity, Sleep
 from rustllm.server.state import Model, ServerState
 from rustllm.server.unix_socket import bound_socket, is_socket
+from rustllm.server.vllm.router import router as vllm
 
 log = logging.getLogger("rustllm.server")
 
@@ -78,7 +79,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
     errors.install(app, lambda path, error: dialects.of(path).error(error))
     openai = (chat, responses, completions, embeddings, models)
     native = (completion, infill, tokenize, embedding, rerank, props, slots, metrics)
-    for router in (health, *openai, messages, ollama_router, *native):
+    for router in (health, *openai, messages, ollama_router, vllm, *native):
         app.include_router(router, prefix=settings.api_prefix)
     if settings.static_path is not None:
         app.mount(settings.api_prefix or "/", StaticFiles(directory=settings.static_path, html=True))

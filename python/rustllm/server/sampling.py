@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer, Watch
 from rustllm.chat.plan import Plan, Schema
 from rustllm.flags.resolve import SAMPLER_LETTERS
+from rustllm.server.constraints import asked, regex_grammar
 from rustllm.server.errors import ApiError
 from rustllm.server.parts import AsGiven, Part
 from rustllm.server.state import Model, ServerState
@@ -223,6 +224,20 @@ def _bias_tokens(token: object, tokenizer: Tokenizer) -> list[int]:
     return [token]
 
 
+#: Kinds of grammars for all of an answer, thoughts and calls included.
+_WITHOUT_THOUGHT = ("gbnf", "regex")
+
+
+def _compile_regex(model: Model, regex: str, param: str) -> Grammar:
+    try:
+        return model.native.compile_syntax(regex_grammar(regex), [], param=param)
+    except InvalidRequestError:
+        message = (
+            f"{param}: {regex!r:.60} is no regular expression that can be followed; allowed: those of Rust's regex"
+        )
+        raise ApiError(400, f"{message}, which look neither ahead nor back", param=param) from None
+
+
 async def compile_grammar(
     fields: SamplingFields,
     response_format: dict[str, Any] | None,
@@ -240,16 +255,18 @@ async def compile_grammar(
     if chosen is None:
         return None, None if plan is None else plan.watch(constrained=False, gbnf=False)
     kind, source, param, strict = chosen
-    if plan is not None and plan.frames and kind != "gbnf":
+    if plan is not None and plan.frames and kind not in _WITHOUT_THOUGHT:
         return await _compile_calls(chosen, plan, state, model)
     strict = strict or state.settings.strict_schema
 
     def work() -> Grammar:
+        if kind == "regex":
+            return _compile_regex(model, source, param)
         return model.native.compile_grammar(kind, source, param=param, strict=strict)
 
     # Compiling takes milliseconds at least, so never on the loop's thread.
     grammar = await state.off_loop(1 << 30, work)
-    return grammar, None if plan is None else plan.watch(constrained=True, gbnf=kind == "gbnf")
+    return grammar, None if plan is None else plan.watch(constrained=True, gbnf=kind in _WITHOUT_THOUGHT)
 
 
 async def _compile_calls(
@@ -259,8 +276,10 @@ async def _compile_calls(
     schema = None
     if chosen is not None:
         kind, source, param, strict = chosen
-        if kind == "gbnf":
-            raise ApiError(400, "grammar: it cannot be combined with tools, which have their own", param="grammar")
+        if kind in _WITHOUT_THOUGHT:
+            raise ApiError(
+                400, f"{param}: it cannot be combined with tools, which have a grammar of their own", param=param
+            )
         value = orjson.loads(source) if kind == "json_schema" else {"type": "object"}
         schema = Schema(value, param, strict or state.settings.strict_schema)
 
@@ -276,7 +295,7 @@ def _grammar_source(
     fields: SamplingFields, response_format: dict[str, Any] | None
 ) -> tuple[str, str, str, bool] | None:
     """(kind, source, field, strict)"""
-    found: list[tuple[str, str, str, bool]] = []
+    found: list[tuple[str, str, str, bool]] = list(asked(fields))
     if fields.grammar:
         found.append(("gbnf", fields.grammar, "grammar", False))
     if fields.json_schema is not None:

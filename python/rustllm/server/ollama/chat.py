@@ -13,6 +13,7 @@ NAMES: Names = (
     (r"n_predict", "options.num_predict"),
     (r"n_keep", "options.num_keep"),
     (r"response_format\.json_schema\.schema", "format"),
+    (r"json_schema", "format"),
     (r"(seed|temperature|top_k|top_p|min_p|typical_p|repeat_last_n|repeat_penalty)(?![a-z_])", r"options.\1"),
     (r"(presence_penalty|frequency_penalty|mirostat|mirostat_tau|mirostat_eta|stop)(?![a-z_])", r"options.\1"),
 )
@@ -51,7 +52,6 @@ def generate_fields(request: GenerateRequest) -> dict[str, Any]:
 def refuse_unsupported(request: GenerateRequest) -> None:
     """Refuses what would change the answer and is not there."""
     why = {
-        "suffix": "text between texts is not written here; use /infill",
         "template": "a template comes from the model or the operator, never from a request",
         "context": "tokens of an earlier answer are not taken; send the chat so far to /api/chat",
         "images": "images are not supported by this model",

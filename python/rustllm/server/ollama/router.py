@@ -12,7 +12,7 @@ from rustllm.server.deps import LoadedModel, State
 from rustllm.server.disconnect import while_connected
 from rustllm.server.errors import dumps
 from rustllm.server.generation import Job
-from rustllm.server.ollama import models, schemas, service
+from rustllm.server.ollama import embedding, models, schemas, service
 from rustllm.server.ollama.schemas import AnswerFields, ChatRequest, GenerateRequest, OllamaError, ShowRequest
 from rustllm.server.sampling import schema_headers
 from rustllm.server.sse import stream
@@ -45,6 +45,30 @@ async def generate(request: Request, state: State, model: LoadedModel) -> Respon
     if not fields.prompt:
         return _json(service.nothing(model, fields))
     return await _answer(request, model, fields, await service.generate_job(state, model, fields))
+
+
+@router.post(
+    "/api/embed",
+    openapi_extra=schema_docs.body(schemas.EmbedRequest),
+    responses=schema_docs.answers(schemas.EmbedAnswer, None, 501, error=OllamaError),
+)
+async def embed(request: Request, state: State, model: LoadedModel) -> Response:
+    """The vectors of texts."""
+    fields = await read_body(request, state, schemas.EmbedRequest)
+    answer = await while_connected(request, embedding.embeddings(state, model, fields))
+    return Response(answer, media_type="application/json")
+
+
+@router.post(
+    "/api/embeddings",
+    openapi_extra=schema_docs.body(schemas.OlderEmbedRequest),
+    responses=schema_docs.answers(schemas.OlderEmbedAnswer, None, 501, error=OllamaError),
+)
+async def older_embed(request: Request, state: State, model: LoadedModel) -> Response:
+    """The vector of a text, in the older shape."""
+    fields = await read_body(request, state, schemas.OlderEmbedRequest)
+    answer = await while_connected(request, embedding.older_embedding(state, model, fields))
+    return Response(answer, media_type="application/json")
 
 
 @router.get("/api/tags", response_model=None, responses=schema_docs.reads(schemas.Tags, error=OllamaError))

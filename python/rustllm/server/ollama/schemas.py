@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rustllm.server.answers import Shape
+from rustllm.server.embedding import Input, count_first
 from rustllm.server.openai.models.schemas import ModelDetails
 from rustllm.server.parts import Described, Part
 from rustllm.server.template_fields import Tool
@@ -91,10 +92,35 @@ class GenerateRequest(AnswerFields):
     prompt: str | None = Field(None, description="The prompt; without one, nothing is generated.")
     system: str | None = Field(None, description="The system prompt.")
     raw: bool | None = Field(None, description="Continue the prompt as it is, without the chat template.")
-    suffix: str | None = Field(None, description="Refused: use `/infill` for text between texts.")
+    suffix: str | None = Field(None, description="What stands behind the answer, for models that `/infill` is for.")
     template: str | None = Field(None, description="Refused: templates come from the model or the operator.")
     context: list[int] | None = Field(None, description="Refused: send the chat so far to `/api/chat`.")
     images: list[str] | None = Field(None, description="Refused.")
+
+
+class EmbedRequest(BaseModel):
+    """Texts whose vectors are wanted."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    model: str | None = Field(None, description="Any name is served.")
+    input: Input = Field(description="A text, token ids, or a list of either; without any the answer has no vectors.")
+    dimensions: int | None = Field(None, description="Keep so many of the first values, normalized anew.")
+    truncate: bool | None = Field(None, description="Accepted; texts that are too long are refused.")
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _bounded(cls, value: Any) -> Any:
+        return count_first("input", value, tokens=False)
+
+
+class OlderEmbedRequest(BaseModel):
+    """A text whose vector is wanted."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    model: str | None = Field(None, description="Any name is served.")
+    prompt: str | None = Field(None, description="The text; without one the vector is empty.")
 
 
 class ShowRequest(BaseModel):
@@ -158,6 +184,22 @@ class GenerateAnswer(Answer):
 
     response: str = Field(description="The text, or what is new of it.")
     thinking: str | None = Field(None, description="The thought before it.")
+
+
+class EmbedAnswer(Shape):
+    """The vectors of texts."""
+
+    model: str = Field(description="The name that the request used, else the model's.")
+    embeddings: list[list[float]] = Field(description="The vectors, in the order of the texts.")
+    total_duration: int = Field(description="Nanoseconds in all.")
+    load_duration: int = Field(description="Always 0.")
+    prompt_eval_count: int = Field(description="Tokens of all texts.")
+
+
+class OlderEmbedAnswer(Shape):
+    """The vector of a text."""
+
+    embedding: list[float] = Field(description="The vector.")
 
 
 class ModelEntry(Shape):

@@ -11,6 +11,7 @@ from rustllm._rustllm import Output, Timings, TokenProb
 from rustllm.server.errors import ApiError, dumps
 from rustllm.server.generation import Job, probs_json
 from rustllm.server.native.completion.service import make_job
+from rustllm.server.native.infill.service import gap_job
 from rustllm.server.ollama.chat import (
     NAMES,
     chat_fields,
@@ -37,16 +38,20 @@ async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Jo
 async def generate_job(state: ServerState, model: Model, request: GenerateRequest) -> Job:
     """The job of a prompt: a chat's, or of the prompt as it is."""
     refuse_unsupported(request)
-    if not request.raw:
+    if not request.raw and not request.suffix:
         return await translated_job(state, model, generate_fields(request), NAMES)
     if request.system:
-        raise refused("system", "it has no place in a raw prompt")
+        raise refused("system", "it has no place in a prompt that is raw or has a suffix")
     given = {name: value for name, value in sampling_fields(request).items() if value is not None}
-    form = given.pop("response_format", None)
+    if given.pop("response_format", None) is not None:
+        given["json_schema"] = request.format if isinstance(request.format, dict) else {"type": "object"}
     if request.logprobs:
         given["n_probs"] = max(request.top_logprobs or 0, 1)
+    fields = SamplingFields.model_validate(given)
     with renamed(NAMES):
-        return await make_job(state, model, request.prompt or "", SamplingFields.model_validate(given), form)
+        if request.suffix:
+            return await gap_job(state, model, request.prompt, request.suffix, fields)
+        return await make_job(state, model, request.prompt or "", fields)
 
 
 class Lines:

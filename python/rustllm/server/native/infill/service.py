@@ -10,6 +10,7 @@ from rustllm.server.generation import Job
 from rustllm.server.native.completion import service as completion
 from rustllm.server.native.completion.service import tokenize_mixed
 from rustllm.server.native.infill.schemas import InfillRequest
+from rustllm.server.sampling import SamplingFields
 from rustllm.server.state import Model, ServerState
 
 #: The project that further files are said to belong to.
@@ -87,11 +88,25 @@ def _extra_tokens(tokenizer: Tokenizer, request: InfillRequest) -> list[int]:
     return out
 
 
-async def make_job(state: ServerState, model: Model, request: InfillRequest) -> Job:
-    """The request, ready for the engine."""
+async def gap_job(state: ServerState, model: Model, prompt: object, suffix: str, fields: SamplingFields) -> Job:
+    """The job of another API's request for the text between `prompt` and `suffix`. Raises ApiError 400 for a
+    model that cannot."""
+    try:
+        check_model(model)
+    except ApiError as error:
+        raise ApiError(400, f"suffix: {suffix!r:.60} cannot be led up to. {error}", param="suffix") from None
+    request = InfillRequest.model_validate({"input_prefix": prompt, "input_suffix": suffix})
+    return await make_job(state, model, request, fields)
+
+
+async def make_job(
+    state: ServerState, model: Model, request: InfillRequest, fields: SamplingFields | None = None
+) -> Job:
+    """The request, ready for the engine; `fields` say how to sample, by default the request's own."""
     check_model(model)
+    fields = request if fields is None else fields
     # The fields are read first: the room depends on the length of the answer.
-    job = await completion.make_job(state, model, [model.native.tokenizer.fim["mid"]], request)
+    job = await completion.make_job(state, model, [model.native.tokenizer.fim["mid"]], fields)
     room = Room(state.settings.n_batch, model.native.n_ctx, int(job.settings["n_predict"]))
     texts = [text for text in (request.input_prefix, request.input_suffix, request.prompt) if isinstance(text, str)]
     texts += [file["text"] for file in request.input_extra or []]

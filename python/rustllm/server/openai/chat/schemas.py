@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rustllm.server.answers import LogProbs, PromptProgress, Shape
+from rustllm.server.constraints import ConstraintFields
 from rustllm.server.openai.schemas import Envelope
 from rustllm.server.parts import AsGiven, Part
 from rustllm.server.sampling import SamplingFields
@@ -44,7 +45,7 @@ class ResponseFormat(Part):
     json_schema: JsonSchemaFormat | None = Field(None, description="With `json_schema`: the schema.")
 
 
-class ChatRequest(TemplateFields, SamplingFields):
+class ChatRequest(TemplateFields, ConstraintFields, SamplingFields):
     """A chat to be answered. Unknown fields are ignored."""
 
     model: str | None = Field(None, description="Any name is served.")
@@ -52,6 +53,7 @@ class ChatRequest(TemplateFields, SamplingFields):
     response_format: Annotated[dict[str, Any], AsGiven(ResponseFormat)] | None = Field(
         None, description="`text`, `json_object` (with `schema` on demand) or `json_schema`."
     )
+    prompt_logprobs: int | None = Field(None, description="Refused: log probabilities are those of the answer.")
     logprobs: bool | None = Field(None, description="Report log probabilities.")
     top_logprobs: int | None = Field(None, description="Most probable tokens reported with each token, with logprobs.")
     reasoning_format: str | None = Field(

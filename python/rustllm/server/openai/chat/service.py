@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rustllm._rustllm import Output
+from rustllm.server.constraints import refuse_prompt_logprobs
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
     Choice,
@@ -27,6 +28,7 @@ from rustllm.server.state import Model, ServerState
 
 async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Job:
     """The job of a chat request."""
+    refuse_prompt_logprobs(request.prompt_logprobs)
     _set_logprobs(request)
     prompt = await chat_prompt(state, model, request)
     plan = chat_plan(state, model, prompt, request, request.reasoning_format)

@@ -7,21 +7,23 @@ from typing import Literal
 from pydantic import Field
 
 from rustllm.server.answers import LogProbs, PromptProgress, Shape
+from rustllm.server.constraints import ConstraintFields
 from rustllm.server.native.completion.schemas import Prompt
 from rustllm.server.openai.chat.schemas import StreamOptions
 from rustllm.server.openai.schemas import Envelope
 from rustllm.server.sampling import SamplingFields
 
 
-class OpenAICompletionRequest(SamplingFields):
+class OpenAICompletionRequest(ConstraintFields, SamplingFields):
     """One or several prompts to continue."""
 
     prompt: Prompt = Field(description="Text, token ids, or a list of either.")
     model: str | None = Field(None, description="Any name is served.")
     logprobs: int | None = Field(None, description="Most probable tokens reported with each token.")
     stream_options: StreamOptions | None = Field(None, description="Accepted; the last chunk has the usage.")
+    prompt_logprobs: int | None = Field(None, description="Refused: log probabilities are those of the answer.")
     echo: bool | None = Field(None, description="Begin the text with the prompt; not together with `logprobs`.")
-    suffix: str | None = Field(None, description="Not supported: use `/infill` for text between texts.")
+    suffix: str | None = Field(None, description="What stands behind the answer, for models that `/infill` is for.")
     best_of: int | None = Field(None, description="Only 1 is supported.")
 
 

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 from rustllm._rustllm import Output
+from rustllm.server.constraints import refuse_prompt_logprobs
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
     Choice,
@@ -18,6 +19,7 @@ from rustllm.server.generation import (
     usage_json,
 )
 from rustllm.server.native.completion.service import final_json, make_job, split_prompts
+from rustllm.server.native.infill.service import gap_job
 from rustllm.server.openai.completions.logprobs import logprobs_json
 from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
 from rustllm.server.openai.ids import envelope
@@ -28,19 +30,24 @@ from rustllm.server.state import Model, ServerState
 
 async def completion_jobs(state: ServerState, model: Model, request: OpenAICompletionRequest) -> list[Job]:
     """One job for each prompt."""
+    refuse_prompt_logprobs(request.prompt_logprobs)
     if request.echo and (request.logprobs is not None or request.n_probs):
         message = "echo: True cannot be combined with logprobs, since a prompt's are not computed"
         raise ApiError(400, message, param="echo")
-    if request.suffix:
-        message = f"suffix: {request.suffix!r:.60} is not supported; use /infill for text between texts"
-        raise ApiError(400, message, param="suffix")
     if request.best_of not in (None, 1):
         raise ApiError(400, f"best_of: {request.best_of} is not supported; allowed: 1", param="best_of")
     by_logprobs = request.n_probs is None and request.logprobs is not None
     if by_logprobs:
         request.n_probs = request.logprobs
     with renamed((("n_probs", "logprobs"),) if by_logprobs else ()):
-        return [await make_job(state, model, prompt, request) for prompt in split_prompts(request.prompt)]
+        return [await _job(state, model, request, prompt) for prompt in split_prompts(request.prompt)]
+
+
+async def _job(state: ServerState, model: Model, request: OpenAICompletionRequest, prompt: str | list[Any]) -> Job:
+    """The job of one prompt, or of the gap behind it."""
+    if request.suffix:
+        return await gap_job(state, model, prompt, request.suffix, request)
+    return await make_job(state, model, prompt, request)
 
 
 async def complete(model: Model, request: OpenAICompletionRequest, jobs: list[Job]) -> dict[str, Any]:
