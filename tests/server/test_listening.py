@@ -208,7 +208,7 @@ def test_no_free_slot_is_503_on_demand() -> None:
         body = {**REQUEST, "n_predict": -1, "ignore_eos": True, "stream": True}
         assert one.get("/slots?fail_on_no_slot=1").status == 200
         with httpx.Client(base_url=one.url) as client, client.stream("POST", "/completion", json=body) as response:
-            line = next(response.iter_lines())
-            assert response.status_code == 200, line
+            lines = response.iter_lines()  # letting go of it would end the connection
+            next(lines)
             assert_error(one.get("/slots?fail_on_no_slot=1"), 503)
             assert one.get("/slots?fail_on_no_slot=0").status == one.get("/slots").status == 200
