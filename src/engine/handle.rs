@@ -172,13 +172,14 @@ impl Engine {
             Arc::clone(&tokenizer),
             Limits { n_slots, n_ctx, n_batch: config.n_batch, pooling, context_shift: config.context_shift },
         );
+        let grammars = GrammarCompiler::new(&tokenizer);
         heap::release();
         Ok(Self {
             thread: Mutex::new(Some(spawn(engine_loop, receiver, Arc::clone(&shared))?)),
             shared,
             commands,
             next_id: AtomicU64::new(1),
-            grammars: GrammarCompiler::new(&tokenizer),
+            grammars,
             tokenizer,
             file,
             info,

@@ -18,6 +18,9 @@ MAX_HEADER_BYTES = 64 * 1024
 #: Seconds within which they must be there, counted from their first byte.
 HEADER_SECONDS = 60.0
 
+#: Seconds that a server which ends gives clients to close their TLS connections.
+CLOSING_SECONDS = 1.0
+
 #: Bytes of a streamed answer that may wait for a client that reads slower than it is made.
 MAX_UNREAD_BYTES = 4 << 20
 
@@ -56,6 +59,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm()
         self._is_read()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.get_extra_info("sslcontext") is not None:
+            self.loop.call_later(CLOSING_SECONDS, self._end_tls)
+
+    def _end_tls(self) -> None:
+        # A TLS connection is closed once its client has agreed, for which asyncio waits half a minute;
+        # an idle client may never look. One that still gets an answer is asked again later.
+        if self.transport.is_closing():
+            self.transport.abort()
+        else:
+            self.loop.call_later(CLOSING_SECONDS, self._end_tls)
 
     def pause_writing(self) -> None:
         # An answer whose client does not read would hold its memory and its slot for ever. Watching
