@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use super::handle::{Command, Engine};
+use super::command::Command;
+use super::handle::Engine;
 use super::sequence::SequenceId;
 use crate::config::{Normalize, Pooling};
 use crate::error::{Error, Result};

@@ -10,7 +10,8 @@ use std::time::Instant;
 use crossbeam_queue::SegQueue;
 
 use super::bench::{BenchRun, BenchTest, Cost};
-use super::embedding::EmbeddingRequest;
+use super::command::{CacheWork, Command, Request, Shared, SlotState};
+use super::layout::{context_layout, pool_capacity};
 use super::output::Output;
 use super::runner::Runner;
 use super::scheduler::Scheduler;
@@ -18,99 +19,17 @@ use super::slot_file;
 use super::stats::Stats;
 use super::step::{EngineLoop, Limits};
 use super::wake::Wake;
-use crate::config::{CacheType, EngineConfig, Pooling, SamplingParams};
+use crate::config::{CacheType, EngineConfig, Pooling};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
-use crate::grammar::{CompiledGrammar, GrammarCompiler, Watch};
+use crate::grammar::GrammarCompiler;
 use crate::kernels::heap;
-use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
+use crate::kv_cache::{BlockPool, KvStore};
 use crate::models::{self, ModelInfo};
 use crate::tokenizer::Tokenizer;
 
 /// Text of which every token is counted, however few fit: it takes less than a tenth of a second.
 const COUNTED_BYTES: usize = 1 << 20;
-/// Slots when their number is not given; they share the whole context.
-const AUTO_SLOTS: usize = 4;
-
-/// Memory for blocks that are kept only because they may be reused, beyond what the slots need.
-const REUSE_BYTES: usize = 1 << 30;
-
-/// A request as the engine takes it.
-pub struct Request {
-    pub prompt: Vec<u32>,
-    pub params: SamplingParams,
-    pub grammar: Option<Arc<CompiledGrammar>>,
-    /// Thoughts, and the place where the grammar starts if it is not the start.
-    pub watch: Option<Arc<Watch>>,
-}
-
-/// What a slot is doing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SlotState {
-    pub id: usize,
-    /// The request that it runs, if any.
-    pub request: Option<u64>,
-    /// Tokens of prompt and answer that it has taken in.
-    pub n_tokens: usize,
-    /// Prompt tokens that came from the cache.
-    pub n_cached: usize,
-    /// Prompt tokens computed so far.
-    pub n_processed: usize,
-    pub n_decoded: usize,
-    /// Whether its answer has a line break.
-    pub has_new_line: bool,
-}
-
-/// Between the engine thread and everyone else.
-pub(super) struct Shared {
-    pub outputs: SegQueue<Output>,
-    pub wake: Wake,
-    /// Sequences submitted and not ended.
-    pub in_flight: AtomicUsize,
-    pub alive: AtomicBool,
-    pub slots: Mutex<Vec<SlotState>>,
-    pub stats: Mutex<Stats>,
-}
-
-/// Work on the cache that is done on the engine's thread, between two steps.
-pub(super) type CacheWork = Box<dyn FnOnce(&mut Scheduler, &mut KvStore) + Send>;
-
-/// What the engine thread is told.
-pub(super) enum Command {
-    Submit {
-        id: u64,
-        request: Box<Request>,
-        arrived: Instant,
-    },
-    Embed {
-        id: u64,
-        request: Box<EmbeddingRequest>,
-    },
-    Abort(u64),
-    /// Log probabilities of tokens[first..], or (with `first` at the end) the last logits.
-    Score {
-        tokens: Vec<u32>,
-        first: usize,
-        reply: Sender<Result<Vec<f32>>>,
-    },
-    Logits {
-        tokens: Vec<u32>,
-        reply: Sender<Result<Vec<f32>>>,
-    },
-    /// Work on the cache, once `slot`, if one is named, is free.
-    Cache {
-        slot: Option<usize>,
-        work: CacheWork,
-    },
-    /// Measures forward passes; what runs meanwhile waits.
-    Bench {
-        test: BenchTest,
-        cost: Cost,
-        reply: Sender<Result<BenchRun>>,
-    },
-    Shutdown,
-}
-
 /// A loaded model with its running thread. All methods may be called from any thread.
 pub struct Engine {
     shared: Arc<Shared>,
@@ -291,6 +210,8 @@ impl Engine {
         if let Some(thread) = thread {
             // The thread catches its own panics; there is nothing left to report here.
             let _ = thread.join();
+            // Weights and cache went with it; a server that sleeps wants their memory back.
+            heap::release();
         }
     }
 
@@ -458,24 +379,6 @@ fn spawn(mut engine_loop: EngineLoop, receiver: Receiver<Command>, shared: Arc<S
         .name("rustllm-engine".into())
         .spawn(body)
         .map_err(|error| Error::Internal(format!("cannot start the engine thread: {error}")))
-}
-
-/// Slots, context tokens of each, and context tokens in all.
-fn context_layout(config: &EngineConfig, info: &ModelInfo) -> (usize, usize, usize) {
-    let total = if config.n_ctx == 0 { info.n_ctx_train } else { config.n_ctx };
-    let (n_slots, n_ctx) = match config.n_parallel {
-        None => (AUTO_SLOTS, total),
-        Some(n) => (n, (total / n).max(1)),
-    };
-    // An encoder has vectors for so many positions, and no more.
-    let longest = if info.generates { usize::MAX } else { info.n_ctx_train };
-    (n_slots, n_ctx.min(longest), total)
-}
-
-/// Blocks for the context of all slots, and more that only serve reuse while they are cheap.
-fn pool_capacity(n_slots: usize, total: usize, block_bytes: usize) -> usize {
-    let running = total.div_ceil(BLOCK_TOKENS) + 2 * n_slots;
-    running + REUSE_BYTES.checked_div(block_bytes).unwrap_or(0).min(3 * running)
 }
 
 /// A seed from the system's entropy, never the value that asks for one.

@@ -6,14 +6,18 @@
 //!
 //! Reading order: [`sequence`] and [`plan`] are plain data, [`scheduler`] decides what a step
 //! computes, [`runner`] turns that into tensors, [`generation`] turns tokens into text (with
-//! [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published, `step` is the loop, [`handle`] is what
-//! other threads hold, `slot_file` saves and restores what a slot holds, [`stats`] is counted for
-//! monitoring, [`bench`] measures the model without all of that.
+//! [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published, `command` is
+//! what goes in and out, `step` is the loop, `alone` runs sequences beside it, [`handle`] is what other
+//! threads hold, `layout` sizes it, `slot_file` saves and restores what a slot holds, [`stats`] is
+//! counted for monitoring, [`bench`] measures the model without all of that.
 
+mod alone;
 pub mod bench;
+mod command;
 pub mod embedding;
 pub mod generation;
 pub mod handle;
+mod layout;
 pub mod output;
 mod pace;
 pub mod plan;
@@ -27,8 +31,9 @@ pub mod stop;
 mod wake;
 
 pub use bench::{BenchRun, BenchTest, Phase};
+pub use command::{Request, SlotState};
 pub use embedding::EmbeddingRequest;
-pub use handle::{Engine, Request, SlotState};
+pub use handle::Engine;
 pub use output::{Event, Finish, Output, Progress, StopType, Timings, TokenReport};
 pub use slot_file::SlotFile;
 pub use stats::{Histogram, Stats};

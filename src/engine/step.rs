@@ -7,10 +7,9 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::bench::{BenchRun, BenchTest, Cost};
+use super::command::{CacheWork, Command, Request, Shared, SlotState};
 use super::embedding::{self, EmbeddingQueue, Input};
 use super::generation::Generation;
-use super::handle::{CacheWork, Command, Request, Shared, SlotState};
 use super::output::{Event, Output};
 use super::plan::{Chunk, StepPlan};
 use super::runner::{Logits, Runner};
@@ -24,14 +23,14 @@ use crate::tokenizer::Tokenizer;
 /// Everything that the engine thread owns.
 pub(super) struct EngineLoop {
     shared: Arc<Shared>,
-    scheduler: Scheduler,
-    runner: Runner,
+    pub(super) scheduler: Scheduler,
+    pub(super) runner: Runner,
     tokenizer: Arc<Tokenizer>,
     generations: HashMap<SequenceId, Generation>,
     embeddings: EmbeddingQueue,
     /// Work on the cache that waits for a slot to be free.
     deferred: Vec<(usize, CacheWork)>,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
 /// Sizes and settings that do not change.
@@ -330,32 +329,6 @@ impl EngineLoop {
         });
     }
 
-    fn score(&mut self, tokens: &[u32], first: usize) -> Result<Vec<f32>> {
-        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.limits.n_batch);
-        guarded(|| {
-            let mut scores = Vec::with_capacity(tokens.len() - first);
-            // Row i predicts token i + 1; the last row predicts nothing that is known.
-            runner.run_alone(tokens, first - 1, n_batch, pool, |row, logits| {
-                scores.extend(tokens.get(row + 1).map(|token| log_probability(logits, *token)));
-            })?;
-            Ok(scores)
-        })
-    }
-
-    fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.limits.n_batch);
-        guarded(|| {
-            let mut last = Vec::new();
-            runner.run_alone(tokens, tokens.len() - 1, n_batch, pool, |_, logits| last = logits.to_vec())?;
-            Ok(last)
-        })
-    }
-
-    fn bench(&mut self, test: &BenchTest, cost: &Cost) -> Result<BenchRun> {
-        let (runner, pool, n_batch) = (&mut self.runner, self.scheduler.pool_mut(), self.limits.n_batch);
-        guarded(|| runner.bench(test, cost, n_batch, pool))
-    }
-
     fn publish_slots(&self) {
         self.count(|stats| stats.blocks_used = self.scheduler.pool().in_use());
         let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -413,17 +386,10 @@ fn count(shared: &Shared, take: impl FnOnce(&mut Stats)) {
 }
 
 /// Runs `work`; a panic in it becomes an error of the one request or step that it served.
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         Err(Error::Internal(text.unwrap_or("a panic without a message").to_owned()))
     })
-}
-
-/// Natural logarithm of the softmax of `logits` at `token`, summed in f64.
-fn log_probability(logits: &[f32], token: u32) -> f32 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|x| f64::from(x - max).exp()).sum();
-    (f64::from(logits[token as usize] - max) - sum.ln()) as f32
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,24 @@ def test_a_loaded_model_takes_little_more_than_its_file() -> None:
     assert resident <= 1.15 * SMOLLM2.stat().st_size + 60 * MB
     # They are there: a model that was not loaded would pass as well.
     assert resident > SMOLLM2.stat().st_size
+
+
+@pytest.mark.skipif(not SMOLLM2.exists(), reason="`make models` fetches SmolLM2")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
+def test_a_sleeping_model_gives_its_memory_back() -> None:
+    server = Server("-m", str(SMOLLM2), "-c", "1024", "--sleep-idle-seconds", "1").wait()
+    request = {"prompt": "The capital of France", "n_predict": 8, "temperature": 0}
+    try:
+        first = server.post("/completion", request).body["content"]
+        awake = resident_bytes(server.process.pid)
+        deadline = time.monotonic() + 20
+        while not server.get("/props").body["is_sleeping"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)  # the thread ends a moment after the flag is set
+        asleep = resident_bytes(server.process.pid)
+        second = server.post("/completion", request).body["content"]
+    finally:
+        server.stop()
+    assert awake - asleep > 0.9 * SMOLLM2.stat().st_size
+    assert second == first

@@ -31,7 +31,6 @@ from rustllm.server.native.embedding.router import router as embedding
 from rustllm.server.native.health.router import router as health
 from rustllm.server.native.infill.router import router as infill
 from rustllm.server.native.metrics.router import router as metrics
-from rustllm.server.native.metrics.service import registry
 from rustllm.server.native.props.router import router as props
 from rustllm.server.native.rerank.router import router as rerank
 from rustllm.server.native.slots.router import router as slots
@@ -84,7 +83,10 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
     if settings.static_path is not None:
         app.mount(settings.api_prefix or "/", StaticFiles(directory=settings.static_path, html=True))
     if settings.metrics:
-        state.metrics = registry(state)
+        # Its library takes a megabyte, which a server without it need not pay.
+        from rustllm.server.native.metrics.service import Metrics
+
+        state.metrics = Metrics(state)
     if settings.sleep_idle_seconds > 0:
         state.sleep = Sleep(state, lambda: load_engine(settings))
         app.add_middleware(Activity, sleep=state.sleep, prefix=settings.api_prefix)

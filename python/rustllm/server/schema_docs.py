@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ _STATUSES = {
 Responses = dict[int | str, dict[str, Any]]
 
 
+@cache
 def schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a model, without references: a part of a document has no place for definitions."""
     whole = model.model_json_schema(by_alias=True)
@@ -43,7 +45,15 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _errors(error: type[BaseModel], *statuses: int) -> Responses:
-    return {status: {"description": _STATUSES[status], "model": error} for status in statuses}
+    # One status names the model and with it defines its schema. FastAPI makes a validator for each that
+    # does, which for all statuses of all routes would be megabytes; the others refer to the schema.
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{error.__name__}"}}}
+
+    def described(status: int) -> dict[str, Any]:
+        means = {"model": error} if status == 503 else {"content": content}
+        return {"description": _STATUSES[status], **means}
+
+    return {status: described(status) for status in statuses}
 
 
 def reads(answer: Any, *statuses: int, error: type[BaseModel] = Error) -> Responses:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from time import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prometheus_client import CollectorRegistry
-
 from rustllm._rustllm import Engine
 from rustllm.chat.template import ChatTemplate
 from rustllm.config import ServerSettings
@@ -19,6 +17,7 @@ from rustllm.engine import AsyncEngine
 from rustllm.server.errors import ApiError
 
 if TYPE_CHECKING:
+    from rustllm.server.native.metrics.service import Metrics
     from rustllm.server.sleep import Sleep
 
 T = TypeVar("T")
@@ -67,7 +66,7 @@ class ServerState:
         self.sleep: Sleep | None = None
         self.started = time()
         #: What `/metrics` shows; None where it is switched off.
-        self.metrics: CollectorRegistry | None = None
+        self.metrics: Metrics | None = None
         #: What engines that are gone have counted.
         self.past_counts: list[dict[str, Any]] = []
 

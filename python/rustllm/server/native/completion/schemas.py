@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from rustllm.server.answers import Prob, PromptProgress, Shape, Timings
 from rustllm.server.generation_settings import GenerationSettings
@@ -26,6 +26,9 @@ Prompt = str | PromptObject | list[int | str] | list[str | PromptObject | list[i
 class Answered(SamplingFields):
     """What requests have in common that get a completion."""
 
+    # Nothing is read into this class itself, so that its validator is never needed.
+    model_config = ConfigDict(defer_build=True)
+
     response_fields: list[str] | None = Field(
         default=None, description="Fields of the answer to return, all by default; `a/b` is field b of a."
     )
@@ -33,6 +36,8 @@ class Answered(SamplingFields):
 
 class CompletionRequest(Answered):
     """A prompt, as text, tokens or both mixed, or several prompts."""
+
+    model_config = ConfigDict(defer_build=False)
 
     prompt: Prompt = Field(description="Text, token ids, or a list that mixes both; or a list of prompts.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from rustllm.server.native.completion.schemas import Answered
 from rustllm.server.parts import AsGiven, Part
@@ -19,6 +19,8 @@ class Extra(Part):
 
 class InfillRequest(Answered):
     """What stands before and after the text that is wanted."""
+
+    model_config = ConfigDict(defer_build=False)
 
     input_prefix: str | list[int | str] = Field(description="What stands before: text, or texts and token ids mixed.")
     input_suffix: str | list[int | str] = Field(description="What stands after.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
-from prometheus_client import generate_latest
 
 from rustllm.server import schema_docs
 from rustllm.server.deps import State
@@ -25,8 +24,7 @@ _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 )
 async def metrics(state: State) -> Response:
     """Counts, rates and latencies for Prometheus, by llama-server's names and by vLLM's. It never wakes a model."""
-    registry = state.metrics
-    if registry is None:
+    if state.metrics is None:
         raise ApiError(501, "This server does not support metrics endpoint. Start it with `--metrics`")
     headers = {"Process-Start-Time-Unix": str(int(state.started)), "Content-Type": _CONTENT_TYPE}
-    return Response(generate_latest(registry), headers=headers)
+    return Response(state.metrics.text(), headers=headers)

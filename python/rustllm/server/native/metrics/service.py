@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -88,11 +88,16 @@ def total(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
-def registry(state: ServerState) -> CollectorRegistry:
+class Metrics:
     """A registry of this server alone."""
-    made = CollectorRegistry()
-    made.register(EngineCollector(state))
-    return made
+
+    def __init__(self, state: ServerState) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(EngineCollector(state))
+
+    def text(self) -> bytes:
+        """All metrics, as Prometheus reads them."""
+        return generate_latest(self.registry)
 
 
 def _family(prefix: str, row: Row, labels: dict[str, str], value: Any) -> Metric:

@@ -1,0 +1,95 @@
+//! What goes between the engine's thread and everyone else.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crossbeam_queue::SegQueue;
+
+use super::bench::{BenchRun, BenchTest, Cost};
+use super::embedding::EmbeddingRequest;
+use super::output::Output;
+use super::scheduler::Scheduler;
+use super::stats::Stats;
+use super::wake::Wake;
+use crate::config::SamplingParams;
+use crate::error::Result;
+use crate::grammar::{CompiledGrammar, Watch};
+use crate::kv_cache::KvStore;
+
+/// A request as the engine takes it.
+pub struct Request {
+    pub prompt: Vec<u32>,
+    pub params: SamplingParams,
+    pub grammar: Option<Arc<CompiledGrammar>>,
+    /// Thoughts, and the place where the grammar starts if it is not the start.
+    pub watch: Option<Arc<Watch>>,
+}
+
+/// What a slot is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlotState {
+    pub id: usize,
+    /// The request that it runs, if any.
+    pub request: Option<u64>,
+    /// Tokens of prompt and answer that it has taken in.
+    pub n_tokens: usize,
+    /// Prompt tokens that came from the cache.
+    pub n_cached: usize,
+    /// Prompt tokens computed so far.
+    pub n_processed: usize,
+    pub n_decoded: usize,
+    /// Whether its answer has a line break.
+    pub has_new_line: bool,
+}
+
+/// Between the engine thread and everyone else.
+pub(super) struct Shared {
+    pub outputs: SegQueue<Output>,
+    pub wake: Wake,
+    /// Sequences submitted and not ended.
+    pub in_flight: AtomicUsize,
+    pub alive: AtomicBool,
+    pub slots: Mutex<Vec<SlotState>>,
+    pub stats: Mutex<Stats>,
+}
+
+/// Work on the cache that is done on the engine's thread, between two steps.
+pub(super) type CacheWork = Box<dyn FnOnce(&mut Scheduler, &mut KvStore) + Send>;
+
+/// What the engine thread is told.
+pub(super) enum Command {
+    Submit {
+        id: u64,
+        request: Box<Request>,
+        arrived: Instant,
+    },
+    Embed {
+        id: u64,
+        request: Box<EmbeddingRequest>,
+    },
+    Abort(u64),
+    /// Log probabilities of tokens[first..], or (with `first` at the end) the last logits.
+    Score {
+        tokens: Vec<u32>,
+        first: usize,
+        reply: Sender<Result<Vec<f32>>>,
+    },
+    Logits {
+        tokens: Vec<u32>,
+        reply: Sender<Result<Vec<f32>>>,
+    },
+    /// Work on the cache, once `slot`, if one is named, is free.
+    Cache {
+        slot: Option<usize>,
+        work: CacheWork,
+    },
+    /// Measures forward passes; what runs meanwhile waits.
+    Bench {
+        test: BenchTest,
+        cost: Cost,
+        reply: Sender<Result<BenchRun>>,
+    },
+    Shutdown,
+}
