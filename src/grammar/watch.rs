@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn a_thought_is_overdue_after_its_budget() {
         let mut scan = Scan::new(&watch(Some(false), Vec::new()));
-        let mut push = |scan: &mut Scan, text: &str| scan.push(text.as_bytes(), |_| Ok(true)).unwrap();
+        let push = |scan: &mut Scan, text: &str| scan.push(text.as_bytes(), |_| Ok(true)).unwrap();
         for piece in ["<th", "ink>", "a", "b"] {
             push(&mut scan, piece);
             assert_eq!(scan.overdue(), None, "after {piece}");
