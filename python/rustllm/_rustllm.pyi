@@ -150,7 +150,7 @@ class Watch:
         cls,
         start: str = "at_once",
         *,
-        markers: Sequence[tuple[Sequence[str], bool]] = (),
+        markers: Sequence[tuple[Sequence[str], bool]] = ...,
         thought: tuple[str, str] | None = None,
         begun: bool = False,
         budget: int | None = None,
