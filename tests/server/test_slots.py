@@ -44,10 +44,9 @@ def answer(server: Server, **more: object) -> dict[str, object]:
     return {"cache_n": body["timings"]["cache_n"], "text": body["content"], "probs": body["completion_probabilities"]}
 
 
-@pytest.mark.parametrize("cache", ["f16", "f32", "q8_0"])
+# The embedded model's heads are too small for q8_0; the store's own test has it.
+@pytest.mark.parametrize("cache", ["f16", "f32"])
 def test_a_restored_slot_gives_the_same_bits(tmp_path: Path, cache: str) -> None:
-    if cache == "q8_0":
-        pytest.skip("the embedded model's heads are too small for it")
     flags = ("-c", "1024", "-np", "2", "-ctk", cache, "-ctv", cache, "--slot-save-path", str(tmp_path))
     for one in running(*flags):
         first = answer(one)
