@@ -80,6 +80,12 @@ pub struct SamplingParams {
     pub min_keep: usize,
     /// Strings that end the answer; they are not part of it.
     pub stop: Vec<String>,
+    /// Tokens that end the answer as the model's own end does; their text is not part of it.
+    pub stop_token_ids: Vec<u32>,
+    /// Leave what ended the answer, a stop string or token, in the text.
+    pub include_stop_str_in_output: bool,
+    /// Tokens before which nothing but a limit ends an answer; a grammar's end goes before it.
+    pub min_tokens: usize,
     /// Special tokens whose names are part of the text.
     pub preserved_tokens: Vec<u32>,
     /// Reuse what the cache holds of the prompt.
@@ -141,6 +147,9 @@ impl Default for SamplingParams {
             mirostat_eta: 0.1,
             logit_bias: Vec::new(),
             ignore_eos: false,
+            stop_token_ids: Vec::new(),
+            include_stop_str_in_output: false,
+            min_tokens: 0,
             samplers: DEFAULT_SAMPLERS.to_vec(),
             n_probs: 0,
             post_sampling_probs: false,
@@ -209,6 +218,7 @@ impl SamplingParams {
             ("n", self.n as i64, 1, MAX_CHOICES as i64),
             ("n_probs", i64::try_from(self.n_probs).unwrap_or(i64::MAX), 0, MAX_PROBS as i64),
             ("n_discard", i64::try_from(self.n_discard).unwrap_or(i64::MAX), 0, i32::MAX.into()),
+            ("min_tokens", i64::try_from(self.min_tokens).unwrap_or(i64::MAX), 0, i32::MAX.into()),
             ("min_keep", i64::try_from(self.min_keep).unwrap_or(i64::MAX), 0, i32::MAX.into()),
         ];
         for (name, value, least, most) in integers {
@@ -222,6 +232,7 @@ impl SamplingParams {
     fn validate_lists(&self) -> Result<()> {
         let lengths = [
             ("stop", self.stop.len(), MAX_STOP_STRINGS),
+            ("stop_token_ids", self.stop_token_ids.len(), MAX_STOP_STRINGS),
             ("preserved_tokens", self.preserved_tokens.len(), MAX_PRESERVED),
             ("logit_bias", self.logit_bias.len(), MAX_BIASES),
             ("dry_sequence_breakers", self.dry_sequence_breakers.len(), MAX_BREAKERS),
@@ -252,7 +263,8 @@ impl SamplingParams {
     pub fn validate_for(&self, n_vocab: usize) -> Result<()> {
         let biased = self.logit_bias.iter().map(|bias| ("logit_bias", bias.token));
         let preserved = self.preserved_tokens.iter().map(|token| ("preserved_tokens", *token));
-        match biased.chain(preserved).find(|(_, token)| *token as usize >= n_vocab) {
+        let stops = self.stop_token_ids.iter().map(|token| ("stop_token_ids", *token));
+        match biased.chain(preserved).chain(stops).find(|(_, token)| *token as usize >= n_vocab) {
             Some((name, token)) => Err(out_of_range(name, token, &format!("token ids 0 to {}", n_vocab - 1))),
             None => Ok(()),
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::output::{Finish, Progress, StopType, Timings, TokenReport};
 use super::sequence::Sequence;
 use super::stats::Stats;
-use super::stop::StopMatcher;
+use super::stop::{self, StopMatcher};
 use crate::config::SamplingParams;
 use crate::error::Result;
 use crate::grammar::{CompiledGrammar, Matcher, Scan, Watch};
@@ -112,19 +112,30 @@ impl Generation {
     ) -> Result<(TokenReport, Option<Stop>)> {
         self.force(logits, tokenizer);
         let waiting = self.scan.as_ref().is_some_and(Scan::is_waiting);
+        let is_short = self.n_predicted < self.params.min_tokens;
+        if is_short && (waiting || self.matcher.is_none()) {
+            self.forbid_ends(logits, tokenizer);
+        }
         let sampled = self.sampler.sample(logits, self.matcher.as_mut().filter(|_| !waiting))?;
         self.prompt_done.get_or_insert_with(Instant::now);
         self.n_predicted += 1;
-        let bytes = tokenizer.token_bytes(sampled.token, self.params.preserved_tokens.contains(&sampled.token));
+        let is_stop = self.params.stop_token_ids.contains(&sampled.token);
+        let shows = self.params.include_stop_str_in_output;
+        let is_named = is_stop && shows || self.params.preserved_tokens.contains(&sampled.token);
+        let bytes: &[u8] = if is_stop && !shows { &[] } else { tokenizer.token_bytes(sampled.token, is_named) };
         self.scan(bytes)?;
         let piece = self.decoder.push(bytes);
-        let scan = self.stop.push(&piece);
+        let mut scan = if is_short { stop::Scan { text: piece.clone(), word: None } } else { self.stop.push(&piece) };
         if piece.contains('\n') {
             self.has_new_line = true;
             self.new_line_at.get_or_insert_with(Instant::now);
         }
         let word = scan.word.map(|index| self.params.stop[index].clone());
-        let stop = self.judge(word, tokenizer.is_eog(sampled.token), sequence.tokens.len() + 1 >= n_ctx);
+        if let Some(word) = word.as_ref().filter(|_| shows) {
+            scan.text.push_str(word);
+        }
+        let is_end = is_stop || tokenizer.is_eog(sampled.token);
+        let stop = self.judge(word, is_end, sequence.tokens.len() + 1 >= n_ctx);
         let report = TokenReport {
             token: sampled.token,
             text: scan.text,
@@ -133,6 +144,15 @@ impl Generation {
             timings: self.timings(sequence),
         };
         Ok((report, stop))
+    }
+
+    /// Leaves no token possible that would end the answer.
+    fn forbid_ends(&self, logits: &mut [f32], tokenizer: &Tokenizer) {
+        for token in tokenizer.eog_tokens().iter().chain(&self.params.stop_token_ids) {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
     }
 
     /// Leaves a single token possible where a thought that took too long is to be closed.

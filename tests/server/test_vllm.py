@@ -72,6 +72,42 @@ def test_the_client_sends_them_in_the_extra_body(server: Server) -> None:
     assert answer.choices[0].message.content in ("yes", "no")
 
 
+@pytest.mark.parametrize("path", ROUTES)
+def test_the_least_number_of_tokens(server: Server, path: str) -> None:
+    text, _ = text_of(server, path)
+    word = text.split()[1]
+    short, reason = text_of(server, path, stop=word)
+    assert reason == "stop"
+    longer, _ = text_of(server, path, stop=word, min_tokens=30)
+    assert longer.startswith(short + word)
+    # A grammar that ends goes before it.
+    assert text_of(server, path, guided_choice=["yes"], min_tokens=30) == ("yes", "stop")
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_stop_tokens(server: Server, path: str) -> None:
+    text, _ = text_of(server, path)
+    answer = server.post("/completion", {"prompt": "Once upon a time", "n_predict": 60, "temperature": 0})
+    (token,) = server.post("/tokenize", {"content": ".", "add_special": False}).body["tokens"][-1:]
+    at = text.index(".")
+    assert answer.status == 200
+    assert text_of(server, path, stop_token_ids=[token]) == (text[:at], "stop")
+    assert text_of(server, path, stop_token_ids=[token], include_stop_str_in_output=True) == (text[: at + 1], "stop")
+    after, _ = text_of(server, path, stop_token_ids=[token], min_tokens=60)
+    assert "." not in after
+
+
+def test_stop_strings_in_the_text(server: Server) -> None:
+    path = "/v1/completions"
+    text, _ = text_of(server, path)
+    word = text.split()[2]
+    at = text.index(word)
+    assert text_of(server, path, stop=word) == (text[:at], "stop")
+    assert text_of(server, path, stop=word, include_stop_str_in_output=True) == (text[: at + len(word)], "stop")
+    events = server.stream(path, {**ROUTES[path], "stop": word, "include_stop_str_in_output": True})
+    assert "".join(event["choices"][0]["text"] for event in events if event["choices"]) == text[: at + len(word)]
+
+
 def test_the_version(server: Server) -> None:
     Version.model_validate(server.get("/version").body, strict=True)
 
@@ -99,6 +135,10 @@ TOOL = {"type": "function", "function": {"name": "now"}}
         ({"structured_outputs": {"regex": "("}}, "structured_outputs.regex", ["'('"]),
         ({"structured_outputs": {"choice": []}}, "structured_outputs.choice", ["[]"]),
         ({"prompt_logprobs": 1}, "prompt_logprobs", ["1"]),
+        ({"min_tokens": -1}, "min_tokens", ["-1"]),
+        ({"stop_token_ids": [512]}, "stop_token_ids", ["512", "511"]),
+        ({"stop_token_ids": [1] * 100}, "stop_token_ids", ["100", "64"]),
+        ({"include_stop_str_in_output": "yes"}, "include_stop_str_in_output", ["'yes'"]),
     ],
 )
 def test_what_is_refused(server: Server, path: str, fields: dict[str, Any], param: str, words: list[str]) -> None:

@@ -83,6 +83,13 @@ class SamplingFields(BaseModel):
     )
     min_keep: int | None = Field(None, description="Tokens that each stage keeps at least.")
     stop: str | list[str] | None = Field(None, description="Texts that end the answer; they are not part of it.")
+    stop_token_ids: list[int] | None = Field(None, description="Tokens that end the answer, as in vLLM.")
+    include_stop_str_in_output: bool | None = Field(
+        None, description="Leave the stop string or token in the text, as in vLLM."
+    )
+    min_tokens: int | None = Field(
+        None, description="Tokens before which nothing but a limit or a grammar ends the answer, as in vLLM."
+    )
     cache_prompt: bool | None = Field(None, description="Reuse what the cache holds of the prompt; true by default.")
     n_keep: int | None = Field(
         None,
