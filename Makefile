@@ -19,7 +19,7 @@ PARITY_DIR ?= ../shared/parity
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-.PHONY: help venv build serve test test-rust test-python test-aarch64 lint format models parity fuzz wheel clean bench-compare bench-serve
+.PHONY: help venv build serve test test-rust test-python test-clients test-aarch64 lint format models parity fuzz fuzz-check wheel clean bench-compare bench-serve
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,9 @@ parity: build ## Replay recorded answers with the checker in PARITY_DIR
 
 fuzz: ## Run all fuzz targets (TIME=60 seconds each)
 	scripts/fuzz.sh $(TIME)
+
+fuzz-check: ## Check that the fuzz targets compile
+	cargo check --quiet --manifest-path fuzz/Cargo.toml
 
 $(BENCH)/.dependencies: benches/requirements.txt
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

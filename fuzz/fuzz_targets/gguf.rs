@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let _ = Tokenizer::from_gguf(gguf.metadata());
     let config = EngineConfig { n_threads: 1, ..EngineConfig::default() };
-    let Ok(model) = models::load(&gguf, &config, &mut |_| true) else { return };
+    let Ok(mut model) = models::load(&gguf, &config, &mut |_| true) else { return };
     let Ok(mut cache) = KvStore::new(model.info(), CacheType::F16, CacheType::F16) else { return };
     if cache.block_bytes() > 1 << 20 || cache.reserve(1).is_err() {
         return;
