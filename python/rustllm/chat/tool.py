@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 #: Tools of one request.
-MAX_TOOLS = 128
+MAX_TOOLS = 1024
 #: Names are used within grammars and within the syntax of calls.
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 

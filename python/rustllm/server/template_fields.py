@@ -6,10 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rustllm.chat.tool import MAX_TOOLS
 from rustllm.server.parts import AsGiven, Described, Part
-
-#: Tools of one request: several times what real clients send.
-MAX_TOOLS = 1024
 
 
 class ToolFunction(Part):

@@ -11,7 +11,7 @@ import pytest
 from rustllm.chat.messages import parse_messages
 from rustllm.chat.plan import make_plan
 from rustllm.chat.template import ChatTemplate
-from rustllm.chat.tool import ToolError, parse_tools
+from rustllm.chat.tool import MAX_TOOLS, ToolError, parse_tools
 from rustllm.chat.tools import format_of
 from rustllm.chat.tools.generic import describe
 from tests.support.server import TEMPLATES
@@ -136,7 +136,7 @@ def tool(**function: Any) -> dict[str, Any]:
         ([tool(parameters=[])], None, "tools[0].function.parameters"),
         ([tool(parameters={"type": "string"})], None, "tools[0].function.parameters.type"),
         ([tool(), tool()], None, "tools[1].function.name"),
-        ([tool(name=f"f{i}") for i in range(129)], None, "tools"),
+        ([tool(name=f"f{i}") for i in range(MAX_TOOLS + 1)], None, "tools"),
         ([tool()], "any", "tool_choice"),
         ([tool()], 5, "tool_choice"),
         ([tool()], {"type": "tool"}, "tool_choice.type"),
