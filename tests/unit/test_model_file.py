@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
 
-from rustllm._rustllm import Engine
-from rustllm.server.model_file import file_type, short_count
+from rustllm.model_file import FileType, file_type, short_count
 
 
-def engine(number: object, **types: int) -> Engine:
-    metadata: dict[str, Any] = {} if number is None else {"general.file_type": number}
-    return cast("Engine", SimpleNamespace(metadata=metadata, info={"types": types}))
+def found(number: object, **types: int) -> FileType:
+    return file_type({} if number is None else {"general.file_type": number}, types)
 
 
 @pytest.mark.parametrize(
@@ -30,14 +25,14 @@ def engine(number: object, **types: int) -> Engine:
     ],
 )
 def test_what_the_file_says(number: int, name: str, described: str) -> None:
-    found = file_type(engine(number, F32=1))
-    assert (found.name, found.described) == (name, described)
+    kind = found(number, F32=1)
+    assert (kind.name, kind.described) == (name, described)
 
 
 @pytest.mark.parametrize("number", [None, 999, "Q4_0", [1]])
 def test_the_commonest_type_where_the_file_says_nothing_known(number: object) -> None:
-    found = file_type(engine(number, F32=9, Q5_0=40, Q8_0=1))
-    assert (found.name, found.described) == ("Q5_0", "Q5_0 (guessed)")
+    kind = found(number, F32=9, Q5_0=40, Q8_0=1)
+    assert (kind.name, kind.described) == ("Q5_0", "Q5_0 (guessed)")
 
 
 @pytest.mark.parametrize(

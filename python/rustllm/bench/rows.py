@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rustllm._rustllm import Engine, measure_limits, read_gguf
+from rustllm.model_file import file_type
 
 #: Tokens of a cache block, in which a sequence's context is counted.
 BLOCK = 32
@@ -149,31 +150,7 @@ def _shares(run: dict[str, Any], seconds: float, limits: dict[str, Any]) -> tupl
 def main_type(model: Path) -> str:
     """The type that llama-quantize was asked for, where the file says it, else its most frequent one."""
     found = read_gguf(model)
-    named = FILE_TYPES.get(found["metadata"].get("general.file_type", -1))
-    counts: dict[str, int] = found["types"]
-    return named or max(counts, key=counts.__getitem__)
-
-
-#: `general.file_type` of the GGUF specification (llama.cpp's `llama_ftype`).
-FILE_TYPES = {
-    0: "F32",
-    1: "F16",
-    2: "Q4_0",
-    3: "Q4_1",
-    7: "Q8_0",
-    8: "Q5_0",
-    9: "Q5_1",
-    10: "Q2_K",
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    18: "Q6_K",
-    32: "BF16",
-}
+    return file_type(found["metadata"], found["types"]).name
 
 
 def _cores() -> int:

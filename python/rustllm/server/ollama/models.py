@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rustllm.server.model_file import file_type, short_count
+from rustllm.model_file import file_type, short_count
 from rustllm.server.state import Model, ServerState
 
 #: The version of Ollama whose API this is: editors ask for it and refuse older ones.
@@ -71,5 +71,5 @@ def _details(model: Model) -> dict[str, Any]:
         "family": info["architecture"],
         "families": [info["architecture"]],
         "parameter_size": short_count(info["n_params"]),
-        "quantization_level": file_type(model.native).name,
+        "quantization_level": file_type(model.native.metadata, model.native.info["types"]).name,
     }

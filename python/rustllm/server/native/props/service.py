@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rustllm._rustllm import SamplingParams, __version__
+from rustllm.model_file import file_type
 from rustllm.server.generation_settings import settings_json
-from rustllm.server.model_file import file_type
 from rustllm.server.state import Model, ServerState
 
 #: llama-server's clients show it; it must start with `b` and a number.
@@ -31,7 +31,7 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
         },
         "total_slots": native.n_slots,
         "model_alias": model.name,
-        "model_ftype": file_type(native).described,
+        "model_ftype": file_type(native.metadata, native.info["types"]).described,
         "model_path": model.path,
         "modalities": {"vision": False, "audio": False, "video": False},
         "media_marker": "",

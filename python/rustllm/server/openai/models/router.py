@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from rustllm.model_file import file_type, short_count
 from rustllm.server import schema_docs
 from rustllm.server.deps import KnownModel
-from rustllm.server.model_file import file_type, short_count
 from rustllm.server.openai.models.schemas import Models
 
 router = APIRouter(tags=["OpenAI"])
@@ -22,7 +22,7 @@ _VOCAB_TYPES = {"spm": 1, "bpe": 2, "wpm": 3}
 async def models(model: KnownModel) -> dict[str, Any]:
     """The one model that is served, in OpenAI's and in Ollama's shape."""
     info = model.native.info
-    ftype = file_type(model.native)
+    ftype = file_type(model.native.metadata, model.native.info["types"])
     meta = {name: info[name] for name in ("n_vocab", "n_ctx_train", "n_embd", "n_params", "size")}
     return {
         "object": "list",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from rustllm._rustllm import Engine
-
-#: GGUF's numbers for the type of most of a file's tensors (`general.file_type`), of those that are served.
+#: The GGUF specification's numbers for the type of most of a file's tensors (`general.file_type`), of those served.
 _FILE_TYPES = {
     0: "F32",
     1: "F16",
@@ -49,12 +49,11 @@ class FileType:
         return f"{words} (guessed)" if self.guessed else words
 
 
-def file_type(engine: Engine) -> FileType:
-    """What the file says of itself, else the commonest type of its tensors."""
-    number = engine.metadata.get("general.file_type")
+def file_type(metadata: Mapping[str, Any], types: Mapping[str, int]) -> FileType:
+    """What the file says of itself, else the commonest type of its tensors, which `types` counts."""
+    number = metadata.get("general.file_type")
     if isinstance(number, int) and number in _FILE_TYPES:
         return FileType(_FILE_TYPES[number])
-    types: dict[str, int] = engine.info["types"]
     return FileType(max(types, key=lambda name: types[name]), guessed=True)
 
 
