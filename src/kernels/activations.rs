@@ -8,6 +8,7 @@
 use super::Simd;
 use super::packed::UNIT;
 use super::pool::{Parts, Pool};
+use super::prefetch;
 use super::quantize::Quantized;
 
 /// Most rows of a panel.
@@ -207,6 +208,24 @@ impl Writer {
             for (field, bits) in fields(&quantized).into_iter().enumerate() {
                 *meta.add(field * width + at) = bits;
             }
+        }
+    }
+
+    /// Asks for the memory of a unit of all rows of `panel`, before it is written.
+    #[inline(always)]
+    pub fn prefetch(&self, panel: Panel, unit: usize) {
+        let Panel { row, width } = panel;
+        let lines = |start: *const u8, bytes: usize| {
+            (0..bytes).step_by(64).for_each(|line| prefetch::for_writing(start.wrapping_add(line)));
+        };
+        if self.forms.quants {
+            lines(self.quants.0.wrapping_add(row * self.k + unit * UNIT * width).cast(), UNIT * width);
+            let meta = (row * (self.k / UNIT) + unit * width) * FIELDS;
+            lines(self.meta.0.wrapping_add(meta).cast(), FIELDS * width * size_of::<u32>());
+        }
+        if self.forms.floats {
+            let floats = row * self.k + unit * UNIT * width;
+            lines(self.floats.0.wrapping_add(floats).cast(), UNIT * width * size_of::<f32>());
         }
     }
 

@@ -13,6 +13,7 @@ use super::gemm_scalar;
 use super::math::{gelu, silu};
 use super::packed::{Matrix, TILE, UNIT};
 use super::pool::{Parts, Pool};
+use super::prefetch;
 
 /// A matrix with an optional bias.
 #[derive(Debug, Clone, Copy)]
@@ -69,11 +70,20 @@ pub fn gemm(weights: &[Weight], a: &Activations, y: &mut [f32], add: bool, pool:
             column - weight.matrix.n
         })
         .collect();
+    let at = |index: usize, tile: usize, row: usize| out.0.wrapping_add(row * stride + columns[index] + tile * TILE);
     share_out(
         weights,
         a,
         pool,
         simd,
+        #[inline(always)]
+        |index, first, n_tiles, panel| {
+            for row in panel.row..panel.row + panel.width {
+                for tile in first..first + n_tiles {
+                    prefetch::for_writing(at(index, tile, row).cast());
+                }
+            }
+        },
         #[inline(always)]
         |index, first, n_tiles, panel, block| {
             let weight = &weights[index];
@@ -83,10 +93,7 @@ pub fn gemm(weights: &[Weight], a: &Activations, y: &mut [f32], add: bool, pool:
                     let products = weight.biased(tile, *products);
                     // SAFETY: `row` is one of a.m and the lanes end inside of the matrix's columns, so
                     // they lie in `y`; no other piece has this tile.
-                    let y = unsafe {
-                        let at = (panel.row + row) * stride + columns[index] + tile * TILE;
-                        std::slice::from_raw_parts_mut(out.0.add(at), lanes)
-                    };
+                    let y = unsafe { std::slice::from_raw_parts_mut(at(index, tile, panel.row + row), lanes) };
                     put(y, products, add);
                 }
             }
@@ -94,20 +101,24 @@ pub fn gemm(weights: &[Weight], a: &Activations, y: &mut [f32], add: bool, pool:
     );
 }
 
+/// Writes a tile's products to a row's columns, or adds them. Whole tiles are vectors; were the short
+/// ones written here too, the compiler would make one copy of unknown length of both.
 #[inline(always)]
-fn put(y: &mut [f32], mut products: Lanes, add: bool) {
+fn put(y: &mut [f32], products: Lanes, add: bool) {
+    let Ok(y) = <&mut Lanes>::try_from(&mut *y) else { return put_short(y, &products, add) };
     if add {
-        // A short row is padded, so that whole tiles take the same vector path.
-        let mut before = [0.0; TILE];
-        match <&Lanes>::try_from(&*y) {
-            Ok(y) => before = *y,
-            Err(_) => before[..y.len()].copy_from_slice(y),
-        }
-        products.iter_mut().zip(before).for_each(|(product, before)| *product += before);
+        y.iter_mut().zip(products).for_each(|(y, product)| *y += product);
+    } else {
+        *y = products;
     }
-    match <&mut Lanes>::try_from(&mut *y) {
-        Ok(y) => *y = products,
-        Err(_) => y.copy_from_slice(&products[..y.len()]),
+}
+
+/// [`put`] for the last tile of a matrix whose rows do not divide by 16.
+#[cold]
+#[inline(never)]
+fn put_short(y: &mut [f32], products: &Lanes, add: bool) {
+    for (y, product) in y.iter_mut().zip(products) {
+        *y = if add { *y + product } else { *product };
     }
 }
 
@@ -132,6 +143,8 @@ pub fn gemm_gated(
         a,
         pool,
         simd,
+        #[inline(always)]
+        |_, first, _, panel| writer.prefetch(panel, first / 2),
         #[inline(always)]
         |_, first, n_tiles, panel, gates| {
             let mut ups = [[[0.0; TILE]; PANEL]; 2];
@@ -163,6 +176,8 @@ pub fn gemm_gelu(up: &Weight, a: &Activations, out: &mut Activations, forms: For
         a,
         pool,
         simd,
+        #[inline(always)]
+        |_, first, _, panel| writer.prefetch(panel, first / 2),
         #[inline(always)]
         |_, first, n_tiles, panel, block| {
             for row in 0..panel.width {
@@ -198,7 +213,7 @@ fn check(weight: &Weight, a: &Activations) {
     assert!(a.has(weight.forms()), "the input has the form that the matrix reads");
 }
 
-/// Calls `sink` with the products of every pair of tiles of every matrix with every panel: the
+/// Calls `ask` before and `sink` with the products of every pair of tiles of every matrix with every panel: the
 /// index of the matrix, the first tile, the number of tiles, the panel and the products.
 #[inline(always)]
 fn share_out(
@@ -206,6 +221,7 @@ fn share_out(
     a: &Activations,
     pool: &Pool,
     simd: Simd,
+    ask: impl Fn(usize, usize, usize, Panel) + Sync,
     sink: impl Fn(usize, usize, usize, Panel, &mut Block) + Sync,
 ) {
     let pairs = |weight: &Weight| weight.matrix.n_tiles().div_ceil(2);
@@ -229,6 +245,7 @@ fn share_out(
                     for tile in tiles.clone().step_by(2) {
                         let n = 2.min(tiles.end - tile);
                         for panel in rows.clone().map(|index| panel(a.m, index)) {
+                            ask(index, tile, n, panel);
                             let mut block = [[[0.0; TILE]; PANEL]; 2];
                             products(weights[index].matrix, tile, n, a, panel, simd, &mut block);
                             sink(index, tile, n, panel, &mut block);

@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::activations::{Activations, FIELDS, NEGATIVE_SUM, PANEL, Panel, SCALE, SCALED_SUM};
+use super::ahead::Ahead;
 use super::packed::{FLOAT_TILES, Format, Matrix, SUPER_UNITS, Scales, TILE, UNIT, with_format};
 
 /// How far ahead of their use float weights are asked for, in bytes.
@@ -58,10 +59,12 @@ unsafe fn all_products<const VNNI: bool>(
         with_format!(matrix.ty,
             F => for (t, out) in out.iter_mut().enumerate() {
                 let tile = matrix.tile(first + t).as_ptr();
-                let job = QuantJob { tile, units: a.k / UNIT, tile_bytes: matrix.tile_bytes(), panel, a };
+                let ahead = Ahead::of(tile, matrix.tile_bytes(), 2, (panel, a.m));
+                let job = QuantJob { tile, units: a.k / UNIT, panel, a, ahead };
                 match panel.width {
                     8 => {
                         quant_rows::<F, VNNI, 1, 8>(&job, 0, out);
+                        let job = QuantJob { ahead: job.ahead.next(), ..job };
                         quant_rows::<F, VNNI, 1, 8>(&job, 1, out);
                     }
                     4 => quant_rows::<F, VNNI, 2, 4>(&job, 0, out),
@@ -86,9 +89,9 @@ unsafe fn all_products<const VNNI: bool>(
 struct QuantJob<'a> {
     tile: *const u8,
     units: usize,
-    tile_bytes: usize,
     panel: Panel,
     a: &'a Activations,
+    ahead: Ahead,
 }
 
 /// `H` halves of the tile from half `first` on with a panel of `M` rows.
@@ -106,19 +109,12 @@ unsafe fn quant_rows<F: Format, const VNNI: bool, const H: usize, const M: usize
     let planes = q.planes(job.units * UNIT);
     // SAFETY: no memory is read.
     let (ones, mut acc) = unsafe { (_mm256_set1_epi16(1), [[_mm256_setzero_ps(); M]; H]) };
-    // The next tile is asked for a unit's share at a time, whatever plane it is of; for the first
-    // rows only, the others find it in the cache.
-    let share = job.tile_bytes / job.units;
+    let ask = job.ahead.shared_by(job.units);
     for unit in 0..job.units {
         // SAFETY: the tile has `units` units in all its planes, the panel `M · UNIT` int8 values and
         // `M · FIELDS` fields for each unit; a prefetch may name any address.
         unsafe {
-            if job.panel.row == 0 && first == 0 {
-                let ahead = job.tile.wrapping_add(job.tile_bytes + unit * share);
-                for line in 0..share.div_ceil(64) {
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * 64).cast());
-                }
-            }
+            ask.unit(unit);
             let x = job.a.quants.as_ptr().add(job.panel.row * job.units * UNIT + unit * UNIT * M).cast::<i32>();
             let meta = job.a.meta.as_ptr().add((job.panel.row * job.units + unit * M) * FIELDS);
             let low = job.tile.add(unit * q.low_bytes());

@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::activations::{Activations, FIELDS, NEGATIVE_SUM, PANEL, Panel, SCALE, SCALED_SUM};
+use super::ahead::Ahead;
 use super::packed::{FLOAT_TILES, Float, Format, Matrix, SUPER_UNITS, Scales, TILE, UNIT, with_format};
 
 /// How far ahead of their use float weights are asked for, in bytes.
@@ -30,17 +31,20 @@ pub unsafe fn products<const T: usize>(
         with_format!(matrix.ty,
             F => {
                 let (units, tile_bytes) = (a.k / UNIT, matrix.tile_bytes());
-                let job = QuantJob { tiles, units, tile_bytes, panel, a };
+                let ahead = Ahead::of(tiles[0], tile_bytes * T, 2, (panel, a.m));
+                let job = QuantJob { tiles, units, panel, a, ahead };
                 match panel.width {
                     8 => {
                         quant_rows::<F, T, 8, 4>(&job, 0, out);
+                        let job = QuantJob { ahead: job.ahead.next(), ..job };
                         quant_rows::<F, T, 8, 4>(&job, 4, out);
                     }
                     4 => quant_rows::<F, T, 4, 4>(&job, 0, out),
                     2 => quant_rows::<F, T, 2, 2>(&job, 0, out),
                     // One row is bound by memory, which is read fastest as a single stream.
                     _ => for (tile, out) in tiles.into_iter().zip(out) {
-                        let job = QuantJob { tiles: [tile], units, tile_bytes, panel, a };
+                        let ahead = Ahead::of(tile, tile_bytes, 2, (panel, a.m));
+                        let job = QuantJob { tiles: [tile], units, panel, a, ahead };
                         quant_rows::<F, 1, 1, 1>(&job, 0, std::array::from_mut(out));
                     },
                 }
@@ -61,9 +65,9 @@ pub unsafe fn products<const T: usize>(
 struct QuantJob<'a, const T: usize> {
     tiles: [*const u8; T],
     units: usize,
-    tile_bytes: usize,
     panel: Panel,
     a: &'a Activations,
+    ahead: Ahead,
 }
 
 /// Rows `row .. row + M` of a panel of `P`.
@@ -82,19 +86,12 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
     let planes = q.planes(job.units * UNIT);
     let mut acc = [[_mm512_setzero_ps(); M]; T];
     let mut supers = [[_mm512_setzero_ps(); 2]; T];
-    // What lies one pass ahead is asked for a unit's share at a time, whatever plane it is of; for
-    // the first rows only, the others find it in the cache.
-    let share = job.tile_bytes * T / job.units;
+    let ask = job.ahead.shared_by(job.units);
     for unit in 0..job.units {
         // SAFETY: each tile has `units` units in all its planes, the panel `P · UNIT` int8 values and
         // `P · FIELDS` fields for each unit; a prefetch may name any address.
         unsafe {
-            if job.panel.row == 0 && row == 0 {
-                let ahead = job.tiles[0].wrapping_add(job.tile_bytes * T + unit * share);
-                for line in 0..share.div_ceil(64) {
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * 64).cast());
-                }
-            }
+            ask.unit(unit);
             if q.super_bytes() > 0 && unit % SUPER_UNITS == 0 {
                 for (t, supers) in supers.iter_mut().enumerate() {
                     let p = job.tiles[t].add(planes.supers + unit / SUPER_UNITS * q.super_bytes());

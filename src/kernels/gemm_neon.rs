@@ -6,6 +6,7 @@
 use std::arch::aarch64::*;
 
 use super::activations::{Activations, FIELDS, NEGATIVE_SUM, PANEL, Panel, SCALE, SCALED_SUM};
+use super::ahead::Ahead;
 use super::dot_neon::{Narrow, dot};
 use super::lanes_neon::widen_halves;
 use super::packed::{FLOAT_TILES, Format, Matrix, SUPER_UNITS, Scales, TILE, UNIT, with_format};
@@ -71,7 +72,8 @@ unsafe fn all_products<const DOT: bool>(
         with_format!(matrix.ty,
             F => for (t, out) in out.iter_mut().enumerate() {
                 let tile = matrix.tile(first + t).as_ptr();
-                let job = QuantJob { tile, units: a.k / UNIT, tile_bytes: matrix.tile_bytes(), panel, a };
+                let ahead = Ahead::of(tile, matrix.tile_bytes(), 1, (panel, a.m));
+                let job = QuantJob { tile, units: a.k / UNIT, panel, a, ahead };
                 // As many quarters and rows at once as registers hold sums, of which those without
                 // `sdot` need three for one.
                 match (panel.width, DOT) {
@@ -101,9 +103,9 @@ unsafe fn all_products<const DOT: bool>(
 struct QuantJob<'a> {
     tile: *const u8,
     units: usize,
-    tile_bytes: usize,
     panel: Panel,
     a: &'a Activations,
+    ahead: Ahead,
 }
 
 /// A tile with a panel of `P` rows, `Q` quarters and `M` rows at a time.
@@ -140,19 +142,12 @@ unsafe fn quant_rows<F: Format, const DOT: bool, const Q: usize, const P: usize,
     let fours = q.group / 4;
     // SAFETY: no memory is read.
     let mut acc = unsafe { [[vdupq_n_f32(0.0); M]; Q] };
-    // The next tile is asked for a unit's share at a time, whatever plane it is of; for the first
-    // rows only, the others find it in the cache.
-    let share = job.tile_bytes / job.units;
+    let ask = if first == 0 && row == 0 { job.ahead } else { Ahead::NOTHING }.shared_by(job.units);
     for unit in 0..job.units {
         // SAFETY: the tile has `units` units in all its planes, the panel `P · UNIT` int8 values and
         // `P · FIELDS` fields for each unit.
         unsafe {
-            if job.panel.row == 0 && first == 0 && row == 0 {
-                let ahead = job.tile.wrapping_add(job.tile_bytes + unit * share);
-                for line in 0..share.div_ceil(64) {
-                    prefetch::near(ahead.wrapping_add(line * 64));
-                }
-            }
+            ask.unit(unit);
             let x = job.a.quants.as_ptr().add((job.panel.row * job.units + unit * P) * UNIT).cast::<i32>().add(row);
             let meta = job.a.meta.as_ptr().add((job.panel.row * job.units + unit * P) * FIELDS).add(row);
             let low = job.tile.add(unit * q.low_bytes());

@@ -6,6 +6,7 @@
 //! among them), so the scalar twin of a kernel gives the same bits as its vector versions.
 
 pub mod activations;
+mod ahead;
 mod aligned;
 pub mod attention;
 pub mod dispatch;

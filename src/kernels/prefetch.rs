@@ -36,3 +36,20 @@ pub fn second_level(address: *const u8) {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
 }
+
+/// Asks for the cache line of `address`, which will be written.
+#[inline(always)]
+pub fn for_writing(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: x86-64 processors have the instruction or skip it, and it may name any address.
+    unsafe {
+        std::arch::asm!("prefetchw [{0}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as in `near`.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{0}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
+}
