@@ -140,7 +140,7 @@ impl Default for SamplingParams {
             dry_multiplier: 0.0,
             dry_base: 1.75,
             dry_allowed_length: 2,
-            dry_penalty_last_n: -1,
+            dry_penalty_last_n: 64,
             dry_sequence_breakers: ["\n", ":", "\"", "*"].map(String::from).to_vec(),
             mirostat: Mirostat::Off,
             mirostat_tau: 5.0,
@@ -178,55 +178,79 @@ const MAX_SAMPLERS: usize = 64;
 /// Beyond any penalty or tau that has an effect, far from overflow.
 const MAX_STRENGTH: f32 = 1e6;
 
+/// A number's field: its name, how it is read, the least and the most that it may be.
+type Number<T> = (&'static str, fn(&SamplingParams) -> T, T, T);
+
+const UNLIMITED: f32 = f32::MAX;
+const FLOATS: [Number<f32>; 18] = [
+    ("temperature", |p| p.temperature, -UNLIMITED, MAX_STRENGTH),
+    ("dynatemp_range", |p| p.dynatemp_range, -UNLIMITED, MAX_STRENGTH),
+    ("dynatemp_exponent", |p| p.dynatemp_exponent, 0.0, 1e3),
+    ("top_p", |p| p.top_p, 0.0, UNLIMITED),
+    ("min_p", |p| p.min_p, 0.0, 1.0),
+    ("top_n_sigma", |p| p.top_n_sigma, -UNLIMITED, UNLIMITED),
+    ("xtc_probability", |p| p.xtc_probability, 0.0, 1.0),
+    ("xtc_threshold", |p| p.xtc_threshold, 0.0, UNLIMITED),
+    ("typical_p", |p| p.typical_p, 0.0, UNLIMITED),
+    ("adaptive_target", |p| p.adaptive_target, -UNLIMITED, 1.0),
+    ("adaptive_decay", |p| p.adaptive_decay, 0.0, 0.99),
+    ("repeat_penalty", |p| p.repeat_penalty, 1e-3, 1e3),
+    ("presence_penalty", |p| p.presence_penalty, -1e3, 1e3),
+    ("frequency_penalty", |p| p.frequency_penalty, -1e3, 1e3),
+    ("dry_multiplier", |p| p.dry_multiplier, 0.0, 1e3),
+    ("dry_base", |p| p.dry_base, 0.0, 1e3),
+    ("mirostat_tau", |p| p.mirostat_tau, 0.0, 1e3),
+    ("mirostat_eta", |p| p.mirostat_eta, 0.0, 1e3),
+];
+
+const MANY: i128 = i32::MAX as i128;
+const INTEGERS: [Number<i128>; 14] = [
+    ("n_predict", |p| p.n_predict.into(), -1, MANY),
+    ("n", |p| p.n as i128, 1, MAX_CHOICES as i128),
+    ("seed", |p| p.seed.into(), 0, u32::MAX as i128),
+    ("top_k", |p| p.top_k.into(), i32::MIN as i128, MANY),
+    ("repeat_last_n", |p| p.repeat_last_n.into(), -1, MANY),
+    ("dry_allowed_length", |p| p.dry_allowed_length.into(), 0, MANY),
+    ("dry_penalty_last_n", |p| p.dry_penalty_last_n.into(), -1, MANY),
+    ("n_probs", |p| p.n_probs as i128, 0, MAX_PROBS as i128),
+    ("min_keep", |p| p.min_keep as i128, 0, MANY),
+    ("min_tokens", |p| p.min_tokens as i128, 0, MANY),
+    ("n_keep", |p| p.n_keep.into(), -1, MANY),
+    ("n_discard", |p| p.n_discard as i128, 0, MANY),
+    ("t_max_predict_ms", |p| p.t_max_predict_ms.into(), -1, MANY),
+    ("id_slot", |p| p.id_slot.into(), -1, 1023),
+];
+
 impl SamplingParams {
     /// Refuses values out of range, naming the field, the value and what is allowed. Values with a
     /// defined meaning of "off" (temperature ≤ 0, top_p ≥ 1, top_k ≤ 0, −1 for unlimited) pass.
     pub fn validate(&self) -> Result<()> {
-        let unlimited = f32::MAX;
-        let floats = [
-            ("temperature", self.temperature, -unlimited, MAX_STRENGTH),
-            ("dynatemp_range", self.dynatemp_range, -unlimited, MAX_STRENGTH),
-            ("dynatemp_exponent", self.dynatemp_exponent, 0.0, 1e3),
-            ("top_p", self.top_p, 0.0, unlimited),
-            ("min_p", self.min_p, 0.0, 1.0),
-            ("top_n_sigma", self.top_n_sigma, -unlimited, unlimited),
-            ("xtc_probability", self.xtc_probability, 0.0, 1.0),
-            ("xtc_threshold", self.xtc_threshold, 0.0, unlimited),
-            ("typical_p", self.typical_p, 0.0, unlimited),
-            ("adaptive_target", self.adaptive_target, -unlimited, 1.0),
-            ("adaptive_decay", self.adaptive_decay, 0.0, 0.99),
-            ("repeat_penalty", self.repeat_penalty, 1e-3, 1e3),
-            ("presence_penalty", self.presence_penalty, -1e3, 1e3),
-            ("frequency_penalty", self.frequency_penalty, -1e3, 1e3),
-            ("dry_multiplier", self.dry_multiplier, 0.0, 1e3),
-            ("dry_base", self.dry_base, 0.0, 1e3),
-            ("mirostat_tau", self.mirostat_tau, 0.0, 1e3),
-            ("mirostat_eta", self.mirostat_eta, 0.0, 1e3),
-        ];
-        for (name, value, least, most) in floats {
-            if !(least..=most).contains(&value) {
-                return Err(out_of_range(name, value, &float_range(least, most)));
+        for (name, read, least, most) in FLOATS {
+            if !(least..=most).contains(&read(self)) {
+                return Err(out_of_range(name, read(self), &float_range(least, most)));
             }
         }
-        let integers = [
-            ("n_predict", self.n_predict, -1, i64::from(i32::MAX)),
-            ("repeat_last_n", self.repeat_last_n.into(), -1, i32::MAX.into()),
-            ("dry_allowed_length", self.dry_allowed_length.into(), 0, i32::MAX.into()),
-            ("dry_penalty_last_n", self.dry_penalty_last_n.into(), -1, i32::MAX.into()),
-            ("n_keep", self.n_keep, -1, i32::MAX.into()),
-            ("id_slot", self.id_slot, -1, 1023),
-            ("n", self.n as i64, 1, MAX_CHOICES as i64),
-            ("n_probs", i64::try_from(self.n_probs).unwrap_or(i64::MAX), 0, MAX_PROBS as i64),
-            ("n_discard", i64::try_from(self.n_discard).unwrap_or(i64::MAX), 0, i32::MAX.into()),
-            ("min_tokens", i64::try_from(self.min_tokens).unwrap_or(i64::MAX), 0, i32::MAX.into()),
-            ("min_keep", i64::try_from(self.min_keep).unwrap_or(i64::MAX), 0, i32::MAX.into()),
-        ];
-        for (name, value, least, most) in integers {
-            if !(least..=most).contains(&value) {
-                return Err(out_of_range(name, value, &format!("{least} to {most}")));
+        for (name, read, least, most) in INTEGERS {
+            if !(least..=most).contains(&read(self)) {
+                return Err(out_of_range(name, read(self), &format!("{least} to {most}")));
             }
         }
         self.validate_lists()
+    }
+
+    /// What a number may be, for values that its type does not even hold.
+    #[must_use]
+    pub fn allowed(field: &str) -> Option<String> {
+        let float = FLOATS.iter().find(|row| row.0 == field).map(|row| float_range(row.2, row.3));
+        let integer = INTEGERS.iter().find(|row| row.0 == field).map(|row| format!("{} to {}", row.2, row.3));
+        let token = ["stop_token_ids", "preserved_tokens"].contains(&field).then(|| "token ids, from 0 on".to_owned());
+        float.or(integer).or(token)
+    }
+
+    /// The stages of these names, in order. Unknown ones are skipped, as llama-server skips them.
+    pub fn samplers_of(names: &[String]) -> Result<Vec<SamplerKind>> {
+        check_length("samplers", names.len(), MAX_SAMPLERS)?;
+        Ok(names.iter().filter_map(|name| SamplerKind::from_name(name)).collect())
     }
 
     fn validate_lists(&self) -> Result<()> {
@@ -238,8 +262,8 @@ impl SamplingParams {
             ("dry_sequence_breakers", self.dry_sequence_breakers.len(), MAX_BREAKERS),
             ("samplers", self.samplers.len(), MAX_SAMPLERS),
         ];
-        if let Some((name, len, cap)) = lengths.iter().find(|(_, len, cap)| len > cap) {
-            return Err(Error::invalid(*name, format!("it has {len} entries; allowed: up to {cap}")));
+        for (name, len, cap) in lengths {
+            check_length(name, len, cap)?;
         }
         let strings = self.stop.iter().map(|s| ("stop", s));
         let strings = strings.chain(self.dry_sequence_breakers.iter().map(|s| ("dry_sequence_breakers", s)));
@@ -269,6 +293,13 @@ impl SamplingParams {
             None => Ok(()),
         }
     }
+}
+
+fn check_length(name: &str, len: usize, cap: usize) -> Result<()> {
+    if len <= cap {
+        return Ok(());
+    }
+    Err(Error::invalid(name, format!("it has {len} entries; allowed: up to {cap}")))
 }
 
 fn float_range(least: f32, most: f32) -> String {
@@ -336,6 +367,7 @@ mod tests {
         assert_eq!(refused(|p| p.n_predict = -2), "n_predict: -2 is out of range; allowed: -1 to 2147483647");
         assert!(refused(|p| p.temperature = f32::NAN).starts_with("temperature: NaN"));
         assert!(refused(|p| p.repeat_penalty = 1e30).starts_with("repeat_penalty: 1"));
+        assert!(refused(|p| p.n = 1 << 63).starts_with("n: 9223372036854775808 is out of range; allowed: 1 to 128"));
         assert!(refused(|p| p.n = 1_000_000_000).starts_with("n: 1000000000"));
         assert!(refused(|p| p.stop = vec!["x".into(); 500_000]).starts_with("stop: it has 500000 entries"));
         assert!(refused(|p| p.stop = vec!["x".repeat(1 << 20)]).contains("1048576 bytes"));

@@ -125,6 +125,10 @@ impl PyOutput {
         match &self.output.event {
             Event::Token(report) => Some(PyTimings(report.timings)),
             Event::Done(finish) => Some(PyTimings(finish.timings)),
+            Event::Progress(p) => {
+                let prompt_n = p.processed - p.cache;
+                Some(PyTimings(Timings { cache_n: p.cache, prompt_n, prompt_ms: p.ms, ..Timings::default() }))
+            }
             _ => None,
         }
     }

@@ -1,22 +1,19 @@
 //! `rustllm.SamplingParams`.
 
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
-use crate::config::{LogitBias, Mirostat, SamplerKind, SamplingParams};
+use crate::config::{LogitBias, Mirostat, SamplingParams};
 use crate::error::Error;
 
-/// Calls a macro with the names of all fields whose Python value is the Rust one.
-macro_rules! plain_fields {
+/// Calls a macro with the names of all numbers with a fraction.
+macro_rules! float_fields {
     ($callback:ident) => {
         $callback!(
-            n_predict,
-            n,
-            seed,
             temperature,
             dynatemp_range,
             dynatemp_exponent,
-            top_k,
             top_p,
             min_p,
             top_n_sigma,
@@ -25,17 +22,29 @@ macro_rules! plain_fields {
             typical_p,
             adaptive_target,
             adaptive_decay,
-            repeat_last_n,
             repeat_penalty,
             presence_penalty,
             frequency_penalty,
             dry_multiplier,
             dry_base,
+            mirostat_tau,
+            mirostat_eta
+        )
+    };
+}
+
+/// Calls a macro with the names of all other fields whose Python value is the Rust one.
+macro_rules! plain_fields {
+    ($callback:ident) => {
+        $callback!(
+            n_predict,
+            n,
+            seed,
+            top_k,
+            repeat_last_n,
             dry_allowed_length,
             dry_penalty_last_n,
             dry_sequence_breakers,
-            mirostat_tau,
-            mirostat_eta,
             ignore_eos,
             n_probs,
             post_sampling_probs,
@@ -77,6 +86,7 @@ impl PySamplingParams {
         let p = &self.0;
         let dict = PyDict::new(py);
         macro_rules! put { ($($name:ident),*) => { $( dict.set_item(stringify!($name), &p.$name)?; )* } }
+        float_fields!(put);
         plain_fields!(put);
         let mirostat = match p.mirostat {
             Mirostat::Off => 0,
@@ -96,17 +106,28 @@ impl PySamplingParams {
 
 /// Sets one field; a value of another type or size is refused by its name.
 fn set(params: &mut SamplingParams, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    macro_rules! floats {
+        ($($name:ident),*) => {
+            match key {
+                $( stringify!($name) => { params.$name = extract_f32(key, value)?; return Ok(()); } )*
+                _ => {}
+            }
+        };
+    }
     macro_rules! fields {
         ($($name:ident),*) => {
             match key {
                 $( stringify!($name) => params.$name = extract(key, value)?, )*
                 "mirostat" => params.mirostat = mirostat(extract(key, value)?)?,
-                "samplers" => if !value.is_none() { params.samplers = samplers(extract(key, value)?)? },
+                "samplers" => if !value.is_none() {
+                    params.samplers = SamplingParams::samplers_of(&extract::<Vec<String>>(key, value)?)?;
+                },
                 "logit_bias" => params.logit_bias = logit_bias(extract(key, value)?),
                 _ => return Err(Error::invalid(key, "it is not a sampling parameter").into()),
             }
         };
     }
+    float_fields!(floats);
     plain_fields!(fields);
     Ok(())
 }
@@ -120,8 +141,26 @@ pub(super) fn extract<'py, T: FromPyObjectOwned<'py> + 'static>(key: &str, value
     }
     value.extract().map_err(|error: T::Error| {
         let reason: PyErr = error.into();
-        Error::invalid(key, format!("{} is not a value for this field ({reason})", got())).into()
+        let is_too_large = reason.is_instance_of::<PyOverflowError>(value.py());
+        match SamplingParams::allowed(key).filter(|_| is_too_large) {
+            Some(allowed) => out_of_range(key, value, &allowed),
+            None => Error::invalid(key, format!("{} is not a value for this field ({reason})", got())).into(),
+        }
     })
+}
+
+/// A number as an f32: one that is finite as Python has it must be so here, too.
+fn extract_f32(key: &str, value: &Bound<'_, PyAny>) -> PyResult<f32> {
+    let number: f32 = extract(key, value)?;
+    let is_too_large = number.is_infinite() && value.extract::<f64>().is_ok_and(f64::is_finite);
+    match SamplingParams::allowed(key).filter(|_| is_too_large) {
+        Some(allowed) => Err(out_of_range(key, value, &allowed)),
+        None => Ok(number),
+    }
+}
+
+fn out_of_range(key: &str, value: &Bound<'_, PyAny>, allowed: &str) -> PyErr {
+    Error::invalid(key, format!("{} is out of range; allowed: {allowed}", shorten(value))).into()
 }
 
 fn shorten(value: &Bound<'_, PyAny>) -> String {
@@ -136,11 +175,6 @@ fn mirostat(version: i64) -> PyResult<Mirostat> {
         2 => Ok(Mirostat::V2),
         other => Err(Error::invalid("mirostat", format!("{other} is out of range; allowed: 0 (off), 1, 2")).into()),
     }
-}
-
-/// Unknown names are skipped, as llama-server skips them.
-fn samplers(names: Vec<String>) -> PyResult<Vec<SamplerKind>> {
-    Ok(names.iter().filter_map(|name| SamplerKind::from_name(name)).collect())
 }
 
 fn logit_bias(pairs: Vec<(u32, f32)>) -> Vec<LogitBias> {

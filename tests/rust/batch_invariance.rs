@@ -74,13 +74,9 @@ fn f32_weights() {
 
 #[test]
 fn quantized_weights() {
-    match support::smollm2() {
-        Some(path) => {
-            check(&path, CacheType::F16, 75);
-            check(&path, CacheType::Q8_0, 75);
-        }
-        None => println!("not checked: `make models` fetches the model that this needs"),
-    }
+    let path = support::smollm2();
+    check(&path, CacheType::F16, 75);
+    check(&path, CacheType::Q8_0, 75);
 }
 
 #[test]

@@ -17,9 +17,10 @@ fn stories() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("python/rustllm/models/stories260K.gguf")
 }
 
-fn minilm() -> Option<PathBuf> {
+fn minilm() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".models/all-MiniLM-L6-v2.F16.gguf");
-    path.exists().then_some(path)
+    assert!(path.exists(), "{} is missing: `make models` fetches it", path.display());
+    path
 }
 
 fn engine(path: &Path, change: impl FnOnce(&mut EngineConfig)) -> Engine {
@@ -88,10 +89,7 @@ fn encoders_give_the_same_bits_in_any_company() {
         check(&data("rank.gguf"), Some(pooling));
     }
     check(&data("rank.gguf"), None);
-    match minilm() {
-        Some(path) => check(&path, None),
-        None => println!("not checked: `make models` fetches the model that this needs"),
-    }
+    check(&minilm(), None);
 }
 
 #[test]

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from rustllm.server.answers import Error
 from rustllm.server.anthropic.schemas import CountTokensRequest, MessageError, MessagesRequest
 from rustllm.server.ollama.schemas import ChatRequest, GenerateRequest, OllamaError, ShowRequest
+from rustllm.server.openai.chat.schemas import ChatRequest as ChatCompletion
 from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
 from rustllm.server.openai.responses.schemas import ResponsesRequest
 from tests.support.server import Answer, Server, running
@@ -29,13 +30,24 @@ ROUTES: dict[str, tuple[type[BaseModel], dict[str, Any], type[BaseModel]]] = {
     "/v1/messages/count_tokens": (CountTokensRequest, {"messages": TURNS}, MessageError),
     "/v1/responses": (ResponsesRequest, {"input": "Hey", "max_output_tokens": 2}, Error),
     "/v1/responses/input_tokens": (ResponsesRequest, {"input": "Hey"}, Error),
+    "/v1/chat/completions": (ChatCompletion, {"messages": TURNS, "max_tokens": 2}, Error),
     "/v1/completions": (OpenAICompletionRequest, {"prompt": "Hey", "max_tokens": 2}, Error),
     "/api/chat": (ChatRequest, {"messages": TURNS, "options": OPTIONS, "stream": False}, OllamaError),
     "/api/generate": (GenerateRequest, {"prompt": "Hey", "options": OPTIONS, "stream": False}, OllamaError),
     "/api/show": (ShowRequest, {}, OllamaError),
 }
 #: What bounds an answer stays as it is.
-BOUNDS = ("max_tokens", "max_output_tokens", "options", "stream", "n_predict", "n", "n_cmpl", "best_of")
+BOUNDS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "options",
+    "stream",
+    "n_predict",
+    "n",
+    "n_cmpl",
+    "best_of",
+)
 FIELDS = [
     (path, name) for path, (request, _, _) in ROUTES.items() for name in request.model_fields if name not in BOUNDS
 ]

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rustllm.server.sampling import SamplingFields
 from tests.support.server import Answer, Server, as_messages, assert_error, running
-from tests.support.strategies import BUDGET, JSON, OUT_OF_RANGE, WRONG_FIELDS
+from tests.support.strategies import BUDGET, JSON, NUMBERS_OUT_OF_RANGE, OUT_OF_RANGE, WRONG_FIELDS, WRONG_FOR
 
 GOOD = {"prompt": "Once upon a time", "n_predict": 8, "temperature": 0}
 PATHS = ("/completion", "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/apply-template",
@@ -103,6 +104,36 @@ def test_wrong_types_are_named(server: Server, good_text: str, field: tuple[str,
     answer = server.post("/completion", {**GOOD, name: value})
     refused(server, good_text, answer, started)
     assert answer.body["error"]["param"].startswith(name)
+
+
+@pytest.mark.parametrize(("name", "value"), NUMBERS_OUT_OF_RANGE)
+def test_ranges_are_told_with_the_value_as_it_was_sent(server: Server, name: str, value: float) -> None:
+    body = {key: given for key, given in GOOD.items() if (key, name) != ("n_predict", "max_tokens")}
+    error = server.post("/completion", {**body, name: value}).body["error"]
+    assert error["message"].startswith(f"{name}: {value!r} is out of range; allowed: ")
+    assert error["param"] == name
+
+
+def test_every_sampling_field_has_values_that_it_does_not_take() -> None:
+    assert set(SamplingFields.model_fields) <= {*WRONG_FOR, "structured_outputs"} | {
+        name for name in SamplingFields.model_fields if name.startswith("guided_")
+    }
+
+
+@pytest.mark.parametrize("value", [-1, 2**40, 2**64 - 1])
+def test_log_probabilities_out_of_range_are_named_as_in_the_request(server: Server, value: int) -> None:
+    chat = {"messages": as_messages("hi"), "logprobs": True, "top_logprobs": value}
+    error = server.post("/v1/chat/completions", chat).body["error"]
+    assert (error["param"], error["message"]) == (
+        "top_logprobs", f"top_logprobs: {value} is out of range; allowed: 0 to 1024"
+    )  # fmt: skip
+
+
+def test_a_keyword_for_the_template_is_named_with_its_field(server: Server) -> None:
+    body = {"messages": as_messages("hi"), "chat_template_kwargs": {"messages": 1}}
+    error = server.post("/v1/chat/completions", body).body["error"]
+    assert error["param"] == "chat_template_kwargs"
+    assert error["message"].startswith("chat_template_kwargs: 'messages' is not allowed; allowed: ")
 
 
 @BUDGET

@@ -165,6 +165,17 @@ def test_a_thousand_idle_connections(server: Server) -> None:
 def test_other_methods(server: Server, method: str) -> None:
     response = server.client.request(method, "/completion")
     assert response.status_code in (400, 405)
+    if response.status_code == 405:
+        assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/props", "/slots"])
+def test_head_is_get_without_its_body(server: Server, path: str) -> None:
+    for _ in range(2):  # the connection is as good as before
+        head, get = server.client.head(path), server.client.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == get.headers["content-type"]
+        assert get.content
 
 
 @pytest.mark.parametrize("stage", ["headers", "body", "prefill", "stream"])

@@ -31,13 +31,13 @@ FILE_NAMES = st.text(st.sampled_from("./\\ab \0\n~$:*\u202e\ud800é") | st.chara
 INTEGERS = ("n_predict", "max_tokens", "max_completion_tokens", "n", "n_cmpl", "n_indent", "seed",
             "top_k", "repeat_last_n", "dry_allowed_length", "mirostat",
             "n_probs", "min_keep", "n_keep", "n_discard", "id_slot", "dry_penalty_last_n",
-            "t_max_predict_ms")  # fmt: skip
+            "t_max_predict_ms", "min_tokens")  # fmt: skip
 FLOATS = ("temperature", "top_p", "min_p", "xtc_probability", "typical_p", "repeat_penalty", "presence_penalty",
           "frequency_penalty", "dry_multiplier", "dry_base", "mirostat_tau", "mirostat_eta", "top_n_sigma",
           "dynatemp_range", "dynatemp_exponent", "xtc_threshold", "typ_p", "adaptive_target",
           "adaptive_decay")  # fmt: skip
 BOOLEANS = ("stream", "ignore_eos", "cache_prompt", "post_sampling_probs", "return_progress", "timings_per_token",
-            "return_tokens", "verbose")  # fmt: skip
+            "return_tokens", "verbose", "include_stop_str_in_output")  # fmt: skip
 STRINGS = ("grammar", "reasoning_format")
 LISTS = ("dry_sequence_breakers", "response_fields")
 
@@ -51,14 +51,34 @@ WRONG_FOR: dict[str, list[Any]] = {
     "samplers": [True, 5, 1.5, {}, [1]],
     "logit_bias": [True, 5, 1.5, "x", [1], [[]], [[1]], [[1, "x"]], [[None, 1]], {"1": "x"}],
     "lora": [True, 5, "x", {}, [1]],
+    "stop_token_ids": [True, 5, "x", {}, ["1"], [None], [True], [1.5]],
+    "json_schema": [5, 1.5, "x", [], [1]],
     "prompt": [True, 5, 1.5, None, {}, [None], [1.5], [[[1]]]],
 }
 
 #: Every field with every kind of value that it does not take.
 WRONG_FIELDS = st.sampled_from([(name, value) for name, values in WRONG_FOR.items() for value in values])
 
+#: Numbers with the fields that do not take them, each of which has a range.
+NUMBERS_OUT_OF_RANGE = [
+    *((name, value) for name in ("n_predict", "max_tokens", "repeat_last_n", "dry_penalty_last_n", "n_keep", "id_slot",
+                                 "t_max_predict_ms") for value in (-2, 2**31, 2**63, 2**64 - 1, -(2**63))),
+    *((name, value) for name in ("n", "n_probs", "min_keep", "n_discard", "min_tokens", "dry_allowed_length")
+      for value in (-1, 2**31, 2**63, 2**64 - 1, -(2**63))),
+    *((name, value) for name in ("top_k", "seed") for value in (2**32, 2**64 - 1, -(2**40))),
+    *((name, value) for name in ("temperature", "repeat_penalty", "presence_penalty", "min_p", "mirostat_tau")
+      for value in (1e39, 1e308)),
+]  # fmt: skip
+
 OUT_OF_RANGE = st.sampled_from(
     [
+        *NUMBERS_OUT_OF_RANGE,
+        ("samplers", ["top_k"] * 500_000),
+        ("samplers", ["nothing"] * 65),
+        ("samplers", "k" * 500_000),
+        ("response_fields", ["content"] * 500_000),
+        ("stop_token_ids", [-1]),
+        ("stop_token_ids", [2**40]),
         ("n_predict", -2),
         ("max_tokens", 2**63),
         ("seed", 2**64),

@@ -46,7 +46,11 @@ ALLOWED_KWARGS = frozenset(
 
 
 class TemplateError(ValueError):
-    """A template could not be rendered."""
+    """A template could not be rendered; `param` is the request's field at fault."""
+
+    def __init__(self, message: str, param: str = "messages") -> None:
+        super().__init__(message)
+        self.param = param
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,8 @@ def check_kwargs(kwargs: Mapping[str, Any], allowed: frozenset[str] = ALLOWED_KW
     """Raises TemplateError for names that a request may not pass."""
     for name in kwargs:
         if name not in allowed:
-            raise TemplateError(f"the keyword {str(name)[:60]!r} is not allowed; allowed: {', '.join(sorted(allowed))}")
+            message = f"{str(name)[:60]!r} is not allowed; allowed: {', '.join(sorted(allowed))}"
+            raise TemplateError(f"chat_template_kwargs: {message}", "chat_template_kwargs")
 
 
 def _describe(error: Exception) -> str:

@@ -119,7 +119,7 @@ SAMPLING = (
     ),
     _default("--dry-base", "dry_base", Number(), "Base of DRY's growth.", "1.75"),
     _default("--dry-allowed-length", "dry_allowed_length", WHOLE, "Longest run that DRY leaves alone.", "2"),
-    _default("--dry-penalty-last-n", "dry_penalty_last_n", WHOLE, "Tokens that DRY looks at; 0 none, -1 all.", "-1"),
+    _default("--dry-penalty-last-n", "dry_penalty_last_n", WHOLE, "Tokens that DRY looks at; 0 none, -1 all.", "64"),
     _default(
         "--dry-sequence-breaker",
         "dry_sequence_breakers",

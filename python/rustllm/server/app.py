@@ -25,7 +25,7 @@ from rustllm.server import errors
 from rustllm.server.anthropic import errors as anthropic
 from rustllm.server.anthropic.router import router as messages
 from rustllm.server.dialects import Dialects
-from rustllm.server.middleware import ApiKeys, RequestLog
+from rustllm.server.middleware import ApiKeys, HeadOfGet, RequestLog
 from rustllm.server.native.completion.router import router as completion
 from rustllm.server.native.embedding.router import router as embedding
 from rustllm.server.native.health.router import router as health
@@ -100,6 +100,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
         allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
         allow_headers=["*"],
     )
+    app.add_middleware(HeadOfGet)
     app.add_middleware(RequestLog, dialects=dialects)
     return app
 

@@ -54,6 +54,8 @@ class ApiError(Exception):
         self.param = param
         self.kind = kind or TYPES.get(status, "server_error")
         self.extra = extra
+        #: Headers of the answer beside those that its status brings.
+        self.headers: dict[str, str] = {}
 
     def body(self) -> dict[str, Any]:
         """The error object with its envelope."""
@@ -68,7 +70,7 @@ class ApiError(Exception):
 
     def response(self, body: dict[str, Any] | None = None) -> Response:
         """The whole answer; `body` is the error in another API's shape."""
-        headers = {}
+        headers = dict(self.headers)
         if self.status == 429:
             headers["Retry-After"] = str(RETRY_AFTER)
         if self.status in (408, 413):
@@ -110,10 +112,8 @@ def from_exception(error: Exception) -> ApiError:
             n_prompt_tokens=error.n_prompt,
             n_ctx=error.n_ctx,
         )
-    if isinstance(error, (InvalidRequestError, MessageError, ToolError)):
+    if isinstance(error, (InvalidRequestError, MessageError, TemplateError, ToolError)):
         return ApiError(400, str(error), param=error.param)
-    if isinstance(error, TemplateError):
-        return ApiError(400, str(error), param="messages")
     if isinstance(error, ValidationError):
         return _from_validation(error)
     if isinstance(error, QueueFullError):
@@ -125,7 +125,10 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, GenerationError):
         return ApiError(500, str(error))
     if isinstance(error, HTTPException):
-        return ApiError(error.status_code, str(error.detail))
+        found = ApiError(error.status_code, str(error.detail))
+        # On a 405 these are the methods that there are.
+        found.headers = dict(error.headers or {})
+        return found
     return ApiError(500, f"internal error: {type(error).__name__}")
 
 

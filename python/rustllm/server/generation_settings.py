@@ -35,6 +35,15 @@ _UNUSED: dict[str, Any] = {
 _LOWEST = -3.4028234663852886e38
 
 
+#: What a client asked for that is its own affair: `/slots` and `/props` do not show it.
+_PRIVATE = ("dry_sequence_breakers", "stop", "logit_bias", "grammar", "grammar_triggers", "preserved_tokens")
+
+
+def public_settings_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings_json` for those who need not be the request's sender."""
+    return {name: value for name, value in settings_json(values).items() if name not in _PRIVATE}
+
+
 def settings_json(
     values: Mapping[str, Any], *, grammar: str = "", stream: bool = False, timings_per_token: bool = False
 ) -> dict[str, Any]:
@@ -62,8 +71,8 @@ class Bias(Shape):
     bias: float = Field(description="What is added to its logit.")
 
 
-class GenerationSettings(Shape):
-    """The settings that an answer was made with."""
+class PublicSettings(Shape):
+    """The settings that an answer is made with, without the texts and tokens of its request."""
 
     seed: int = _asked("seed")
     temperature: float = _asked("temperature")
@@ -86,24 +95,18 @@ class GenerationSettings(Shape):
     dry_base: float = _asked("dry_base")
     dry_allowed_length: int = _asked("dry_allowed_length")
     dry_penalty_last_n: int = _asked("dry_penalty_last_n")
-    dry_sequence_breakers: list[str] = _asked("dry_sequence_breakers")
     mirostat: int = _asked("mirostat")
     mirostat_tau: float = _asked("mirostat_tau")
     mirostat_eta: float = _asked("mirostat_eta")
-    stop: list[str] = _asked("stop")
     max_tokens: int = _asked("max_tokens")
     n_predict: int = _asked("n_predict")
     n_keep: int = _asked("n_keep")
     n_discard: int = _asked("n_discard")
     ignore_eos: bool = _asked("ignore_eos")
     stream: bool = _asked("stream")
-    logit_bias: list[Bias] = Field(description="Biases by token id.")
     n_probs: int = _asked("n_probs")
     min_keep: int = _asked("min_keep")
-    grammar: str = _asked("grammar")
     grammar_lazy: bool = _unused("Whether the grammar waits for a trigger")
-    grammar_triggers: list[Any] = _unused("What a lazy grammar waits for")
-    preserved_tokens: list[int] = Field(description="Special tokens that reading the answer needs to see.")
     chat_format: str = Field(description="How tool calls are read from the text.")
     reasoning_format: str = _asked("reasoning_format")
     reasoning_in_content: bool = _unused("Whether streams keep thoughts in the text")
@@ -118,3 +121,14 @@ class GenerationSettings(Shape):
     post_sampling_probs: bool = _asked("post_sampling_probs")
     backend_sampling: bool = _unused("Whether the device samples")
     lora: list[Any] = _asked("lora")
+
+
+class GenerationSettings(PublicSettings):
+    """The settings that an answer was made with."""
+
+    dry_sequence_breakers: list[str] = _asked("dry_sequence_breakers")
+    stop: list[str] = _asked("stop")
+    logit_bias: list[Bias] = Field(description="Biases by token id.")
+    grammar: str = _asked("grammar")
+    grammar_triggers: list[Any] = _unused("What a lazy grammar waits for")
+    preserved_tokens: list[int] = Field(description="Special tokens that reading the answer needs to see.")

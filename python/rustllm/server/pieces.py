@@ -7,9 +7,6 @@ from `whole`, or by `Pieces` from the outputs of a stream.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +14,13 @@ from pydantic_core import from_json
 
 from rustllm._rustllm import Output, Timings
 from rustllm.chat.syntax.events import CallStart, Content, Event
-from rustllm.server.errors import ApiError, from_exception
 from rustllm.server.generation import Choice, Job, collect
 from rustllm.server.native.completion.service import tokenize_prompt
 from rustllm.server.openai.chat.prompt import chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest
 from rustllm.server.openai.chat.service import chat_job
+from rustllm.server.renamed import Names, renamed
 from rustllm.server.state import Model, ServerState
-
-#: Patterns of fields of a chat request with what an API calls them.
-Names = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -123,20 +117,3 @@ def parse_arguments(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-@contextmanager
-def renamed(names: Names) -> Iterator[None]:
-    """Errors in here name the fields as the caller's API does."""
-    try:
-        yield
-    except Exception as error:
-        found = from_exception(error)
-        if found.status >= 500 or found.param is None:
-            raise
-        for pattern, name in names:
-            param, count = re.subn(f"^{pattern}", name, found.param)
-            if count:
-                message = re.sub(f"^{pattern}", name, str(found))
-                raise ApiError(found.status, message, param=param, kind=found.kind, **found.extra) from None
-        raise

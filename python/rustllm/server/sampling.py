@@ -201,8 +201,8 @@ def _seed(seed: int) -> int:
 
 def _samplers(samplers: list[str] | str) -> list[str]:
     if isinstance(samplers, list):
-        return samplers[:64]
-    return [SAMPLER_LETTERS[letter] for letter in samplers[:64] if letter in SAMPLER_LETTERS]
+        return samplers
+    return [SAMPLER_LETTERS[letter] for letter in samplers if letter in SAMPLER_LETTERS]
 
 
 def _logit_bias(entries: dict[str, float | bool] | list[Any], tokenizer: Tokenizer) -> list[tuple[int, float]]:

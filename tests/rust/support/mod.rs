@@ -13,9 +13,10 @@ pub fn stories() -> PathBuf {
 }
 
 /// SmolLM2, where `make models` has put it.
-pub fn smollm2() -> Option<PathBuf> {
+pub fn smollm2() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    path.exists().then_some(path)
+    assert!(path.exists(), "{} is missing: `make models` fetches it", path.display());
+    path
 }
 
 /// A model with its cache, driven step by step.

@@ -6,7 +6,7 @@ from typing import Any
 
 from rustllm.server.anthropic.schemas import CountTokensRequest, MessagesRequest
 from rustllm.server.anthropic.turns import chat_messages, refused, system_messages
-from rustllm.server.pieces import Names
+from rustllm.server.renamed import Names
 
 #: What the chat's fields are called here.
 NAMES: Names = (

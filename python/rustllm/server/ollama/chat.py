@@ -6,7 +6,7 @@ from typing import Any
 
 from rustllm.server.errors import ApiError
 from rustllm.server.ollama.schemas import AnswerFields, ChatRequest, GenerateRequest, Options, TurnFields
-from rustllm.server.pieces import Names
+from rustllm.server.renamed import Names
 
 #: What the chat's fields are called here.
 NAMES: Names = (

@@ -23,7 +23,8 @@ from rustllm.server.ollama.chat import (
 from rustllm.server.ollama.errors import error_body
 from rustllm.server.ollama.joined import Joiner, Line
 from rustllm.server.ollama.schemas import AnswerFields, ChatRequest, GenerateRequest
-from rustllm.server.pieces import Ended, Pieces, parse_arguments, renamed, translated_job, whole
+from rustllm.server.pieces import Ended, Pieces, parse_arguments, translated_job, whole
+from rustllm.server.renamed import renamed
 from rustllm.server.sampling import SamplingFields
 from rustllm.server.state import Model, ServerState
 

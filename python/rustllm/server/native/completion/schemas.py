@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from rustllm.server.answers import Prob, PromptProgress, Shape, Timings
+from rustllm.server.errors import ApiError
 from rustllm.server.generation_settings import GenerationSettings
 from rustllm.server.parts import Described, Part
 from rustllm.server.sampling import SamplingFields
+
+#: Fields that a request may choose of its answer.
+MAX_RESPONSE_FIELDS = 128
 
 
 class PromptFields(Part):
@@ -32,6 +36,14 @@ class Answered(SamplingFields):
     response_fields: list[str] | None = Field(
         default=None, description="Fields of the answer to return, all by default; `a/b` is field b of a."
     )
+
+    @field_validator("response_fields", mode="before")
+    @classmethod
+    def _few_enough(cls, paths: Any) -> Any:
+        if isinstance(paths, list) and len(paths) > MAX_RESPONSE_FIELDS:
+            message = f"response_fields: it has {len(paths)} entries; allowed: up to {MAX_RESPONSE_FIELDS}"
+            raise ApiError(400, message, param="response_fields")
+        return paths
 
 
 class CompletionRequest(Answered):

@@ -204,7 +204,7 @@ def stream_parts(model: Model, request: Answered, jobs: list[Job]) -> list[tuple
 
 
 def _select(body: dict[str, Any], fields: list[str] | None) -> dict[str, Any]:
-    """Only the fields asked for; `a/b` takes b out of a."""
+    """Only the fields asked for, by the names asked for; `a/b` is b in a."""
     if not fields:
         return body
     out: dict[str, Any] = {}
@@ -213,5 +213,5 @@ def _select(body: dict[str, Any], fields: list[str] | None) -> dict[str, Any]:
         for part in path.split("/"):
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
-            out[path.split("/")[-1]] = value
+            out[path] = value
     return out

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from rustllm.server.answers import Shape
-from rustllm.server.generation_settings import GenerationSettings
+from rustllm.server.generation_settings import PublicSettings
 
 
 class Success(Shape):
@@ -24,7 +24,7 @@ class DefaultSettings(Shape):
     n_ctx: int = Field(description="Context tokens of one slot.")
     speculative: bool = Field(description="Whether drafts are used; they are not.")
     is_processing: bool = Field(description="Always false.")
-    params: GenerationSettings = Field(description="The settings.")
+    params: PublicSettings = Field(description="The settings.")
 
 
 class Modalities(Shape):
@@ -99,5 +99,5 @@ class Slot(Shape):
     n_prompt_tokens: int = Field(description="Tokens that it has taken in, of prompt and answer.")
     n_prompt_tokens_processed: int = Field(description="Prompt tokens computed so far.")
     n_prompt_tokens_cache: int = Field(description="Prompt tokens taken from the cache.")
-    params: GenerationSettings | None = Field(None, description="The request's settings, while processing.")
+    params: PublicSettings | None = Field(None, description="The request's settings, while processing.")
     next_token: list[NextToken] = Field(description="Where the answer is; one entry.")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rustllm._rustllm import SamplingParams, __version__
 from rustllm.model_file import file_type
-from rustllm.server.generation_settings import settings_json
+from rustllm.server.generation_settings import public_settings_json
 from rustllm.server.state import Model, ServerState
 
 #: llama-server's clients show it; it must start with `b` and a number.
@@ -27,7 +27,7 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
             "n_ctx": native.n_ctx,
             "speculative": False,
             "is_processing": False,
-            "params": settings_json(SamplingParams(**state.settings.sampling_defaults).as_dict()),
+            "params": public_settings_json(SamplingParams(**state.settings.sampling_defaults).as_dict()),
         },
         "total_slots": native.n_slots,
         "model_alias": model.name,
@@ -74,7 +74,7 @@ def _slot(model: Model, slot: dict[str, Any]) -> dict[str, Any]:
     running = model.engine.running(slot["request_id"]) if busy else None
     if running is not None and running.params is not None:
         params = running.params.as_dict()
-        body["params"] = settings_json(params)
+        body["params"] = public_settings_json(params)
         if params["n_predict"] >= 0:
             remaining = max(0, params["n_predict"] - decoded)
     following = {

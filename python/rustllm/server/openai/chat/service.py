@@ -22,6 +22,7 @@ from rustllm.server.openai.chat.message import ChoiceDeltas, chat_finish_reason,
 from rustllm.server.openai.chat.prompt import chat_plan, chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest
 from rustllm.server.openai.ids import envelope
+from rustllm.server.renamed import renamed
 from rustllm.server.sse import TextEvents, event
 from rustllm.server.state import Model, ServerState
 
@@ -32,7 +33,8 @@ async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Jo
     _set_logprobs(request)
     prompt = await chat_prompt(state, model, request)
     plan = chat_plan(state, model, prompt, request, request.reasoning_format)
-    return await make_job(state, model, prompt, request, request.response_format, plan)
+    with renamed((("n_probs", "top_logprobs"),) if request.top_logprobs is not None else ()):
+        return await make_job(state, model, prompt, request, request.response_format, plan)
 
 
 def _set_logprobs(request: ChatRequest) -> None:
@@ -111,11 +113,9 @@ class ChatEvents:
         if index not in self._begun:
             self._begun.add(index)
             first = self._chunk(index, {"role": "assistant", "content": None})
-            if progress is not None:
-                first["prompt_progress"] = progress_json(progress)
-            yield first
+            yield {**first, **self._progress(output)}
         elif progress is not None:
-            yield {**self._chunk(index, {}), "prompt_progress": progress_json(progress)}
+            yield {**self._chunk(index, {}), **self._progress(output)}
         if progress is not None:
             return
         deltas = self._deltas[index].push(output.text, last=output.is_last)
@@ -127,6 +127,14 @@ class ChatEvents:
             yield self._last_chunk(index)
         elif not self._has_details and self._job.plan is None:
             self._flowing.add(index)
+
+    def _progress(self, output: Output) -> dict[str, Any]:
+        if output.progress is None:
+            return {}
+        extras: dict[str, Any] = {"prompt_progress": progress_json(output.progress)}
+        if self._job.timings_per_token and output.timings is not None:
+            extras["timings"] = timings_json(output.timings)
+        return extras
 
     def _chunk(self, index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         return {"choices": [{"finish_reason": reason, "index": index, "delta": delta}], **self._base}

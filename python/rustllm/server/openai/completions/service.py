@@ -23,7 +23,7 @@ from rustllm.server.native.infill.service import gap_job
 from rustllm.server.openai.completions.logprobs import logprobs_json
 from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
 from rustllm.server.openai.ids import envelope
-from rustllm.server.pieces import renamed
+from rustllm.server.renamed import renamed
 from rustllm.server.sse import Events, event
 from rustllm.server.state import Model, ServerState
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rustllm.server.openai.responses.items import chat_messages, refused
 from rustllm.server.openai.responses.schemas import ResponsesRequest
-from rustllm.server.pieces import Names
+from rustllm.server.renamed import Names
 from rustllm.server.sampling import SamplingFields
 
 #: What the chat's fields are called here.
