@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
-use crate::config::{LogitBias, Mirostat, SamplerKind, SamplingParams};
+use crate::config::{LogitBias, LoraScale, Mirostat, SamplerKind, SamplingParams};
 use crate::error::Error;
 
 /// Calls a macro with the names of all fields whose Python value is the Rust one.
@@ -85,6 +85,7 @@ impl PySamplingParams {
         };
         dict.set_item("mirostat", mirostat)?;
         dict.set_item("samplers", p.samplers.iter().map(|kind| kind.name()).collect::<Vec<_>>())?;
+        dict.set_item("lora", p.lora.iter().map(|one| (one.id, one.scale)).collect::<Vec<_>>())?;
         dict.set_item("logit_bias", p.logit_bias.iter().map(|b| (b.token, b.bias)).collect::<Vec<_>>())?;
         Ok(dict)
     }
@@ -102,6 +103,7 @@ fn set(params: &mut SamplingParams, key: &str, value: &Bound<'_, PyAny>) -> PyRe
                 $( stringify!($name) => params.$name = extract(key, value)?, )*
                 "mirostat" => params.mirostat = mirostat(extract(key, value)?)?,
                 "samplers" => if !value.is_none() { params.samplers = samplers(extract(key, value)?)? },
+                "lora" => params.lora = lora(extract(key, value)?),
                 "logit_bias" => params.logit_bias = logit_bias(extract(key, value)?),
                 _ => return Err(Error::invalid(key, "it is not a sampling parameter").into()),
             }
@@ -141,6 +143,11 @@ fn mirostat(version: i64) -> PyResult<Mirostat> {
 /// Unknown names are skipped, as llama-server skips them.
 fn samplers(names: Vec<String>) -> PyResult<Vec<SamplerKind>> {
     Ok(names.iter().filter_map(|name| SamplerKind::from_name(name)).collect())
+}
+
+/// Pairs of an adapter's number and its weight.
+pub(super) fn lora(pairs: Vec<(i64, f32)>) -> Vec<LoraScale> {
+    pairs.into_iter().map(|(id, scale)| LoraScale { id, scale }).collect()
 }
 
 fn logit_bias(pairs: Vec<(u32, f32)>) -> Vec<LogitBias> {

@@ -333,7 +333,7 @@ def test_tokenize_takes_mixed_lists(server: Server) -> None:
         ("/v1/completions", {"suffix": "end"}, "suffix"),
         ("/v1/completions", {"best_of": 3}, "best_of"),
         ("/completion", {"n_indent": 2}, "n_indent"),
-        ("/completion", {"lora": [{"id": 0, "scale": 1.0}]}, "lora"),
+        ("/completion", {"lora": [{"id": 0, "scale": 1.0}]}, "lora[0].id"),
         ("/completion", {"reasoning_format": "deepseek"}, "reasoning_format"),
     ],
 )
