@@ -91,9 +91,12 @@ fn little_llama() -> ModelFile {
     let mut model = ModelFile::llama();
     let head = model.tensor("token_embd.weight").dims.clone();
     model.tensors.push(floats("output.weight", &head, &[0.0; 8 * 32]));
-    for (index, tensor) in model.tensors.iter_mut().enumerate().filter(|(_, tensor)| tensor.dims.len() == 2) {
+    for (index, tensor) in model.tensors.iter_mut().enumerate() {
         let n = tensor.dims.iter().product();
-        *tensor = floats(&tensor.name, &tensor.dims, &numbers(n, 7 + index as u64, 0.4));
+        // Norms are around 1, so that what comes out of them is not small.
+        let middle = if tensor.dims.len() == 1 { 1.0 } else { 0.0 };
+        let values: Vec<f32> = numbers(n, 7 + index as u64, 0.4).into_iter().map(|x| middle + x).collect();
+        *tensor = floats(&tensor.name, &tensor.dims, &values);
     }
     model
 }
@@ -369,8 +372,8 @@ refused! {
     b_without_a: |f| f.tensors.retain(|t| t.name != "blk.0.attn_q.weight.lora_a") =>
         ["blk.0.attn_q.weight.lora_b: its partner blk.0.attn_q.weight.lora_a is missing"];
     no_tensors: |f| f.tensors.clear() => ["no pair of tensors"];
-    another_suffix: |f| f.tensor("blk.0.attn_q.weight.lora_b").name = "blk.0.attn_q.bias".into() =>
-        ["blk.0.attn_q", "does not end in .lora_a"];
+    another_suffix: |f| f.tensors.push(Tensor::of_floats("blk.0.attn_q.bias", &[32])) =>
+        ["blk.0.attn_q.bias: its name does not end in .lora_a"];
     a_layer_too_many: |f| for (suffix, _) in [("a", 0), ("b", 1)] {
         f.tensor(&format!("blk.0.attn_q.weight.lora_{suffix}")).name = format!("blk.1.attn_q.weight.lora_{suffix}");
     } => ["blk.1.attn_q.weight.lora_a: the model has no tensor blk.1.attn_q.weight"];
