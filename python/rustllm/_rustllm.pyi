@@ -350,8 +350,8 @@ class Engine:
         """Queues texts to embed and returns the request's id; each text ends in `embedding` or `error`.
 
         `normalize`: -1 not, 0 by the largest magnitude, p by the p-norm; it does not apply to the pooling
-        `none` or `rank`. `dimensions` keeps so many of the first values. `lora` are adapters with their weights. Raises as `submit`, and
-        UnsupportedError."""
+        `none` or `rank`. `dimensions` keeps so many of the first values. `lora` are adapters with
+        their weights. Raises as `submit`, and UnsupportedError."""
 
     def abort(self, request_id: int) -> None:
         """Frees the request's sequences within one step; no further outputs. Unknown ids are ignored."""

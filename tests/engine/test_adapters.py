@@ -138,7 +138,9 @@ def test_files_that_do_not_fit_name_file_and_tensor(tmp_path: Path, files: list[
     data = files[0].read_bytes()
     at = data.index(b"blk.0.attn_q.weight.lora_a") + len("blk.0.attn_q.weight.lora_a") + 4
     wide.write_bytes(data[:at] + (32).to_bytes(8, "little") + data[at + 8 :])
-    with pytest.raises(ModelError, match=r"wide\.gguf: blk\.0\.attn_q\.weight\.lora_a: .*\[64, RANK\] and \[RANK, 64\]"):
+    with pytest.raises(
+        ModelError, match=r"wide\.gguf: blk\.0\.attn_q\.weight\.lora_a: .*\[64, RANK\] and \[RANK, 64\]"
+    ):
         Engine.load(STORY, lora=[*files, wide])
     with pytest.raises(OSError, match=r"nowhere\.gguf"):
         Engine.load(STORY, lora=[tmp_path / "nowhere.gguf"])

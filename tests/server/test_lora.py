@@ -188,8 +188,7 @@ def answer(server: Server, path: str, **fields: Any) -> str:
 @pytest.mark.parametrize("path", ["/completion", "/v1/completions", "/v1/chat/completions", "/infill", "/v1/responses"])
 def test_every_endpoint_takes_adapters(server: Server, path: str) -> None:
     plain, first, half = (
-        answer(server, path, **fields)
-        for fields in ({}, {"lora": FIRST}, {"lora": [{"id": 0, "scale": 0.5}]})
+        answer(server, path, **fields) for fields in ({}, {"lora": FIRST}, {"lora": [{"id": 0, "scale": 0.5}]})
     )
     assert len({plain, first, half}) == 3
     server.post("/lora-adapters", FIRST)
@@ -216,10 +215,10 @@ def test_embeddings_run_with_the_servers_adapters(server: Server) -> None:
 
 
 def test_settings_tell_the_adapters(server: Server) -> None:
-    mix = [{"id": 1, "scale": 0.25}, {"id": 0, "scale": 1.0}]
+    mix = [{"id": 1, "scale": 7.0}, {"id": 1, "scale": 0.25}, {"id": 0, "scale": 1.0}]
     body = server.post("/completion", {**GREEDY, "lora": mix}).body
     Completion.model_validate(body, strict=True)
-    assert body["generation_settings"]["lora"] == mix
+    assert body["generation_settings"]["lora"] == [mix[2], mix[1]], "as llama-server lists them"
     events = server.stream("/completion", {**GREEDY, "lora": FIRST})
     assert events[-1]["generation_settings"]["lora"] == FIRST
 
@@ -249,7 +248,8 @@ def test_a_cached_prompt_serves_its_own_adapters_only(server: Server) -> None:
 
     mixes: list[list[dict[str, Any]]] = [OFF, FIRST, [{"id": 0, "scale": 0.5}], SECOND, [*FIRST, *SECOND]]
     before = [ask(mix) for mix in mixes]
-    assert [cached for _, cached, _ in before] == [0] * 5
+    # All texts begin with the same token, which other tests may have left.
+    assert max(cached for _, cached, _ in before) <= 1
     after = [ask(mix) for mix in mixes]
     assert [cached for _, cached, _ in after] == [n - 1 for *_, n in before]
     assert [content for content, *_ in after] == [content for content, *_ in before]

@@ -48,7 +48,19 @@ def resolve(given: dict[str, Any]) -> dict[str, Any]:
     values = {target: value for target, value in given.items() if target not in ("help", "version")}
     sampling = {target: values.pop(target) for target in list(values) if target.startswith("sampling.")}
     escape = values.pop("escape", True)
-    for step in (_model, _adapters, _slots, _embeddings, _keys, _template, _grammar, _log, _network, _directories, _sleep):
+    for step in (
+        _model,
+        _adapters,
+        _slots,
+        _embeddings,
+        _keys,
+        _template,
+        _grammar,
+        _log,
+        _network,
+        _directories,
+        _sleep,
+    ):
         step(values)
     values["sampling_defaults"] = _sampling({name.removeprefix("sampling."): v for name, v in sampling.items()}, escape)
     return values

@@ -19,7 +19,8 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 async def read_body(request: Request, state: ServerState, schema: type[Schema]) -> Schema:
-    """Reads, parses and checks the body: an object, or the array of a `RootModel`. Raises ApiError 400, 408, 413 or 415, or ValidationError."""
+    """Reads, parses and checks the body: an object, or the array of a `RootModel`. Raises ApiError 400, 408,
+    413 or 415, or ValidationError."""
     try:
         reading = _read_bytes(request, state.settings.max_body_bytes)
         data = await asyncio.wait_for(reading, state.settings.timeout)
@@ -83,4 +84,6 @@ def _children(value: Any) -> list[Any]:
 
 
 def _kind(value: object) -> str:
-    return {"list": "an array", "dict": "an object", "str": "a string", "NoneType": "null"}.get(type(value).__name__, "a plain value")
+    return {"list": "an array", "dict": "an object", "str": "a string", "NoneType": "null"}.get(
+        type(value).__name__, "a plain value"
+    )

@@ -40,7 +40,8 @@ def settings_json(
     """llama-server's `generation_settings`, from all of the engine's by name."""
     out = {name: value for name, value in values.items() if name not in _OWN}
     out["max_tokens"] = out["n_predict"]
-    out["lora"] = [{"id": id_, "scale": scale} for id_, scale in out["lora"]]
+    # Of several weights for one adapter the last counts.
+    out["lora"] = [{"id": id_, "scale": scale} for id_, scale in sorted(dict(out["lora"]).items())]
     out["logit_bias"] = [{"bias": max(bias, _LOWEST), "token": token} for token, bias in out["logit_bias"]]
     return {**out, "grammar": grammar, "stream": stream, "timings_per_token": timings_per_token, **_UNUSED}
 
