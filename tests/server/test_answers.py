@@ -217,7 +217,8 @@ def test_the_documents_describe_every_route(server: Server) -> None:
             assert resolved(error["$ref"])["properties"].keys() == names, path
             if method == "post" and path != "/props":
                 assert {"400", "401", "408", "413", "415", "429", "500"} <= route["responses"].keys(), path
-                assert route["requestBody"]["content"]["application/json"]["schema"]["properties"], path
+                body = route["requestBody"]["content"]["application/json"]["schema"]
+                assert body.get("items", body)["properties"], path
     stream = document["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["content"]
     assert "prompt_progress" in stream["text/event-stream"]["schema"]["properties"]
 

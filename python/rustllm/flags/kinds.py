@@ -127,7 +127,7 @@ class AdapterFiles:
             (row,) = csv.reader([text], strict=True)
         except csv.Error:
             raise ValueError from None
-        return tuple(self._one(part) for part in row)
+        return tuple(self._one(part) for part in row or [""])
 
     def _one(self, text: str) -> tuple[str, float]:
         path, scale = text, 1.0
