@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     let sequences = vec![SequenceRows { row: 0, n_tokens: 1, n_past: 0, blocks: vec![0] }];
-    let step = StepInput { tokens: vec![0], sequences, outputs: vec![0] };
+    let step = StepInput { tokens: vec![0], sequences, outputs: vec![0], ..StepInput::default() };
     if model.info().generates {
         model.forward(&step, &mut cache).expect("a model that loads runs a step");
     }

@@ -127,9 +127,11 @@ class SamplingParams:
         t_max_predict_ms: int = -1,
         return_progress: bool = False,
         id_slot: int = -1,
+        lora: Sequence[tuple[int, float]] = (),
     ) -> SamplingParams: ...
     def as_dict(self) -> dict[str, Any]:
-        """All fields by name, `samplers` as names, `logit_bias` as (token, bias) pairs."""
+        """All fields by name, `samplers` as names, `logit_bias` as (token, bias) pairs, `lora` as (adapter, scale)
+        pairs."""
 
 @final
 class Grammar:
@@ -277,9 +279,11 @@ class Engine:
         prefix_cache: bool = True,
         pooling: str | None = None,
         context_shift: bool = False,
+        lora: Sequence[str | PathLike[str]] | None = None,
         progress: Callable[[float], bool] | None = None,
     ) -> Engine:
-        """Loads a model and starts its thread. Raises ModelError, or ValueError for a setting."""
+        """Loads a model, with LoRA adapters that requests name by their place, and starts its thread. Raises
+        ModelError, or ValueError for a setting."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -288,6 +292,10 @@ class Engine:
         """architecture, n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_params, size, `types` (the
         number of tensors of each), generates (False: the model only embeds), n_classes (scores of a
         classification head)."""
+
+    @property
+    def adapters(self) -> list[dict[str, Any]]:
+        """One dict for each loaded adapter: path, and task_name and prompt_prefix as its file says."""
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -331,12 +339,19 @@ class Engine:
     def max_embedding_tokens(self) -> int:
         """Tokens that a text to embed may have."""
 
-    def embed(self, inputs: Sequence[Sequence[int]], *, normalize: int, dimensions: int | None = None) -> int:
+    def embed(
+        self,
+        inputs: Sequence[Sequence[int]],
+        *,
+        normalize: int,
+        dimensions: int | None = None,
+        lora: Sequence[tuple[int, float]] | None = None,
+    ) -> int:
         """Queues texts to embed and returns the request's id; each text ends in `embedding` or `error`.
 
         `normalize`: -1 not, 0 by the largest magnitude, p by the p-norm; it does not apply to the pooling
-        `none` or `rank`. `dimensions` keeps so many of the first values. Raises as `submit`, and
-        UnsupportedError."""
+        `none` or `rank`. `dimensions` keeps so many of the first values. `lora` are adapters with
+        their weights. Raises as `submit`, and UnsupportedError."""
 
     def abort(self, request_id: int) -> None:
         """Frees the request's sequences within one step; no further outputs. Unknown ids are ignored."""
@@ -365,7 +380,7 @@ class Engine:
     def restore_slot(self, slot: int, path: str | PathLike[str]) -> tuple[int, int]:
         """Takes a saved file into the cache, where prompts that begin with its tokens find it. Returns tokens
         and bytes. Waits until the slot is free. Raises InvalidRequestError for a file that is damaged, of
-        another model or of other cache types, which changes nothing."""
+        another model, of adapters that are not loaded or of other cache types, which changes nothing."""
 
     def erase_slot(self, slot: int) -> int:
         """Drops what the cache holds of the tokens that a slot ran last, unless other slots ran the same;

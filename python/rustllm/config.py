@@ -41,6 +41,10 @@ class ServerSettings:
     cache_type_k: str = "f16"
     cache_type_v: str = "f16"
     flash_attn: str = "auto"
+    #: LoRA adapters, with their weights in requests that name none.
+    lora: tuple[tuple[Path, float], ...] = ()
+    #: Whether the adapters start with weight 0.
+    lora_init_without_apply: bool = False
     #: Whether a full context drops old text and goes on.
     context_shift: bool = False
     #: Whether `/infill` puts the suffix first.

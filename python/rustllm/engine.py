@@ -97,10 +97,16 @@ class AsyncEngine:
 
     @contextmanager
     def embed(
-        self, inputs: Sequence[Sequence[int]], listener: Listener, *, normalize: int = 2, dimensions: int | None = None
+        self,
+        inputs: Sequence[Sequence[int]],
+        listener: Listener,
+        *,
+        normalize: int = 2,
+        dimensions: int | None = None,
+        lora: Sequence[tuple[int, float]] = (),
     ) -> Iterator[Running]:
         """As `generate`, for texts to embed; each is a choice. Raises what `Engine.embed` raises."""
-        request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions)
+        request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions, lora=lora)
         with self._listening(request_id, Running(None, len(inputs), listener)) as running:
             yield running
 

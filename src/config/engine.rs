@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Pooling;
+use super::{MAX_ADAPTERS, Pooling};
 use crate::error::{Error, Result};
 
 /// Element type of the cached keys or values.
@@ -51,6 +51,8 @@ pub struct EngineConfig {
     pub pooling: Option<Pooling>,
     /// Whether a full context drops old tokens and goes on, instead of ending the answer.
     pub context_shift: bool,
+    /// LoRA adapters, GGUF files; a request names them by their place.
+    pub lora: Vec<PathBuf>,
 }
 
 impl Default for EngineConfig {
@@ -67,6 +69,7 @@ impl Default for EngineConfig {
             prefix_cache: true,
             pooling: None,
             context_shift: false,
+            lora: Vec::new(),
         }
     }
 }
@@ -84,6 +87,7 @@ impl EngineConfig {
         check(self.n_batch >= 1 && self.n_batch <= 65_536, "n_batch", self.n_batch, "1 to 65536")?;
         check(self.n_threads <= 1024, "n_threads", self.n_threads, "0 (all cores) to 1024")?;
         check(self.max_queue <= 1_000_000, "max_queue", self.max_queue, "0 to 1000000")?;
+        check(self.lora.len() <= MAX_ADAPTERS, "lora", self.lora.len(), &format!("up to {MAX_ADAPTERS} adapters"))?;
         if let Some(n) = self.n_parallel {
             check((1..=1024).contains(&n), "n_parallel", n, "1 to 1024")?;
         }

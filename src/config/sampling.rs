@@ -1,5 +1,6 @@
 //! How one request is sampled, stopped and reported. Names and defaults are llama-server's.
 
+use super::lora::{self, LoraScale};
 use crate::error::{Error, Result};
 
 /// One stage of the sampler chain, in llama.cpp's sense.
@@ -100,6 +101,8 @@ pub struct SamplingParams {
     pub return_progress: bool,
     /// Slot asked for; −1 takes any.
     pub id_slot: i64,
+    /// Adapters with their weights; those that are not named are off.
+    pub lora: Vec<LoraScale>,
 }
 
 /// llama.cpp's chain, in its default order.
@@ -162,6 +165,7 @@ impl Default for SamplingParams {
             t_max_predict_ms: -1,
             return_progress: false,
             id_slot: -1,
+            lora: Vec::new(),
         }
     }
 }
@@ -254,6 +258,7 @@ impl SamplingParams {
     }
 
     fn validate_lists(&self) -> Result<()> {
+        lora::validate(&self.lora)?;
         let lengths = [
             ("stop", self.stop.len(), MAX_STOP_STRINGS),
             ("stop_token_ids", self.stop_token_ids.len(), MAX_STOP_STRINGS),
@@ -371,6 +376,11 @@ mod tests {
         assert!(refused(|p| p.n = 1_000_000_000).starts_with("n: 1000000000"));
         assert!(refused(|p| p.stop = vec!["x".into(); 500_000]).starts_with("stop: it has 500000 entries"));
         assert!(refused(|p| p.stop = vec!["x".repeat(1 << 20)]).contains("1048576 bytes"));
+        let lora = |scale| vec![LoraScale { id: 0, scale: 1.0 }, LoraScale { id: 1, scale }];
+        let message = refused(|p| p.lora = lora(f32::INFINITY));
+        assert_eq!(message, "lora[1].scale: inf is out of range; allowed: -10000 to 10000");
+        assert!(refused(|p| p.lora = lora(f32::NAN)).starts_with("lora[1].scale: NaN"));
+        assert!(refused(|p| p.lora = vec![LoraScale { id: 0, scale: 0.0 }; 257]).contains("257 entries"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::output::Output;
 use super::scheduler::Scheduler;
 use super::stats::Stats;
 use super::wake::Wake;
-use crate::config::SamplingParams;
+use crate::config::{Adapters, SamplingParams};
 use crate::error::Result;
 use crate::grammar::{CompiledGrammar, Watch};
 use crate::kv_cache::KvStore;
@@ -63,11 +63,13 @@ pub(super) enum Command {
     Submit {
         id: u64,
         request: Box<Request>,
+        adapters: Adapters,
         arrived: Instant,
     },
     Embed {
         id: u64,
         request: Box<EmbeddingRequest>,
+        adapters: Adapters,
     },
     Abort(u64),
     /// Log probabilities of tokens[first..], or (with `first` at the end) the last logits.

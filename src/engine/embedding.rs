@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::command::Command;
 use super::handle::Engine;
 use super::sequence::SequenceId;
-use crate::config::{Normalize, Pooling};
+use crate::config::{Adapters, LoraScale, Normalize, Pooling};
 use crate::error::{Error, Result};
 use crate::kv_cache::{BLOCK_TOKENS, BlockId, BlockPool};
 use crate::models::{SequenceRows, StepInput};
@@ -23,6 +23,8 @@ pub struct EmbeddingRequest {
     pub normalize: Normalize,
     /// Only so many of a vector's first values, normalized anew.
     pub dimensions: Option<i64>,
+    /// Adapters with their weights, as for generation.
+    pub lora: Vec<LoraScale>,
 }
 
 /// One text of a request.
@@ -32,6 +34,7 @@ pub(super) struct Input {
     pub tokens: Vec<TokenId>,
     pub normalize: Normalize,
     pub dimensions: Option<usize>,
+    pub adapters: Adapters,
 }
 
 /// What waits, request by request.
@@ -41,11 +44,14 @@ pub(super) struct EmbeddingQueue {
 }
 
 impl EmbeddingQueue {
-    /// Puts the inputs of a request at the end.
-    pub fn push(&mut self, request: u64, asked: EmbeddingRequest) {
-        let EmbeddingRequest { inputs, normalize, dimensions } = asked;
+    /// Puts the inputs of a request at the end, which run with `adapters`.
+    pub fn push(&mut self, request: u64, asked: EmbeddingRequest, adapters: &Adapters) {
+        let EmbeddingRequest { inputs, normalize, dimensions, .. } = asked;
         let dimensions = dimensions.and_then(|n| usize::try_from(n).ok());
-        let input = |(choice, tokens)| Input { id: SequenceId { request, choice }, tokens, normalize, dimensions };
+        let input = |(choice, tokens)| {
+            let id = SequenceId { request, choice };
+            Input { id, tokens, normalize, dimensions, adapters: adapters.clone() }
+        };
         self.requests.push_back(inputs.into_iter().enumerate().map(input).collect());
     }
 
@@ -99,11 +105,12 @@ impl EmbeddingQueue {
 /// `pooling` wants.
 pub(super) fn plan(inputs: &[Input], pooling: Pooling, pool: &mut BlockPool) -> StepInput {
     let mut step = StepInput::default();
-    for Input { tokens, .. } in inputs {
+    for Input { tokens, adapters, .. } in inputs {
         let (row, n_tokens) = (step.tokens.len(), tokens.len());
         let n_blocks = n_tokens.div_ceil(BLOCK_TOKENS);
         let blocks: Vec<BlockId> = (0..n_blocks).filter_map(|_| pool.allocate()).collect();
         step.tokens.extend_from_slice(tokens);
+        step.adapt_last(n_tokens, adapters);
         step.sequences.push(SequenceRows { row, n_tokens, n_past: 0, blocks });
         step.outputs.extend(match pooling {
             Pooling::None | Pooling::Mean => row..row + n_tokens,
@@ -144,9 +151,10 @@ impl Engine {
     /// [`Event::Embedding`](super::Event::Embedding) or an error through [`Self::drain`].
     pub fn embed(&self, request: EmbeddingRequest) -> Result<u64> {
         self.check_embedding(&request)?;
+        let adapters = Adapters::new(&request.lora, self.info().adapters.len())?;
         self.admit(request.inputs.len())?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.send(Command::Embed { id, request: Box::new(request) })?;
+        self.send(Command::Embed { id, request: Box::new(request), adapters })?;
         Ok(id)
     }
 
@@ -190,7 +198,7 @@ mod tests {
 
     fn request(lens: &[usize]) -> EmbeddingRequest {
         let inputs = lens.iter().map(|len| vec![1; *len]).collect();
-        EmbeddingRequest { inputs, normalize: Normalize::default(), dimensions: None }
+        EmbeddingRequest { inputs, normalize: Normalize::default(), dimensions: None, lora: Vec::new() }
     }
 
     fn names(inputs: &[Input]) -> Vec<(u64, usize)> {
@@ -200,8 +208,8 @@ mod tests {
     #[test]
     fn requests_take_turns() {
         let mut queue = EmbeddingQueue::default();
-        queue.push(1, request(&[200, 200, 200]));
-        queue.push(2, request(&[100]));
+        queue.push(1, request(&[200, 200, 200]), &Adapters::default());
+        queue.push(2, request(&[100]), &Adapters::default());
         assert_eq!(names(&queue.take(100)), [(1, 0), (2, 0), (1, 1)]);
         assert_eq!(names(&queue.take(100)), [(1, 2)]);
         assert!(queue.is_empty());
@@ -210,7 +218,7 @@ mod tests {
     #[test]
     fn a_long_input_is_computed_alone_and_waits_for_blocks() {
         let mut queue = EmbeddingQueue::default();
-        queue.push(1, request(&[900, 3]));
+        queue.push(1, request(&[900, 3]), &Adapters::default());
         assert!(queue.take(28).is_empty(), "900 tokens need 29 blocks");
         assert_eq!(names(&queue.take(29)), [(1, 0)]);
         assert_eq!(names(&queue.take(29)), [(1, 1)]);
@@ -219,8 +227,8 @@ mod tests {
     #[test]
     fn an_abort_takes_all_inputs_of_its_request() {
         let mut queue = EmbeddingQueue::default();
-        queue.push(1, request(&[5; 3]));
-        queue.push(2, request(&[5; 2]));
+        queue.push(1, request(&[5; 3]), &Adapters::default());
+        queue.push(2, request(&[5; 2]), &Adapters::default());
         assert_eq!(queue.abort(1).len(), 3);
         assert_eq!(queue.abort(1).len(), 0);
         assert_eq!(queue.clear().len(), 2);
@@ -234,6 +242,7 @@ mod tests {
             tokens: vec![1, 2],
             normalize: Normalize::default(),
             dimensions,
+            adapters: Adapters::default(),
         };
         let rows = || vec![vec![2.0, 6.0, 1.0], vec![4.0, 2.0, 3.0]];
         assert_eq!(pool(rows(), Pooling::Mean, &input(Some(2))).expect("finite"), [[0.6, 0.8]]);
@@ -250,7 +259,7 @@ mod tests {
         ) {
             let mut queue = EmbeddingQueue::default();
             for (id, lens) in requests.iter().enumerate() {
-                queue.push(id as u64, request(lens));
+                queue.push(id as u64, request(lens), &Adapters::default());
             }
             let mut seen = vec![0; requests.len()];
             while !queue.is_empty() {

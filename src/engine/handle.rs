@@ -19,7 +19,7 @@ use super::slot_file;
 use super::stats::Stats;
 use super::step::{EngineLoop, Limits};
 use super::wake::Wake;
-use crate::config::{CacheType, EngineConfig, Pooling};
+use crate::config::{Adapters, CacheType, EngineConfig, Pooling};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::grammar::GrammarCompiler;
@@ -48,6 +48,7 @@ pub struct Engine {
     cache_types: [CacheType; 2],
     block_bytes: usize,
     fingerprint: OnceLock<u64>,
+    adapter_fingerprints: OnceLock<Vec<u64>>,
 }
 
 impl Engine {
@@ -110,6 +111,7 @@ impl Engine {
             cache_types: types,
             block_bytes,
             fingerprint: OnceLock::new(),
+            adapter_fingerprints: OnceLock::new(),
         })
     }
 
@@ -118,6 +120,7 @@ impl Engine {
         self.check_generates()?;
         request.params.validate()?;
         request.params.validate_for(self.info.n_vocab)?;
+        let adapters = Adapters::new(&request.params.lora, self.info.adapters.len())?;
         request.watch.as_ref().map_or(Ok(()), |watch| watch.validate())?;
         self.check_prompt(&request.prompt)?;
         if request.params.id_slot >= self.n_slots as i64 {
@@ -130,7 +133,7 @@ impl Engine {
         }
         self.admit(request.params.n)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.send(Command::Submit { id, request: Box::new(request), arrived: Instant::now() })?;
+        self.send(Command::Submit { id, request: Box::new(request), adapters, arrived: Instant::now() })?;
         Ok(id)
     }
 
@@ -339,6 +342,12 @@ impl Engine {
     /// Tells this model from others.
     pub(super) fn fingerprint(&self) -> u64 {
         *self.fingerprint.get_or_init(|| slot_file::fingerprint(&self.file))
+    }
+
+    /// Tells each adapter from others.
+    pub(super) fn adapter_fingerprints(&self) -> &[u64] {
+        let all = || self.info.adapters.iter().map(|adapter| slot_file::fingerprint(&adapter.file)).collect();
+        self.adapter_fingerprints.get_or_init(all)
     }
 
     fn ask<T>(&self, command: impl FnOnce(Sender<Result<T>>) -> Command) -> Result<T> {

@@ -51,6 +51,7 @@ impl Runner {
                 n_past: known,
                 blocks: sequence.blocks.clone(),
             });
+            input.adapt_last(chunk.n_tokens, &sequence.adapters);
             if chunk.samples {
                 input.outputs.push(row + chunk.n_tokens - 1);
             }
@@ -125,6 +126,7 @@ impl Runner {
                 tokens: tokens[at..end].to_vec(),
                 sequences: vec![SequenceRows { row: 0, n_tokens: end - at, n_past: at, blocks: blocks.to_vec() }],
                 outputs,
+                ..StepInput::default()
             };
             self.logits(&input)?.visit(|row, values| visit(end - n + row, values))?;
             at = end;

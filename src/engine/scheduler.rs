@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::pace::Pace;
 use super::plan::{BlockCopy, Chunk, StepPlan};
 use super::sequence::{Sequence, SequenceId};
-use crate::kv_cache::BlockPool;
+use crate::config::Adapters;
+use crate::kv_cache::{BlockPool, Chain};
 use crate::tokenizer::TokenId;
 
 /// Waiting and running sequences with their blocks.
@@ -20,8 +21,15 @@ pub struct Scheduler {
     n_batch: usize,
     pace: Pace,
     n_preempted: u64,
-    /// The computed tokens that each slot ran last.
-    histories: Vec<Vec<TokenId>>,
+    /// What each slot ran last.
+    histories: Vec<History>,
+}
+
+/// What a slot ran last: the computed tokens, and the adapters that they were computed with.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    pub tokens: Vec<TokenId>,
+    pub adapters: Adapters,
 }
 
 impl Scheduler {
@@ -36,7 +44,7 @@ impl Scheduler {
             n_batch,
             pace: Pace::default(),
             n_preempted: 0,
-            histories: vec![Vec::new(); n_slots],
+            histories: vec![History::default(); n_slots],
         }
     }
 
@@ -121,27 +129,31 @@ impl Scheduler {
     pub fn finish(&mut self, slot: usize) -> Option<Sequence> {
         let mut sequence = self.slots[slot].take()?;
         self.order.retain(|other| *other != slot);
-        self.histories[slot] = sequence.tokens[..sequence.n_computed].to_vec();
+        let tokens = sequence.tokens[..sequence.n_computed].to_vec();
+        self.histories[slot] = History { tokens, adapters: sequence.adapters.clone() };
         sequence.release(&mut self.pool);
         Some(sequence)
     }
 
-    /// The computed tokens that `slot` ran last.
+    /// What `slot` ran last.
     #[must_use]
-    pub fn history(&self, slot: usize) -> &[TokenId] {
+    pub fn history(&self, slot: usize) -> &History {
         &self.histories[slot]
     }
 
-    /// Says that `slot` ran `tokens` last.
-    pub fn set_history(&mut self, slot: usize, tokens: Vec<TokenId>) {
-        self.histories[slot] = tokens;
+    /// Says what `slot` ran last.
+    pub fn set_history(&mut self, slot: usize, history: History) {
+        self.histories[slot] = history;
     }
 
     /// Drops the cached blocks of what `slot` ran last, unless other slots ran the same. Returns how
     /// many tokens these were.
     pub fn erase(&mut self, slot: usize) -> usize {
-        let tokens = std::mem::take(&mut self.histories[slot]);
-        self.pool.erase(&tokens, self.histories.iter().map(Vec::as_slice));
+        let History { tokens, adapters } = std::mem::take(&mut self.histories[slot]);
+        let roots: Vec<Chain> = self.histories.iter().map(|other| self.pool.root(&other.adapters.key())).collect();
+        let others = roots.into_iter().zip(self.histories.iter().map(|other| other.tokens.as_slice()));
+        let root = self.pool.root(&adapters.key());
+        self.pool.erase(root, &tokens, others);
         tokens.len()
     }
 

@@ -1,5 +1,6 @@
 //! One choice of one request, as the scheduler sees it: token counts and blocks.
 
+use crate::config::Adapters;
 use crate::kv_cache::{BLOCK_TOKENS, BlockId, BlockPool, Chain};
 use crate::tokenizer::TokenId;
 
@@ -30,6 +31,9 @@ pub struct Sequence {
     pub preempted: bool,
     /// Tokens that made room when the context was full.
     pub n_dropped: usize,
+    /// The adapters that it runs with, and where cached texts of the same ones start.
+    pub adapters: Adapters,
+    root: Chain,
 }
 
 impl Sequence {
@@ -47,7 +51,15 @@ impl Sequence {
             reuse: true,
             preempted: false,
             n_dropped: 0,
+            adapters: Adapters::default(),
+            root: Chain::ROOT,
         }
+    }
+
+    /// The same run with `adapters`, before anything is computed.
+    #[must_use]
+    pub fn with_adapters(self, adapters: Adapters, pool: &mut BlockPool) -> Self {
+        Self { root: pool.root(&adapters.key()), adapters, ..self }
     }
 
     /// Tokens that are known but not computed; 1 while decoding.
@@ -95,7 +107,7 @@ impl Sequence {
     pub fn attach_prefix(&mut self, pool: &mut BlockPool) -> Option<(BlockId, BlockId, usize)> {
         debug_assert!(self.blocks.is_empty() && self.n_computed == 0);
         // The last known token is always computed: its logits are what the next one is drawn from.
-        let prefix = pool.match_prefix(&self.tokens, self.tokens.len() - 1);
+        let prefix = pool.match_prefix(self.root, &self.tokens, self.tokens.len() - 1);
         self.blocks = prefix.blocks;
         self.n_computed = self.blocks.len() * BLOCK_TOKENS;
         let (source, n) = prefix.copy?;
@@ -150,7 +162,7 @@ impl Sequence {
 
     fn chain_before(&self, index: usize, pool: &BlockPool) -> Chain {
         match index.checked_sub(1) {
-            None => Chain::ROOT,
+            None => self.root,
             Some(before) => pool.chain(self.blocks[before]).expect("blocks are filled in order"),
         }
     }

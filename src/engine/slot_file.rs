@@ -1,9 +1,12 @@
 //! A slot's cache as a file: what saving writes and restoring checks.
 //!
-//! All numbers are little-endian: a header, the tokens, the blocks that hold their keys and values
+//! All numbers are little-endian: a header, the adapters that the text was computed with (the fingerprint
+//! and the scale of each), the tokens, the blocks that hold their keys and values
 //! (the last one filled up with zeros) and an FNV-1a hash of all bytes before it. A file is only
-//! taken by the model and the cache types that wrote it. Bytes go between file and cache in pieces,
+//! taken by the model, the adapters and the cache types that wrote it. Bytes go between file and cache in pieces,
 //! so that neither memory nor the time of one step depends on how long the text is.
+
+mod header;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -11,21 +14,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::handle::Engine;
-use crate::config::CacheType;
+use super::scheduler::History;
+use crate::config::{Adapters, LoraScale};
 use crate::error::{Error, Result};
-use crate::gguf::GgufFile;
-use crate::kv_cache::{BLOCK_TOKENS, BlockId, Chain};
-
-const MAGIC: [u8; 8] = *b"RUSTLLMS";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 40;
-const HASH_BYTES: usize = 8;
+use crate::kv_cache::{BLOCK_TOKENS, BlockId};
+pub(super) use header::fingerprint;
+use header::{ADAPTER_BYTES, HASH_BYTES, HEADER_BYTES, Hash, Header, code};
 
 /// Bytes that go between the cache and a file at once.
 const PIECE_BYTES: usize = 4 << 20;
-
-/// Bytes of each tensor that tell models of one shape apart.
-const SAMPLE_BYTES: usize = 4096;
 
 /// What saving or restoring did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,104 +30,6 @@ pub struct SlotFile {
     pub n_tokens: usize,
     /// Bytes of the file.
     pub n_bytes: u64,
-}
-
-/// What a file is valid for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Header {
-    model: u64,
-    types: [u8; 2],
-    /// Bytes of one block over all layers.
-    block_bytes: u64,
-    n_tokens: u32,
-}
-
-impl Header {
-    fn to_bytes(self) -> [u8; HEADER_BYTES] {
-        let mut out = [0; HEADER_BYTES];
-        out[..8].copy_from_slice(&MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        out[12..14].copy_from_slice(&self.types);
-        out[16..24].copy_from_slice(&self.model.to_le_bytes());
-        out[24..32].copy_from_slice(&self.block_bytes.to_le_bytes());
-        out[32..36].copy_from_slice(&self.n_tokens.to_le_bytes());
-        out
-    }
-
-    /// The header in `bytes`, or what is wrong with it; `own` is what this engine writes.
-    fn read(bytes: &[u8; HEADER_BYTES], own: Self) -> Result<Self, String> {
-        let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        if bytes[..8] != MAGIC {
-            return Err("it is not a saved slot".into());
-        }
-        if word(8) != VERSION {
-            return Err(format!("its version is {}; allowed: {VERSION}", word(8)));
-        }
-        let found = Self { model: long(16), types: [bytes[12], bytes[13]], block_bytes: long(24), n_tokens: word(32) };
-        if found.model != own.model {
-            return Err("another model wrote it".into());
-        }
-        if found.types != own.types || found.block_bytes != own.block_bytes {
-            return Err("it was saved with other cache types (-ctk, -ctv)".into());
-        }
-        Ok(found)
-    }
-
-    fn n_blocks(self) -> usize {
-        (self.n_tokens as usize).div_ceil(BLOCK_TOKENS)
-    }
-
-    /// Bytes of the whole file, unless they are beyond counting.
-    fn file_bytes(self) -> Option<u64> {
-        let blocks = self.block_bytes.checked_mul(self.n_blocks() as u64)?;
-        let rest = HEADER_BYTES as u64 + 4 * u64::from(self.n_tokens) + HASH_BYTES as u64;
-        blocks.checked_add(rest)
-    }
-}
-
-/// 64-bit FNV-1a. It is to find damage, not forgery: whoever may write to the directory is trusted.
-struct Hash(u64);
-
-impl Hash {
-    fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-}
-
-/// Tells a model from others: its settings, the shapes of its tensors and the start of their data.
-pub(super) fn fingerprint(file: &GgufFile) -> u64 {
-    let mut hash = Hash::new();
-    let metadata = file.metadata();
-    let arch = metadata.str("general.architecture").ok().flatten().unwrap_or_default();
-    let mut settings: Vec<String> = metadata
-        .iter()
-        .filter(|(key, _)| key.strip_prefix(arch).is_some_and(|rest| rest.starts_with('.')))
-        .map(|(key, value)| format!("{key} {value:?}"))
-        .collect();
-    settings.sort();
-    settings.iter().for_each(|setting| hash.take(setting.as_bytes()));
-    for tensor in file.tensors() {
-        hash.take(format!("{} {:?} {:?}", tensor.name, tensor.dims, tensor.ty).as_bytes());
-        let data = file.data(tensor);
-        hash.take(&data[..data.len().min(SAMPLE_BYTES)]);
-    }
-    hash.0
-}
-
-/// A block's code of a cache type.
-fn code(ty: CacheType) -> u8 {
-    match ty {
-        CacheType::F16 => 1,
-        CacheType::F32 => 2,
-        CacheType::Q8_0 => 3,
-    }
 }
 
 /// Blocks that are kept for a file, given back when it is done with.
@@ -154,24 +53,27 @@ impl Engine {
     /// Waits until the slot is free.
     pub fn save_slot(&self, slot: usize, path: &Path) -> Result<SlotFile> {
         self.check_slot(slot)?;
-        let (tokens, blocks) = self.on_cache(Some(slot), move |scheduler, _| {
-            let mut tokens = scheduler.history(slot).to_vec();
-            let prefix = scheduler.pool_mut().match_prefix(&tokens, tokens.len());
-            tokens.truncate(prefix.n_tokens());
+        let (history, blocks) = self.on_cache(Some(slot), move |scheduler, _| {
+            let mut history = scheduler.history(slot).clone();
+            let pool = scheduler.pool_mut();
+            let root = pool.root(&history.adapters.key());
+            let prefix = pool.match_prefix(root, &history.tokens, history.tokens.len());
+            history.tokens.truncate(prefix.n_tokens());
             let blocks: Vec<BlockId> = prefix.blocks.into_iter().chain(prefix.copy.map(|(block, _)| block)).collect();
-            (tokens, blocks)
+            (history, blocks)
         })?;
         let pins = Pins { engine: self, blocks };
         let temporary = Temporary::beside(path);
-        let written = self.write(&temporary.0, &tokens, &pins.blocks);
+        let written = self.write(&temporary.0, &history, &pins.blocks);
         let written = written.and_then(|n_bytes| {
             fs::rename(&temporary.0, path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
             Ok(n_bytes)
         })?;
-        Ok(SlotFile { n_tokens: tokens.len(), n_bytes: written })
+        Ok(SlotFile { n_tokens: history.tokens.len(), n_bytes: written })
     }
 
-    fn write(&self, path: &Path, tokens: &[u32], blocks: &[BlockId]) -> Result<u64> {
+    fn write(&self, path: &Path, history: &History, blocks: &[BlockId]) -> Result<u64> {
+        let History { tokens, adapters } = history;
         let fails = |source: io::Error| Error::Write { path: path.to_owned(), source };
         let file = File::create(path).map_err(fails)?;
         let mut out = BufWriter::new(file);
@@ -182,7 +84,12 @@ impl Engine {
             n_bytes += bytes.len() as u64;
             out.write_all(bytes)
         };
-        put(&Header { n_tokens: tokens.len() as u32, ..self.own_header() }.to_bytes()).map_err(fails)?;
+        let (n_tokens, n_adapters) = (tokens.len() as u32, adapters.iter().count() as u32);
+        put(&Header { n_tokens, n_adapters, ..self.own_header() }.to_bytes()).map_err(fails)?;
+        for (id, scale) in adapters.iter() {
+            put(&self.adapter_fingerprints()[id].to_le_bytes()).map_err(fails)?;
+            put(&scale.to_le_bytes()).map_err(fails)?;
+        }
         tokens.iter().try_for_each(|token| put(&token.to_le_bytes())).map_err(fails)?;
         let mut left = tokens.len();
         for piece in blocks.chunks(self.piece_blocks()) {
@@ -210,8 +117,8 @@ impl Engine {
     }
 
     /// Takes a file of [`Engine::save_slot`] into the cache, where prompts that begin with its tokens
-    /// find it. Waits until the slot is free. A file that is not whole, of another model or of other
-    /// cache types is refused and changes nothing.
+    /// and are computed with the same adapters find it. Waits until the slot is free. A file that is not whole,
+    /// of another model, of adapters that are not loaded or of other cache types is refused and changes nothing.
     pub fn restore_slot(&self, slot: usize, path: &Path) -> Result<SlotFile> {
         self.check_slot(slot)?;
         let refuse = |message: String| {
@@ -246,6 +153,9 @@ impl Engine {
                 return Err(refuse(format!("it has {n_bytes} bytes; its header promises {expected}")));
             }
         }
+        let mut adapters = vec![0; ADAPTER_BYTES * header.n_adapters as usize];
+        take(&mut adapters).map_err(fails)?;
+        let adapters = self.saved_adapters(&adapters).map_err(refuse)?;
         let mut tokens = vec![0; 4 * n_tokens];
         take(&mut tokens).map_err(fails)?;
         let tokens: Vec<u32> = tokens.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
@@ -271,19 +181,41 @@ impl Engine {
         if u64::from_le_bytes(promised) != found {
             return Err(refuse("it is damaged: its checksum differs".into()));
         }
-        self.enter(slot, tokens, &pins)?;
+        self.enter(slot, History { tokens, adapters }, &pins)?;
         Ok(SlotFile { n_tokens, n_bytes })
     }
 
-    /// Makes the filled blocks of `pins` findable as `tokens`, and these the ones that `slot` ran last.
-    fn enter(&self, slot: usize, tokens: Vec<u32>, pins: &Pins<'_>) -> Result<()> {
+    /// The adapters that a file names by their fingerprints, or what is wrong with them.
+    fn saved_adapters(&self, bytes: &[u8]) -> Result<Adapters, String> {
+        let own = self.adapter_fingerprints();
+        let mut scales: Vec<LoraScale> = Vec::new();
+        for entry in bytes.as_chunks::<ADAPTER_BYTES>().0 {
+            let fingerprint = u64::from_le_bytes(std::array::from_fn(|i| entry[i]));
+            let scale = f32::from_le_bytes(std::array::from_fn(|i| entry[8 + i]));
+            // A file that was loaded twice has two numbers.
+            let is_free = |id: usize| scales.iter().all(|other| other.id != id as i64);
+            let mut ids = (0..own.len()).filter(|id| own[*id] == fingerprint && is_free(*id));
+            let Some(id) = ids.next() else {
+                return Err("it was computed with an adapter that is not loaded (--lora)".into());
+            };
+            scales.push(LoraScale { id: id as i64, scale });
+        }
+        Adapters::new(&scales, own.len()).map_err(|error| error.to_string())
+    }
+
+    /// Makes the filled blocks of `pins` findable as the text of `history`, and this the one that `slot` ran
+    /// last.
+    fn enter(&self, slot: usize, history: History, pins: &Pins<'_>) -> Result<()> {
         let blocks = pins.blocks.clone();
         self.on_cache(Some(slot), move |scheduler, _| {
-            let mut chain = Chain::ROOT;
-            for (block, part) in blocks.into_iter().zip(tokens.chunks(BLOCK_TOKENS)) {
-                chain = scheduler.pool_mut().extend(block, chain, part).unwrap_or(Chain::ROOT);
+            let pool = scheduler.pool_mut();
+            let root = pool.root(&history.adapters.key());
+            let mut chain = root;
+            for (block, part) in blocks.into_iter().zip(history.tokens.chunks(BLOCK_TOKENS)) {
+                // Only the last block may be partial, behind which nothing follows.
+                chain = pool.extend(block, chain, part).unwrap_or(root);
             }
-            scheduler.set_history(slot, tokens);
+            scheduler.set_history(slot, history);
         })
     }
 
@@ -321,7 +253,13 @@ impl Engine {
 
     fn own_header(&self) -> Header {
         let (types, block_bytes) = self.cache_layout();
-        Header { model: self.fingerprint(), types: types.map(code), block_bytes: block_bytes as u64, n_tokens: 0 }
+        Header {
+            model: self.fingerprint(),
+            types: types.map(code),
+            block_bytes: block_bytes as u64,
+            n_tokens: 0,
+            n_adapters: 0,
+        }
     }
 
     fn piece_blocks(&self) -> usize {
@@ -345,51 +283,5 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         // After a rename there is nothing left under the name.
         let _ = fs::remove_file(&self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const OWN: Header = Header { model: 7, types: [1, 3], block_bytes: 4096, n_tokens: 0 };
-
-    #[test]
-    fn a_header_survives_its_bytes() {
-        let header = Header { n_tokens: 65, ..OWN };
-        assert_eq!(Header::read(&header.to_bytes(), OWN), Ok(header));
-        assert_eq!(header.n_blocks(), 3);
-        assert_eq!(header.file_bytes(), Some(40 + 4 * 65 + 3 * 4096 + 8));
-    }
-
-    #[test]
-    fn what_differs_is_named() {
-        let says = |header: Header| Header::read(&header.to_bytes(), OWN).expect_err("it differs");
-        assert!(says(Header { model: 8, ..OWN }).contains("another model"));
-        assert!(says(Header { types: [1, 1], ..OWN }).contains("cache types"));
-        assert!(says(Header { block_bytes: 1, ..OWN }).contains("cache types"));
-        let mut bytes = OWN.to_bytes();
-        bytes[8] = 9;
-        assert_eq!(Header::read(&bytes, OWN), Err("its version is 9; allowed: 1".into()));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_a_header_panic(bytes: [u8; HEADER_BYTES], block_bytes: u64) {
-            if let Ok(header) = Header::read(&bytes, OWN) {
-                let _ = header.file_bytes();
-            }
-            let _ = Header { block_bytes, n_tokens: u32::MAX, ..OWN }.file_bytes();
-        }
-
-        #[test]
-        fn the_hash_sees_every_changed_byte(mut bytes in prop::collection::vec(any::<u8>(), 1..200), at: prop::sample::Index, by in 1u8..) {
-            let hash = |bytes: &[u8]| { let mut hash = Hash::new(); hash.take(bytes); hash.0 };
-            let before = hash(&bytes);
-            let at = at.index(bytes.len());
-            bytes[at] ^= by;
-            prop_assert_ne!(hash(&bytes), before);
-        }
     }
 }

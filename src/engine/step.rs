@@ -16,7 +16,7 @@ use super::runner::{Logits, Runner};
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, SequenceId};
 use super::stats::Stats;
-use crate::config::Pooling;
+use crate::config::{Adapters, Pooling};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
@@ -107,8 +107,8 @@ impl EngineLoop {
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Submit { id, request, arrived } => self.submit(id, *request, arrived),
-            Command::Embed { id, request } => self.embeddings.push(id, *request),
+            Command::Submit { id, request, adapters, arrived } => self.submit(id, *request, &adapters, arrived),
+            Command::Embed { id, request, adapters } => self.embeddings.push(id, *request, &adapters),
             Command::Abort(request) => {
                 for id in self.scheduler.abort(request).into_iter().chain(self.embeddings.abort(request)) {
                     self.count(|stats| stats.ends.abort += 1);
@@ -137,7 +137,7 @@ impl EngineLoop {
         }
     }
 
-    fn submit(&mut self, request_id: u64, request: Request, arrived: Instant) {
+    fn submit(&mut self, request_id: u64, request: Request, adapters: &Adapters, arrived: Instant) {
         let Request { prompt, params, grammar, watch } = request;
         let params = Arc::new(params);
         for choice in 0..params.n {
@@ -151,6 +151,7 @@ impl EngineLoop {
                     generation.arrived = arrived;
                     self.generations.insert(id, generation);
                     let mut sequence = Sequence::new(id, prompt.clone());
+                    sequence = sequence.with_adapters(adapters.clone(), self.scheduler.pool_mut());
                     sequence.reuse = params.cache_prompt || choice > 0;
                     sequence.wanted_slot = usize::try_from(params.id_slot).ok().filter(|_| choice == 0);
                     self.scheduler.submit(sequence);
@@ -363,7 +364,7 @@ impl EngineLoop {
                     self.end_with_error(SequenceId { request: id, choice }, &Error::Closed.to_string());
                 }
             }
-            Command::Embed { id, request } => {
+            Command::Embed { id, request, .. } => {
                 for choice in 0..request.inputs.len() {
                     self.end_with_error(SequenceId { request: id, choice }, &Error::Closed.to_string());
                 }

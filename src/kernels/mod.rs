@@ -28,6 +28,7 @@ mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod lanes_neon;
 pub mod limits;
+mod low_rank;
 pub mod math;
 mod pack;
 pub mod packed;
@@ -41,5 +42,6 @@ pub use dispatch::Simd;
 pub use gemm::{Weight, gemm, gemm_gated, gemm_gelu};
 pub use kv_format::{GROUP, Kind, KvFormat};
 pub use limits::{Limits, MemoryProbe};
+pub use low_rank::{LowRank, PartUpdates, RowUpdates, Tiles, add_low_rank};
 pub use packed::Matrix;
 pub use pool::Pool;

@@ -1,7 +1,8 @@
 //! Accounting of KV blocks: reference counts, prefix reuse by token, eviction.
 //!
 //! Blocks that hold computed tokens form a trie: the key of an edge is the chain of full blocks
-//! before it, its label the tokens of the block. A prompt walks the trie block by block; the last,
+//! before it, its label the tokens of the block. Texts that are computed with other adapters have another
+//! root ([`BlockPool::root`]), so that they never meet. A prompt walks the trie block by block; the last,
 //! partly matching block is reused by copying its first tokens. Labels are compared token by
 //! token, so a reuse is never wrong, whatever a hash would say.
 
@@ -17,7 +18,7 @@ pub type BlockId = u32;
 pub struct Chain(u64);
 
 impl Chain {
-    /// The empty run, where every sequence starts.
+    /// The empty run of the model as it is.
     pub const ROOT: Self = Self(0);
 }
 
@@ -32,6 +33,9 @@ struct Block {
     /// When it was last released; the oldest is evicted first.
     released: u64,
 }
+
+/// Roots without blocks that are remembered before they are looked through.
+const IDLE_ROOTS: usize = 64;
 
 /// What a prompt can reuse. References on `blocks` and on the source of `copy` are taken.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct BlockPool {
     children: HashMap<Chain, Vec<BlockId>>,
     /// Unreferenced blocks whose content is still of use, oldest first.
     evictable: BTreeSet<(u64, BlockId)>,
+    /// Where the texts of other adapters start.
+    roots: HashMap<Vec<u64>, Chain>,
     next_chain: u64,
     clock: u64,
     keep_released: bool,
@@ -74,6 +80,7 @@ impl BlockPool {
             capacity,
             free: Vec::new(),
             children: HashMap::new(),
+            roots: HashMap::new(),
             evictable: BTreeSet::new(),
             next_chain: 1,
             clock: 0,
@@ -111,18 +118,37 @@ impl BlockPool {
         self.blocks.len() - self.free.len() - self.evictable.len()
     }
 
-    /// The longest cached prefix of `tokens`, at most `limit` tokens of it.
-    pub fn match_prefix(&mut self, tokens: &[u32], limit: usize) -> Prefix {
-        let prefix = self.walk(tokens, limit);
+    /// The empty run of texts that are computed in the way that `key` says, equal for equal keys; an empty
+    /// key is the model as it is.
+    pub fn root(&mut self, key: &[u64]) -> Chain {
+        if key.is_empty() {
+            return Chain::ROOT;
+        }
+        if let Some(root) = self.roots.get(key) {
+            return *root;
+        }
+        if self.roots.len() >= IDLE_ROOTS {
+            // Clients may ask for any number of scales. A root that is still in use and forgotten costs a
+            // later text its reuse, no more: numbers are never given twice.
+            self.roots.retain(|_, root| self.children.contains_key(root));
+        }
+        self.next_chain += 1;
+        self.roots.insert(key.to_vec(), Chain(self.next_chain));
+        Chain(self.next_chain)
+    }
+
+    /// The longest cached prefix of `tokens` from `root` on, at most `limit` tokens of it.
+    pub fn match_prefix(&mut self, root: Chain, tokens: &[u32], limit: usize) -> Prefix {
+        let prefix = self.walk(root, tokens, limit);
         prefix.blocks.iter().chain(prefix.copy.as_ref().map(|(block, _)| block)).for_each(|block| self.acquire(*block));
         prefix
     }
 
     /// What [`Self::match_prefix`] finds, without references.
-    fn walk(&self, tokens: &[u32], limit: usize) -> Prefix {
+    fn walk(&self, root: Chain, tokens: &[u32], limit: usize) -> Prefix {
         let mut prefix = Prefix::default();
         let mut rest = &tokens[..limit.min(tokens.len())];
-        let mut chain = Chain::ROOT;
+        let mut chain = root;
         while let Some((block, n)) = self.best_child(chain, rest) {
             if n < BLOCK_TOKENS {
                 prefix.copy = Some((block, n));
@@ -229,17 +255,18 @@ impl BlockPool {
         self.blocks[block as usize].chain
     }
 
-    /// Drops what nobody owns of the blocks that hold `tokens`, beside those that hold one of `others`.
-    pub fn erase<'a>(&mut self, tokens: &[u32], others: impl Iterator<Item = &'a [u32]>) {
-        let blocks = |pool: &Self, tokens: &[u32]| {
-            let prefix = pool.walk(tokens, tokens.len());
+    /// Drops what nobody owns of the blocks that hold `tokens` from `root` on, beside those that hold one of
+    /// `others`.
+    pub fn erase<'a>(&mut self, root: Chain, tokens: &[u32], others: impl Iterator<Item = (Chain, &'a [u32])>) {
+        let blocks = |pool: &Self, root: Chain, tokens: &[u32]| {
+            let prefix = pool.walk(root, tokens, tokens.len());
             // A block that only begins like the tokens is someone else's.
             let last = prefix.copy.filter(|(id, n)| pool.blocks[*id as usize].tokens.len() == *n);
             prefix.blocks.into_iter().chain(last.map(|(id, _)| id)).collect::<Vec<_>>()
         };
-        let kept: HashSet<BlockId> = others.flat_map(|tokens| blocks(self, tokens)).collect();
+        let kept: HashSet<BlockId> = others.flat_map(|(root, tokens)| blocks(self, root, tokens)).collect();
         loop {
-            let mut ids = blocks(self, tokens);
+            let mut ids = blocks(self, root, tokens);
             ids.retain(|id| self.blocks[*id as usize].refs == 0 && !kept.contains(id));
             if ids.is_empty() {
                 return; // twins of the blocks, if there were any, are gone as well
@@ -273,10 +300,14 @@ mod tests {
 
     /// Runs a whole sequence through the pool: reuse, compute, release. Returns tokens reused.
     fn run(pool: &mut BlockPool, tokens: &[u32]) -> usize {
-        let prefix = pool.match_prefix(tokens, tokens.len() - 1);
+        run_from(pool, Chain::ROOT, tokens)
+    }
+
+    fn run_from(pool: &mut BlockPool, root: Chain, tokens: &[u32]) -> usize {
+        let prefix = pool.match_prefix(root, tokens, tokens.len() - 1);
         let reused = prefix.n_tokens();
         let mut blocks = prefix.blocks;
-        let mut chain = blocks.last().and_then(|b| pool.chain(*b)).unwrap_or(Chain::ROOT);
+        let mut chain = blocks.last().and_then(|b| pool.chain(*b)).unwrap_or(root);
         let mut at = blocks.len() * BLOCK_TOKENS;
         while at < tokens.len() {
             let block = pool.allocate().expect("the pool is large enough");
@@ -329,11 +360,11 @@ mod tests {
         second[40] = 999;
         run(&mut pool, &first);
         run(&mut pool, &second);
-        pool.erase(&first, std::iter::once(&second[..]));
+        pool.erase(Chain::ROOT, &first, std::iter::once((Chain::ROOT, &second[..])));
         assert_eq!(run(&mut pool, &second), 76);
         assert_eq!(run(&mut pool, &first), 40, "the first block is the second's as well, and 8 tokens more");
-        pool.erase(&first, std::iter::empty());
-        pool.erase(&second, std::iter::empty());
+        pool.erase(Chain::ROOT, &first, std::iter::empty());
+        pool.erase(Chain::ROOT, &second, std::iter::empty());
         assert_eq!((run(&mut pool, &second), pool.in_use()), (0, 0));
         assert_eq!(pool.available(), 64);
     }
@@ -343,10 +374,42 @@ mod tests {
         let mut pool = BlockPool::new(64, true);
         let tokens: Vec<u32> = (0..64).collect();
         run(&mut pool, &tokens);
-        let owned = pool.match_prefix(&tokens, 32);
-        pool.erase(&tokens, std::iter::empty());
+        let owned = pool.match_prefix(Chain::ROOT, &tokens, 32);
+        pool.erase(Chain::ROOT, &tokens, std::iter::empty());
         assert_eq!(run(&mut pool, &tokens), 32);
         owned.blocks.into_iter().for_each(|block| pool.release(block));
+    }
+
+    #[test]
+    fn texts_of_different_roots_never_meet() {
+        let mut pool = BlockPool::new(64, true);
+        let tokens: Vec<u32> = (0..77).collect();
+        let keys: [&[u64]; 4] = [&[], &[1], &[2], &[1, 2]];
+        for key in keys {
+            let root = pool.root(key);
+            assert_eq!(run_from(&mut pool, root, &tokens), 0, "{key:?}");
+        }
+        for key in keys {
+            let root = pool.root(key);
+            assert_eq!(run_from(&mut pool, root, &tokens), 76, "{key:?}");
+        }
+        let [first, second] = [&[1][..], &[2]].map(|key| pool.root(key));
+        pool.erase(first, &tokens, std::iter::once((second, &tokens[..])));
+        assert_eq!(run_from(&mut pool, second, &tokens), 76);
+        assert_eq!(run_from(&mut pool, first, &tokens), 0);
+        assert_eq!(run(&mut pool, &tokens), 76);
+    }
+
+    #[test]
+    fn roots_without_blocks_are_forgotten() {
+        let mut pool = BlockPool::new(64, true);
+        let used = pool.root(&[7]);
+        run_from(&mut pool, used, &(0..40).collect::<Vec<u32>>());
+        for key in 100..100_000 {
+            pool.root(&[key]);
+        }
+        assert!(pool.roots.len() <= IDLE_ROOTS + 1, "{} roots", pool.roots.len());
+        assert_eq!(pool.root(&[7]), used);
     }
 
     #[test]

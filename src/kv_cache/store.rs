@@ -134,6 +134,7 @@ mod tests {
             n_layer_cache: 3,
             pooling: Pooling::None,
             n_classes: 0,
+            adapters: Vec::new(),
         }
     }
 

@@ -15,11 +15,15 @@ pub struct Compute {
     scratch: Mutex<Scratch>,
 }
 
-/// Inputs of matrix products: of the layer, and of the second product where a layer has two.
+/// Inputs of matrix products (of the layer, and of the second product where a layer has two), and what lies
+/// between products.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub input: Activations,
     pub hidden: Activations,
+    /// For rows with adapters: both halves of a feed-forward layer as floats, and products with A.
+    pub halves: Vec<f32>,
+    pub inner: Vec<f32>,
 }
 
 impl Compute {

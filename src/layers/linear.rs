@@ -4,14 +4,16 @@
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 
 use super::RmsNorm;
+use super::adapters::{AdaptedRows, Update, row_updates};
 use super::context::{Compute, floats, floats_mut};
-use crate::kernels::{Activations, Forms, Matrix, Weight, gemm};
+use crate::kernels::{Activations, Forms, Matrix, RowUpdates, Weight, add_low_rank, gemm};
 
-/// A weight matrix `[n, k]` with an optional bias `[n]`.
+/// A weight matrix `[n, k]` with an optional bias `[n]`, and what each adapter adds to it, by its number.
 #[derive(Debug)]
 pub struct Linear {
     pub matrix: Matrix,
     pub bias: Option<Vec<f32>>,
+    pub updates: Vec<Option<Update>>,
 }
 
 impl Linear {
@@ -56,6 +58,45 @@ impl Projection {
     /// Adds the projection of `x` `[rows, k]` to `y` `[rows, n]`.
     pub fn add(&self, x: &Tensor, y: &Tensor, compute: &Compute) -> Result<()> {
         y.inplace_op2(x, &ProjectionOp { projection: self, compute, add: true })
+    }
+
+    /// Adds what the adapters of `adapted` change in the projection of `x` `[rows, k]` to `y` `[rows, n]`.
+    pub fn adapt(&self, x: &Tensor, y: &Tensor, adapted: &[AdaptedRows], compute: &Compute) -> Result<()> {
+        let updates = row_updates(&self.parts, adapted);
+        if updates.is_empty() {
+            return Ok(());
+        }
+        y.inplace_op2(x, &AdaptOp { projection: self, updates: &updates, compute })
+    }
+
+    /// Adds `updates` to rows `y`, of which `x` has the inputs; `inner` is scratch memory.
+    pub(super) fn add_updates(
+        &self,
+        updates: &[RowUpdates],
+        x: &[f32],
+        y: &mut [f32],
+        inner: &mut Vec<f32>,
+        compute: &Compute,
+    ) {
+        let k = self.k();
+        let work = || {
+            add_low_rank(
+                updates,
+                k,
+                #[inline(always)]
+                |at, out: &mut [f32]| {
+                    let row = &x[at * k..(at + 1) * k];
+                    match &self.norm {
+                        Some(norm) => norm.apply(row, out),
+                        None => out.copy_from_slice(row),
+                    }
+                },
+                (y, self.n()),
+                inner,
+                (&compute.pool, compute.simd),
+            );
+        };
+        compute.profile.time("adapters", work);
     }
 
     /// The rows of `x` as the matrices read them, normalized where there is a norm.
@@ -103,6 +144,24 @@ impl InplaceOp2 for ProjectionOp<'_> {
         compute.profile.time("inputs", || projection.fill(x, input, compute));
         let weights: Vec<Weight> = projection.parts.iter().map(Linear::weight).collect();
         compute.profile.time(projection.name, || gemm(&weights, input, y, self.add, &compute.pool, compute.simd));
+        Ok(())
+    }
+}
+
+struct AdaptOp<'a> {
+    projection: &'a Projection,
+    updates: &'a [RowUpdates<'a>],
+    compute: &'a Compute,
+}
+
+impl InplaceOp2 for AdaptOp<'_> {
+    fn name(&self) -> &'static str {
+        "adapters"
+    }
+
+    fn cpu_fwd(&self, y: &mut CpuStorage, ly: &Layout, x: &CpuStorage, lx: &Layout) -> Result<()> {
+        let inner = &mut self.compute.scratch().inner;
+        self.projection.add_updates(self.updates, floats(x, lx)?, floats_mut(y, ly)?, inner, self.compute);
         Ok(())
     }
 }

@@ -3,9 +3,10 @@
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 
+use super::adapters::{AdaptedRows, row_updates};
 use super::context::{Compute, Scratch, floats_mut};
 use super::{Linear, Projection};
-use crate::kernels::{gemm, gemm_gated, gemm_gelu};
+use crate::kernels::{RowUpdates, add_low_rank, gemm, gemm_gated, gemm_gelu, math};
 
 /// `gate_up` has two parts of equal width over the normalized input; `down` leads back.
 #[derive(Debug)]
@@ -15,9 +16,14 @@ pub struct GatedMlp {
 }
 
 impl GatedMlp {
-    /// Adds the layer's output to `x` `[rows, width]`.
-    pub fn add(&self, x: &Tensor, compute: &Compute) -> Result<()> {
-        x.inplace_op1(&GatedMlpOp { mlp: self, compute })
+    /// Adds the layer's output to `x` `[rows, width]`, with what the adapters of `adapted` change in it.
+    pub fn add(&self, x: &Tensor, adapted: &[AdaptedRows], compute: &Compute) -> Result<()> {
+        let gate_up = row_updates(&self.gate_up.parts, adapted);
+        let down = row_updates(std::slice::from_ref(&self.down), adapted);
+        if gate_up.is_empty() && down.is_empty() {
+            return x.inplace_op1(&GatedMlpOp { mlp: self, compute });
+        }
+        x.inplace_op1(&AdaptedMlpOp { mlp: self, gate_up: &gate_up, down: &down, compute })
     }
 }
 
@@ -34,7 +40,7 @@ impl InplaceOp1 for GatedMlpOp<'_> {
     fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let Self { mlp, compute } = self;
         let x = floats_mut(x, layout)?;
-        let Scratch { input, hidden } = &mut *compute.scratch();
+        let Scratch { input, hidden, .. } = &mut *compute.scratch();
         let profile = &compute.profile;
         profile.time("inputs", || mlp.gate_up.fill(x, input, compute));
         let [gate, up] = [0, 1].map(|part| mlp.gate_up.parts[part].weight());
@@ -44,6 +50,70 @@ impl InplaceOp1 for GatedMlpOp<'_> {
         profile.time("down", || gemm(&[down], hidden, x, true, pool, simd));
         Ok(())
     }
+}
+
+/// [`GatedMlpOp`] where adapters change something between its products: the halves go through memory as
+/// floats. Rows without adapters get the same bits either way.
+struct AdaptedMlpOp<'a> {
+    mlp: &'a GatedMlp,
+    gate_up: &'a [RowUpdates<'a>],
+    down: &'a [RowUpdates<'a>],
+    compute: &'a Compute,
+}
+
+impl InplaceOp1 for AdaptedMlpOp<'_> {
+    fn name(&self) -> &'static str {
+        "adapted-mlp"
+    }
+
+    fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Self { mlp, compute, .. } = self;
+        let GatedMlp { gate_up, down } = mlp;
+        let x = floats_mut(x, layout)?;
+        let (k, width, n) = (gate_up.k(), gate_up.n(), down.matrix.k);
+        let m = x.len() / k;
+        let Scratch { input, hidden, halves, inner } = &mut *compute.scratch();
+        halves.resize(halves.len().max(m * width), 0.0);
+        let halves = &mut halves[..m * width];
+        let (pool, simd, profile) = (&compute.pool, compute.simd, &compute.profile);
+        profile.time("inputs", || gate_up.fill(x, input, compute));
+        let [gate, up] = [0, 1].map(|part| gate_up.parts[part].weight());
+        profile.time(gate_up.name, || gemm(&[gate, up], input, halves, false, pool, simd));
+        gate_up.add_updates(self.gate_up, x, halves, inner, compute);
+        let halves = &*halves;
+        let fill = || {
+            hidden.fill(
+                (m, n),
+                down.weight().forms(),
+                pool,
+                simd,
+                #[inline(always)]
+                |row, out: &mut [f32]| gated(halves, n, row, out),
+            );
+        };
+        profile.time("inputs", fill);
+        profile.time("down", || gemm(&[down.weight()], hidden, x, true, pool, simd));
+        let adapt = || {
+            add_low_rank(
+                self.down,
+                n,
+                #[inline(always)]
+                |row, out: &mut [f32]| gated(halves, n, row, out),
+                (x, k),
+                inner,
+                (pool, simd),
+            );
+        };
+        profile.time("adapters", adapt);
+        Ok(())
+    }
+}
+
+/// silu(gate) · up of one row, whose `n` gates and `n` ups lie side by side.
+#[inline(always)]
+fn gated(halves: &[f32], n: usize, row: usize, out: &mut [f32]) {
+    let (gates, ups) = halves[2 * n * row..2 * n * (row + 1)].split_at(n);
+    out.iter_mut().zip(gates).zip(ups).for_each(|((out, gate), up)| *out = math::silu(*gate) * up);
 }
 
 /// `up` has one part over the input; `down` leads back.
@@ -73,7 +143,7 @@ impl InplaceOp1 for MlpOp<'_> {
     fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let Self { mlp, compute } = self;
         let x = floats_mut(x, layout)?;
-        let Scratch { input, hidden } = &mut *compute.scratch();
+        let Scratch { input, hidden, .. } = &mut *compute.scratch();
         let profile = &compute.profile;
         profile.time("inputs", || mlp.up.fill(x, input, compute));
         let (up, down) = (mlp.up.parts[0].weight(), mlp.down.weight());
@@ -99,7 +169,8 @@ mod tests {
 
     fn linear(n: usize, k: usize, seed: usize) -> Linear {
         let bytes: Vec<u8> = numbers(n * k, seed).into_iter().flat_map(f32::to_le_bytes).collect();
-        Linear { matrix: Matrix::pack(GgmlType::F32, n, k, &bytes, &Pool::new(1)), bias: Some(numbers(n, seed + 1)) }
+        let matrix = Matrix::pack(GgmlType::F32, n, k, &bytes, &Pool::new(1));
+        Linear { matrix, bias: Some(numbers(n, seed + 1)), updates: Vec::new() }
     }
 
     /// Widths that end within a unit and within a tile, one row and many.

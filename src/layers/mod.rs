@@ -1,6 +1,7 @@
 //! The parts that models are wired from; each exists once. All are candle operations in
 //! place on f32 tensors `[rows, width]`, whose CPU side calls [`crate::kernels`].
 
+mod adapters;
 mod attention;
 mod buffer;
 mod context;
@@ -11,10 +12,11 @@ mod norm;
 mod profile;
 mod rope;
 
+pub use adapters::{AdaptedRows, Scaling, Update};
 pub use attention::{Attention, AttentionShape};
 pub use buffer::{Buffer, visit_rows};
 pub use context::Compute;
-pub use embedding::{Embedding, Positions};
+pub use embedding::{Embedding, EmbeddingUpdate, Positions};
 pub use linear::{Linear, Projection};
 pub use mlp::{GatedMlp, Mlp};
 pub use norm::{LayerNorm, RmsNorm};

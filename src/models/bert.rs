@@ -59,7 +59,7 @@ impl Bert {
         compute: Compute,
         progress: &mut dyn FnMut(f32) -> Result<()>,
     ) -> Result<Self> {
-        let weights = Weights { file, pool: &compute.pool };
+        let weights = Weights { file, pool: &compute.pool, adapters: &[] };
         let mut layers = Vec::new();
         for index in 0..s.n_layer {
             layers.push(Layer::load(&weights, s, index)?);

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::settings::DecoderSettings;
 use super::weights::Weights;
-use super::{Model, ModelInfo, StepInput};
+use super::{Adapter, Model, ModelInfo, StepInput};
 use crate::error::Result;
 use crate::gguf::GgufFile;
 use crate::kv_cache::KvStore;
@@ -51,13 +51,15 @@ impl Llama {
         compute: Compute,
         progress: &mut dyn FnMut(f32) -> Result<()>,
     ) -> Result<Self> {
-        let weights = Weights { file, pool: &compute.pool };
+        let weights = Weights { file, pool: &compute.pool, adapters: &info.adapters };
         let mut layers = Vec::new();
         for index in 0..s.n_layer {
             layers.push(Layer::load(&weights, s, index)?);
             progress((index + 1) as f32 / (s.n_layer + 1) as f32)?;
         }
-        let embedding = weights.tensor("token_embd.weight", &[s.n_embd, s.n_vocab])?;
+        let updates = info.adapters.iter().map(Adapter::embedding_update).collect();
+        let table = weights.tensor("token_embd.weight", &[s.n_embd, s.n_vocab])?;
+        let embedding = Embedding::new(file, table).with_updates(updates);
         // Without an output matrix of its own, the model uses its embeddings.
         let head = if file.tensor("output.weight").is_some() { "output" } else { "token_embd" };
         let head = Projection {
@@ -82,7 +84,7 @@ impl Llama {
                 scale: 1.0 / (s.dim_k as f32).sqrt(),
             },
             rope: Rope::new(RopeKind::Normal, s.n_rot, s.rope_base, &s.rope_scaling),
-            embedding: Embedding::new(file, embedding),
+            embedding,
             layers,
             head,
             compute,
@@ -126,7 +128,9 @@ impl Model for Llama {
         let x = self.run_layers(step, cache)?;
         let logits = self.buffers.logits.rows(step.outputs.len())?;
         if !step.outputs.is_empty() {
-            self.head.write(&step.select_outputs(&x)?, &logits, &self.compute)?;
+            let x = step.select_outputs(&x)?;
+            self.head.write(&x, &logits, &self.compute)?;
+            self.head.adapt(&x, &logits, &step.adapted_outputs(), &self.compute)?;
         }
         Ok(logits)
     }
@@ -154,15 +158,19 @@ impl Llama {
         let x = buffers.x.rows(step.tokens.len())?;
         let qkv = buffers.qkv.rows(step.tokens.len())?;
         let attended = buffers.attended.rows(step.tokens.len())?;
+        let adapted = &step.adapted;
         compute.profile.time("embedding", || self.embedding.write(&step.tokens, &x, compute))?;
+        self.embedding.adapt(&step.tokens, &x, adapted, compute)?;
         for (index, layer) in self.layers.iter().enumerate() {
             let layer_cache = cache.layer_mut(index);
             attention.prefetch(&layer_cache);
             compute.pool.will_read(layer.output.parts[0].matrix.bytes());
             layer.qkv.write(&x, &qkv, compute)?;
+            layer.qkv.adapt(&x, &qkv, adapted, compute)?;
             attention.write(&qkv, &attended, layer_cache)?;
             layer.output.add(&attended, &x, compute)?;
-            layer.mlp.add(&x, compute)?;
+            layer.output.adapt(&attended, &x, adapted, compute)?;
+            layer.mlp.add(&x, adapted, compute)?;
         }
         Ok(x)
     }

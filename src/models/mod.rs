@@ -1,5 +1,6 @@
 //! Model architectures: wiring of `layers/`, one file a family.
 
+mod adapter;
 mod bert;
 mod llama;
 mod settings;
@@ -7,11 +8,13 @@ mod weights;
 
 use candle_core::Tensor;
 
-use crate::config::{EngineConfig, Pooling};
+pub use adapter::Adapter;
+
+use crate::config::{Adapters, EngineConfig, Pooling};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::kv_cache::KvStore;
-use crate::layers::Compute;
+use crate::layers::{AdaptedRows, Compute};
 use settings::{DecoderSettings, EncoderSettings};
 
 /// The architectures that can be loaded.
@@ -40,6 +43,8 @@ pub struct ModelInfo {
     pub pooling: Pooling,
     /// Scores of the classification head; 0 without one.
     pub n_classes: usize,
+    /// LoRA adapters that steps may name, by their place.
+    pub adapters: Vec<Adapter>,
 }
 
 /// One sequence's part of a step: rows `row .. row + n_tokens` of the batch.
@@ -60,6 +65,8 @@ pub struct StepInput {
     pub sequences: Vec<SequenceRows>,
     /// Rows whose logits are wanted, ascending.
     pub outputs: Vec<usize>,
+    /// Rows that run with adapters, ascending; the others run with the model as it is.
+    pub adapted: Vec<AdaptedRows>,
 }
 
 /// A loaded model. One engine thread owns it.
@@ -84,6 +91,28 @@ impl StepInput {
         self.sequences.iter().flat_map(|sequence| sequence.n_past..sequence.n_past + sequence.n_tokens)
     }
 
+    /// Says that the last `n` rows run with `adapters`, which must be the model's.
+    pub fn adapt_last(&mut self, n: usize, adapters: &Adapters) {
+        let end = self.tokens.len();
+        match self.adapted.last_mut() {
+            _ if adapters.is_empty() => {}
+            // Neighbours with the same adapters share the passes over their matrices.
+            Some(last) if last.rows.end == end - n && last.adapters == *adapters => last.rows.end = end,
+            _ => self.adapted.push(AdaptedRows { rows: end - n..end, adapters: adapters.clone() }),
+        }
+    }
+
+    /// [`Self::adapted`] for the rows of [`Self::select_outputs`].
+    #[must_use]
+    pub fn adapted_outputs(&self) -> Vec<AdaptedRows> {
+        let place = |row: usize| self.outputs.partition_point(|output| *output < row);
+        let of = |AdaptedRows { rows, adapters }: &AdaptedRows| AdaptedRows {
+            rows: place(rows.start)..place(rows.end),
+            adapters: adapters.clone(),
+        };
+        self.adapted.iter().map(of).filter(|adapted| !adapted.rows.is_empty()).collect()
+    }
+
     /// The rows of `x` whose logits are wanted.
     pub fn select_outputs(&self, x: &Tensor) -> Result<Tensor> {
         let rows: Vec<u32> = self.outputs.iter().map(|row| *row as u32).collect();
@@ -103,10 +132,15 @@ pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32
     let model: Box<dyn Model> = match arch {
         "llama" => {
             let settings = DecoderSettings::read(file, arch)?;
-            let info = ModelInfo::of_decoder(file, arch, &settings)?;
+            let adapters = config.lora.iter().map(|path| Adapter::open(path, file)).collect::<Result<_>>()?;
+            let info = ModelInfo { adapters, ..ModelInfo::of_decoder(file, arch, &settings)? };
             Box::new(llama::Llama::load(file, info, &settings, compute, &mut progress)?)
         }
         "bert" => {
+            if !config.lora.is_empty() {
+                let message = "adapters are not supported for the architecture bert; supported: llama";
+                return Err(Error::Config { field: "lora", message: message.into() });
+            }
             let settings = EncoderSettings::read(file, arch)?;
             let info = ModelInfo::of_encoder(file, arch, &settings)?;
             Box::new(bert::Bert::load(file, info, &settings, compute, &mut progress)?)
@@ -119,6 +153,7 @@ pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32
         }
     };
     file.release_pages();
+    model.info().adapters.iter().for_each(|adapter| adapter.file.release_pages());
     progress(1.0)?;
     Ok(model)
 }
@@ -141,6 +176,7 @@ impl ModelInfo {
             n_layer_cache: s.n_layer,
             pooling: settings::pooling(file, arch)?,
             n_classes: 0,
+            adapters: Vec::new(),
         })
     }
 
@@ -161,6 +197,7 @@ impl ModelInfo {
             n_layer_cache: 1,
             pooling: settings::pooling(file, arch)?,
             n_classes: s.n_classes,
+            adapters: Vec::new(),
         })
     }
 }

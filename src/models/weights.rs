@@ -1,14 +1,16 @@
 //! Tensors of a file with the shapes that a model expects of them.
 
+use super::Adapter;
 use crate::error::Result;
 use crate::gguf::{GgufFile, TensorInfo};
 use crate::kernels::{Matrix, Pool};
 use crate::layers::{LayerNorm, Linear, RmsNorm};
 
-/// Looks tensors up by name, checks them and packs them.
+/// Looks tensors up by name, checks them and packs them, with what adapters add to them.
 pub struct Weights<'a> {
     pub file: &'a GgufFile,
     pub pool: &'a Pool,
+    pub adapters: &'a [Adapter],
 }
 
 impl<'a> Weights<'a> {
@@ -32,10 +34,13 @@ impl<'a> Weights<'a> {
 
     /// A linear layer `name.weight` from `k` to `n`, with `name.bias` where the file has one.
     pub fn linear(&self, name: &str, k: usize, n: usize) -> Result<Linear> {
-        let tensor = self.tensor(&format!("{name}.weight"), &[k, n])?;
+        let weight = format!("{name}.weight");
+        let tensor = self.tensor(&weight, &[k, n])?;
         let bias = format!("{name}.bias");
         let bias = self.file.tensor(&bias).map(|_| self.vector(&bias, n)).transpose()?;
-        Ok(Linear { matrix: Matrix::pack(tensor.ty, n, k, self.file.data(tensor), self.pool), bias })
+        let matrix = Matrix::pack(tensor.ty, n, k, self.file.data(tensor), self.pool);
+        let updates = self.adapters.iter().map(|adapter| adapter.update(&weight)).collect();
+        Ok(Linear { matrix, bias, updates })
     }
 
     /// A normalization over `n` columns.

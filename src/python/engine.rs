@@ -12,13 +12,14 @@ use pyo3::types::PyDict;
 use super::gguf::tensor_types;
 use super::grammar::{PyGrammar, PyWatch};
 use super::output::PyOutput;
-use super::params::{PySamplingParams, extract};
+use super::params::{self, PySamplingParams, extract};
 use super::stats;
 use super::tokenizer::PyTokenizer;
 use crate::config::{CacheType, EngineConfig, Normalize, Pooling};
 use crate::engine::{BenchTest, EmbeddingRequest, Engine, Phase, Request};
 use crate::gguf::{LONG_ARRAY, Value};
 use crate::grammar::{GrammarSpec, NamedSchema};
+use crate::models::Adapter;
 
 /// One model with its engine thread. All methods are thread-safe.
 #[pyclass(name = "Engine", module = "rustllm._rustllm", frozen)]
@@ -30,7 +31,7 @@ impl PyEngine {
     #[staticmethod]
     #[pyo3(signature = (model, *, n_ctx = 0, n_parallel = None, n_batch = 2048, n_threads = 0, cache_type_k = "f16",
         cache_type_v = "f16", max_queue = 512, prefix_cache = true, pooling = None, context_shift = false,
-        progress = None))]
+        lora = None, progress = None))]
     #[allow(clippy::too_many_arguments)] // Python keywords; they become one struct at once.
     fn load(
         py: Python<'_>,
@@ -45,6 +46,7 @@ impl PyEngine {
         prefix_cache: bool,
         pooling: Option<&str>,
         context_shift: bool,
+        lora: Option<Vec<PathBuf>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let config = EngineConfig {
@@ -59,6 +61,7 @@ impl PyEngine {
             prefix_cache,
             pooling: pooling.map(Pooling::from_name).transpose()?,
             context_shift,
+            lora: lora.unwrap_or_default(),
         };
         let mut failure = None;
         let mut report = |fraction: f32| match &progress {
@@ -101,6 +104,19 @@ impl PyEngine {
         dict.set_item("generates", info.generates)?;
         dict.set_item("n_classes", info.n_classes)?;
         Ok(dict)
+    }
+
+    /// One dict for each loaded adapter.
+    #[getter]
+    fn adapters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let describe = |adapter: &Adapter| {
+            let dict = PyDict::new(py);
+            dict.set_item("path", adapter.file.path())?;
+            dict.set_item("task_name", &adapter.task_name)?;
+            dict.set_item("prompt_prefix", &adapter.prompt_prefix)?;
+            Ok(dict)
+        };
+        self.0.info().adapters.iter().map(describe).collect()
     }
 
     /// The file's metadata, without long arrays.
@@ -196,17 +212,19 @@ impl PyEngine {
     }
 
     /// Queues texts to embed and returns the request's id.
-    #[pyo3(signature = (inputs, *, normalize, dimensions = None))]
+    #[pyo3(signature = (inputs, *, normalize, dimensions = None, lora = None))]
     fn embed(
         &self,
         py: Python<'_>,
         inputs: Vec<Vec<u32>>,
         normalize: &Bound<'_, PyAny>,
         dimensions: Option<&Bound<'_, PyAny>>,
+        lora: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u64> {
         let normalize = Normalize::new(extract("embd_normalize", normalize)?, "embd_normalize")?;
         let dimensions = dimensions.map(|n| extract("dimensions", n)).transpose()?;
-        Ok(py.detach(|| self.0.embed(EmbeddingRequest { inputs, normalize, dimensions }))?)
+        let lora = lora.map_or(Ok(Vec::new()), |pairs| extract("lora", pairs).map(params::lora))?;
+        Ok(py.detach(|| self.0.embed(EmbeddingRequest { inputs, normalize, dimensions, lora }))?)
     }
 
     /// Frees the request's sequences within one step.

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
-use crate::config::{LogitBias, Mirostat, SamplingParams};
+use crate::config::{LogitBias, LoraScale, Mirostat, SamplingParams};
 use crate::error::Error;
 
 /// Calls a macro with the names of all numbers with a fraction.
@@ -95,6 +95,7 @@ impl PySamplingParams {
         };
         dict.set_item("mirostat", mirostat)?;
         dict.set_item("samplers", p.samplers.iter().map(|kind| kind.name()).collect::<Vec<_>>())?;
+        dict.set_item("lora", p.lora.iter().map(|one| (one.id, one.scale)).collect::<Vec<_>>())?;
         dict.set_item("logit_bias", p.logit_bias.iter().map(|b| (b.token, b.bias)).collect::<Vec<_>>())?;
         Ok(dict)
     }
@@ -122,6 +123,7 @@ fn set(params: &mut SamplingParams, key: &str, value: &Bound<'_, PyAny>) -> PyRe
                 "samplers" => if !value.is_none() {
                     params.samplers = SamplingParams::samplers_of(&extract::<Vec<String>>(key, value)?)?;
                 },
+                "lora" => params.lora = lora(extract(key, value)?),
                 "logit_bias" => params.logit_bias = logit_bias(extract(key, value)?),
                 _ => return Err(Error::invalid(key, "it is not a sampling parameter").into()),
             }
@@ -175,6 +177,11 @@ fn mirostat(version: i64) -> PyResult<Mirostat> {
         2 => Ok(Mirostat::V2),
         other => Err(Error::invalid("mirostat", format!("{other} is out of range; allowed: 0 (off), 1, 2")).into()),
     }
+}
+
+/// Pairs of an adapter's number and its weight.
+pub(super) fn lora(pairs: Vec<(i64, f32)>) -> Vec<LoraScale> {
+    pairs.into_iter().map(|(id, scale)| LoraScale { id, scale }).collect()
 }
 
 fn logit_bias(pairs: Vec<(u32, f32)>) -> Vec<LogitBias> {

@@ -30,7 +30,7 @@ fn engine(path: &Path, change: impl FnOnce(&mut EngineConfig)) -> Engine {
 }
 
 fn request(inputs: Vec<Vec<u32>>) -> EmbeddingRequest {
-    EmbeddingRequest { inputs, normalize: Normalize::default(), dimensions: None }
+    EmbeddingRequest { inputs, normalize: Normalize::default(), dimensions: None, lora: Vec::new() }
 }
 
 /// The vectors of each of `n` inputs of a request.
@@ -112,7 +112,7 @@ fn vectors_are_normalized_and_cut_as_asked() {
     let engine = engine(&data("cls.gguf"), |_| ());
     let ask = |normalize: i64, dimensions| {
         let normalize = Normalize::new(normalize, "n").expect("it is allowed");
-        let request = EmbeddingRequest { inputs: vec![vec![2, 7, 3]], normalize, dimensions };
+        let request = EmbeddingRequest { normalize, dimensions, ..request(vec![vec![2, 7, 3]]) };
         let id = engine.embed(request).expect("it is accepted");
         vectors(&engine, id, 1).remove(0).remove(0)
     };

@@ -27,7 +27,8 @@ fn load(bytes: &[u8], name: &str) -> Option<String> {
         let mut cache = KvStore::new(model.info(), CacheType::F16, CacheType::F16)?;
         cache.reserve(1)?;
         let sequences = vec![SequenceRows { row: 0, n_tokens: 1, n_past: 0, blocks: vec![0] }];
-        model.forward(&StepInput { tokens: vec![0], sequences, outputs: vec![0] }, &mut cache)?;
+        model
+            .forward(&StepInput { tokens: vec![0], sequences, outputs: vec![0], ..StepInput::default() }, &mut cache)?;
         Ok::<(), rustllm::Error>(())
     })();
     std::fs::remove_file(&path).expect("the scratch file is removed");

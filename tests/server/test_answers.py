@@ -217,7 +217,8 @@ def test_the_documents_describe_every_route(server: Server) -> None:
             assert resolved(error["$ref"])["properties"].keys() == names, path
             if method == "post" and path != "/props":
                 assert {"400", "401", "408", "413", "415", "429", "500"} <= route["responses"].keys(), path
-                assert route["requestBody"]["content"]["application/json"]["schema"]["properties"], path
+                body = route["requestBody"]["content"]["application/json"]["schema"]
+                assert body.get("items", body)["properties"], path
     stream = document["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["content"]
     assert "prompt_progress" in stream["text/event-stream"]["schema"]["properties"]
 
@@ -333,7 +334,7 @@ def test_tokenize_takes_mixed_lists(server: Server) -> None:
         ("/v1/completions", {"suffix": "end"}, "suffix"),
         ("/v1/completions", {"best_of": 3}, "best_of"),
         ("/completion", {"n_indent": 2}, "n_indent"),
-        ("/completion", {"lora": [{"id": 0, "scale": 1.0}]}, "lora"),
+        ("/completion", {"lora": [{"id": 0, "scale": 1.0}]}, "lora[0].id"),
         ("/completion", {"reasoning_format": "deepseek"}, "reasoning_format"),
     ],
 )

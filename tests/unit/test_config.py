@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rustllm import SamplingParams
 from rustllm.config import EMBEDDED_MODEL, ServerSettings, UsageError, parse
-from rustllm.flags.kinds import Bias, Integer, Switch
+from rustllm.flags.kinds import AdapterFiles, Bias, Integer, Switch
 from rustllm.flags.parse import FLAGS
 from rustllm.flags.resolve import SAMPLER_LETTERS, unescaped
 from rustllm.flags.table import Flag, Ignored, Refused
@@ -82,6 +82,8 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--max-body-bytes": "4096",
         "--slot-save-path": ".",
         "--path": ".",
+        "--lora": str(EMBEDDED_MODEL),
+        "--lora-scaled": f"{EMBEDDED_MODEL}:0.5",
     }
     for flag in effective():
         name = flag.names[-1]
@@ -295,6 +297,42 @@ def test_messages_name_the_variable() -> None:
     assert error(LLAMA_ARG_JINJA="maybe").startswith("LLAMA_ARG_JINJA: 'maybe'")
 
 
+# Adapters
+
+
+def test_adapters_are_loaded_in_the_order_of_their_flags(tmp_path: Path) -> None:
+    a, b, odd = (tmp_path / name for name in ("a.gguf", "b.gguf", 'c,"d:1.gguf'))
+    for file in (a, b, odd):
+        file.touch()
+    quoted = '"' + str(odd).replace('"', '""') + '"'
+    given = settings("--lora", f"{a},{quoted}", "--lora-scaled", f"{b}:-0.5", "--lora", str(b))
+    assert given.lora == ((a, 1.0), (odd, 1.0), (b, -0.5), (b, 1.0))
+    assert given.lora_init_without_apply is False
+    scaled = settings("--lora-scaled", f"{b}:2,{a}:1e-3", "--lora-init-without-apply")
+    assert (scaled.lora, scaled.lora_init_without_apply) == (((b, 2.0), (a, 0.001)), True)
+    assert settings("--lora-scaled", f"{quoted[:-1]}:0.25{quoted[-1]}").lora == ((odd, 0.25),)
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        (("--lora", "nowhere.gguf"), ("--lora: 'nowhere.gguf' is not a file",)),
+        (("--lora", ""), ("--lora: ''", "files between commas")),
+        (("--lora", "a,,b"), ("--lora: 'a,,b'", "files between commas")),
+        (("--lora", '"a'), ("--lora: '\"a'", "files between commas")),
+        (("--lora-scaled", "a.gguf"), ("--lora-scaled: 'a.gguf'", "FILE:SCALE")),
+        (("--lora-scaled", "a.gguf:"), ("--lora-scaled: 'a.gguf:'", "FILE:SCALE")),
+        (("--lora-scaled", ":1"), ("--lora-scaled: ':1'", "FILE:SCALE")),
+        (("--lora-scaled", "a.gguf:nan"), ("--lora-scaled: 'a.gguf:nan'", "FILE:SCALE")),
+        (("--lora-scaled", "a.gguf:1,b.gguf"), ("--lora-scaled: 'a.gguf:1,b.gguf'", "FILE:SCALE")),
+    ],
+)
+def test_wrong_adapters_are_named(argv: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    message = error(*argv)
+    for part in parts:
+        assert part in message
+
+
 # What has no effect, is refused or unknown
 
 
@@ -406,7 +444,7 @@ def test_integers_keep_their_bounds(value: int) -> None:
 
 @given(st.text(max_size=8))
 def test_kinds_raise_nothing_but_value_errors(text: str) -> None:
-    for kind in (Integer(0), Bias(), Switch()):
+    for kind in (Integer(0), Bias(), Switch(), AdapterFiles(scaled=False), AdapterFiles(scaled=True)):
         try:
             kind.read(text)
         except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from dataclasses import dataclass
@@ -108,6 +109,34 @@ class Words:
 
     def read(self, text: str) -> tuple[str, ...]:
         return tuple(word for part in text.split(self.separator) if (word := part.strip()))
+
+
+@dataclass(frozen=True)
+class AdapterFiles:
+    """Files between commas, where one with a comma stands in quotes, each with a weight: 1, or `scaled`
+    what follows its last colon."""
+
+    scaled: bool
+
+    @property
+    def allowed(self) -> str:
+        return "FILE:SCALE with a number, several between commas" if self.scaled else "files between commas"
+
+    def read(self, text: str) -> tuple[tuple[str, float], ...]:
+        try:
+            (row,) = csv.reader([text], strict=True)
+        except csv.Error:
+            raise ValueError from None
+        return tuple(self._one(part) for part in row or [""])
+
+    def _one(self, text: str) -> tuple[str, float]:
+        path, scale = text, 1.0
+        if self.scaled:
+            path, _, number = text.rpartition(":")
+            scale = Number().read(number)
+        if not path:
+            raise ValueError
+        return path, scale
 
 
 @dataclass(frozen=True)

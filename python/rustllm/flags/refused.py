@@ -5,7 +5,6 @@ from __future__ import annotations
 from rustllm.flags.table import Refused, spellings
 
 ROPE = "rotary settings come from the model file alone"
-LORA = "adapters are not supported yet, and answers would differ without them"
 VECTOR = "control vectors are not supported yet, and answers would differ without them"
 DRAFT = "draft models are not supported yet"
 MEDIA = "images, sound and video are not supported yet"
@@ -24,9 +23,6 @@ _ROWS: tuple[tuple[str, str | None, int, str, tuple[str, ...]], ...] = (
     ("--yarn-beta-slow", "LLAMA_ARG_YARN_BETA_SLOW", 1, ROPE, ("-1", "-1.0")),
     ("--yarn-beta-fast", "LLAMA_ARG_YARN_BETA_FAST", 1, ROPE, ("-1", "-1.0")),
     ("--override-kv", None, 1, "metadata is taken from the model file as it is", ()),
-    ("--lora", None, 1, LORA, ()),
-    ("--lora-scaled", None, 1, LORA, ()),
-    ("--lora-init-without-apply", None, 0, LORA, ()),
     ("--control-vector", None, 1, VECTOR, ()),
     ("--control-vector-scaled", None, 1, VECTOR, ()),
     ("--control-vector-layer-range", None, 2, VECTOR, ()),

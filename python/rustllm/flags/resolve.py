@@ -48,7 +48,19 @@ def resolve(given: dict[str, Any]) -> dict[str, Any]:
     values = {target: value for target, value in given.items() if target not in ("help", "version")}
     sampling = {target: values.pop(target) for target in list(values) if target.startswith("sampling.")}
     escape = values.pop("escape", True)
-    for step in (_model, _slots, _embeddings, _keys, _template, _grammar, _log, _network, _directories, _sleep):
+    for step in (
+        _model,
+        _adapters,
+        _slots,
+        _embeddings,
+        _keys,
+        _template,
+        _grammar,
+        _log,
+        _network,
+        _directories,
+        _sleep,
+    ):
         step(values)
     values["sampling_defaults"] = _sampling({name.removeprefix("sampling."): v for name, v in sampling.items()}, escape)
     return values
@@ -67,6 +79,14 @@ def _model(values: dict[str, Any]) -> None:
         values["alias"] = values["alias"][0] if values["alias"] else None
     if values.get("n_threads", 0) < 0:
         values["n_threads"] = 0
+
+
+def _adapters(values: dict[str, Any]) -> None:
+    adapters = [(Path(os.path.expanduser(path)), scale) for group in values.get("lora", ()) for path, scale in group]
+    for path, _ in adapters:
+        if not os.path.isfile(path):
+            raise UsageError(f"--lora: {str(path)!r} is not a file")
+    values["lora"] = tuple(adapters)
 
 
 def _slots(values: dict[str, Any]) -> None:

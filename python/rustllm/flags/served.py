@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rustllm.chat.reasoning import REASONING_FORMATS
-from rustllm.flags.kinds import Choice, Integer, JsonObject, Kind, Switch, Text, Words
+from rustllm.flags.kinds import AdapterFiles, Choice, Integer, JsonObject, Kind, Switch, Text, Words
 from rustllm.flags.table import Flag, spellings
 
 CACHE_TYPES = Choice(("f16", "f32", "q8_0"))
@@ -97,6 +97,34 @@ MODEL = (
     ),
     _flag(
         "-ctv, --cache-type-v", "cache_type_v", CACHE_TYPES, "LLAMA_ARG_CACHE_TYPE_V", "Type of cached values.", "TYPE"
+    ),
+    _flag(
+        "--lora",
+        "lora",
+        AdapterFiles(scaled=False),
+        None,
+        "LoRA adapters to load, GGUF files between commas; requests name them by their number (lora), and those that "
+        "name none run with all of them.",
+        "FILES",
+        repeats=True,
+        default="none",
+    ),
+    _flag(
+        "--lora-scaled",
+        "lora",
+        AdapterFiles(scaled=True),
+        None,
+        "The same with the weight that each has in requests that name none.",
+        "FILE:SCALE,...",
+        repeats=True,
+        default="none",
+    ),
+    _flag(
+        "--lora-init-without-apply",
+        "lora_init_without_apply",
+        Switch(),
+        None,
+        "Load the adapters with weight 0, for requests or POST /lora-adapters to switch on.",
     ),
     _flag(
         "--context-shift",

@@ -30,6 +30,7 @@ from rustllm.server.native.completion.router import router as completion
 from rustllm.server.native.embedding.router import router as embedding
 from rustllm.server.native.health.router import router as health
 from rustllm.server.native.infill.router import router as infill
+from rustllm.server.native.lora.router import router as lora
 from rustllm.server.native.metrics.router import router as metrics
 from rustllm.server.native.props.router import router as props
 from rustllm.server.native.rerank.router import router as rerank
@@ -77,7 +78,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
     dialects = Dialects((anthropic.DIALECT, ollama.DIALECT), settings.api_prefix)
     errors.install(app, lambda path, error: dialects.of(path).error(error))
     openai = (chat, responses, completions, embeddings, models)
-    native = (completion, infill, tokenize, embedding, rerank, props, slots, metrics)
+    native = (completion, infill, tokenize, embedding, rerank, props, slots, lora, metrics)
     for router in (health, *openai, messages, ollama_router, vllm, *native):
         app.include_router(router, prefix=settings.api_prefix)
     if settings.static_path is not None:
@@ -144,6 +145,7 @@ def load_engine(settings: ServerSettings) -> Engine:
         max_queue=settings.max_queue,
         pooling=settings.pooling,
         context_shift=settings.context_shift,
+        lora=[path for path, _ in settings.lora],
         progress=progress,
     )
     if sys.stderr.isatty():

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from rustllm.server.errors import ApiError
 from rustllm.server.state import ServerState
@@ -19,7 +19,8 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 async def read_body(request: Request, state: ServerState, schema: type[Schema]) -> Schema:
-    """Reads, parses and checks the body. Raises ApiError 400, 408, 413 or 415, or ValidationError."""
+    """Reads, parses and checks the body: an object, or the array of a `RootModel`. Raises ApiError 400, 408,
+    413 or 415, or ValidationError."""
     try:
         reading = _read_bytes(request, state.settings.max_body_bytes)
         data = await asyncio.wait_for(reading, state.settings.timeout)
@@ -30,7 +31,7 @@ async def read_body(request: Request, state: ServerState, schema: type[Schema]) 
 
     def parse() -> Schema:
         try:
-            return schema.model_validate(parse_object(data))
+            return schema.model_validate(parse_json(data, list if issubclass(schema, RootModel) else dict))
         except ApiError:
             # curl calls every body a form unless it is told otherwise, so JSON is taken under any name.
             if form:
@@ -58,16 +59,17 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(413, f"the body is larger than {limit} bytes (--max-body-bytes)")
 
 
-def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object of bounded depth."""
+def parse_json(data: bytes, kind: type) -> Any:
+    """A JSON object or array of bounded depth; `kind` says which."""
+    wanted = "a JSON object" if kind is dict else "a JSON array"
     if not data:
-        raise ApiError(400, "the body is empty; send a JSON object")
+        raise ApiError(400, f"the body is empty; send {wanted}")
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise ApiError(400, f"the body is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ApiError(400, f"the body is {_kind(value)}; send a JSON object")
+    if not isinstance(value, kind):
+        raise ApiError(400, f"the body is {_kind(value)}; send {wanted}")
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [child for item in level for child in _children(item)]
@@ -82,4 +84,6 @@ def _children(value: Any) -> list[Any]:
 
 
 def _kind(value: object) -> str:
-    return {"list": "an array", "str": "a string", "NoneType": "null"}.get(type(value).__name__, "a plain value")
+    return {"list": "an array", "dict": "an object", "str": "a string", "NoneType": "null"}.get(
+        type(value).__name__, "a plain value"
+    )

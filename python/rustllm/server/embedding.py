@@ -130,7 +130,13 @@ def _size(item: int | str) -> int:
 
 
 async def embed(
-    model: Model, inputs: list[list[int]], param: str, *, normalize: int = 2, dimensions: int | None = None
+    state: ServerState,
+    model: Model,
+    inputs: list[list[int]],
+    param: str,
+    *,
+    normalize: int = 2,
+    dimensions: int | None = None,
 ) -> list[Embedded]:
     """The vectors of `inputs`, in their order; leaving early aborts them. `param` is the request's field."""
     results: list[Embedded | None] = [None] * len(inputs)
@@ -139,7 +145,8 @@ async def embed(
         results[output.index] = Embedded(len(inputs[output.index]), output.vectors)
 
     try:
-        with model.engine.embed(inputs, take, normalize=normalize, dimensions=dimensions) as running:
+        options: dict[str, Any] = {"normalize": normalize, "dimensions": dimensions, "lora": state.lora}
+        with model.engine.embed(inputs, take, **options) as running:
             await running.ended
     except InvalidRequestError as error:
         raise _renamed(error, param, single=len(inputs) == 1) from None

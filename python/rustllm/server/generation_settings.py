@@ -28,7 +28,6 @@ _UNUSED: dict[str, Any] = {
     "speculative.type": "none",
     "speculative.types": "none",
     "backend_sampling": False,
-    "lora": [],
 }
 
 #: JSON has no infinity; this is the lowest number of llama-server's floats.
@@ -50,6 +49,8 @@ def settings_json(
     """llama-server's `generation_settings`, from all of the engine's by name."""
     out = {name: value for name, value in values.items() if name not in _OWN}
     out["max_tokens"] = out["n_predict"]
+    # Of several weights for one adapter the last counts.
+    out["lora"] = [{"id": id_, "scale": scale} for id_, scale in sorted(dict(out["lora"]).items())]
     out["logit_bias"] = [{"bias": max(bias, _LOWEST), "token": token} for token, bias in out["logit_bias"]]
     return {**out, "grammar": grammar, "stream": stream, "timings_per_token": timings_per_token, **_UNUSED}
 
@@ -69,6 +70,13 @@ class Bias(Shape):
 
     token: int = Field(description="The token id.")
     bias: float = Field(description="What is added to its logit.")
+
+
+class AdapterScale(Shape):
+    """An adapter with its weight."""
+
+    id: int = Field(description="The adapter's number.")
+    scale: float = Field(description="Its weight; 0 is off.")
 
 
 class PublicSettings(Shape):
@@ -120,7 +128,7 @@ class PublicSettings(Shape):
     timings_per_token: bool = _asked("timings_per_token")
     post_sampling_probs: bool = _asked("post_sampling_probs")
     backend_sampling: bool = _unused("Whether the device samples")
-    lora: list[Any] = _asked("lora")
+    lora: list[AdapterScale] = Field(description="The adapters that it was made with.")
 
 
 class GenerationSettings(PublicSettings):

@@ -24,7 +24,7 @@ class LoraScale(Part):
     """An adapter with its weight."""
 
     id: int = Field(description="The adapter's number.")
-    scale: float = Field(description="Its weight.")
+    scale: float = Field(description="Its weight; 0 is off.")
 
 
 class SamplingFields(BaseModel):
@@ -39,7 +39,7 @@ class SamplingFields(BaseModel):
     n_cmpl: int | None = Field(None, description="The same, by llama-server's name.")
     n_indent: int | None = Field(None, description="Least indentation; only 0 (off) is supported.")
     lora: list[Annotated[dict[str, Any], AsGiven(LoraScale)]] | None = Field(
-        None, description="Adapters; only an empty list is supported."
+        None, description="Adapters with their weights; others are off. Without it the server's own (`/lora-adapters`)."
     )
     reasoning_format: str | None = Field(None, description="`none` or `auto`: thoughts stay in the text.")
     seed: int | None = Field(None, description="-1 draws a random seed.")
@@ -159,6 +159,8 @@ def build_params(
         values["n"] = fields.n_cmpl
     if fields.typical_p is None and fields.typ_p is not None:
         values["typical_p"] = fields.typ_p
+    if fields.lora:
+        values["lora"] = [(one["id"], one["scale"]) for one in fields.lora]
     if fields.seed is not None:
         values["seed"] = _seed(fields.seed)
     if fields.stop is not None:
@@ -185,7 +187,7 @@ def _limit_name(fields: SamplingFields) -> str | None:
 
 def _refuse_unsupported(fields: SamplingFields, supported_here: Sequence[str]) -> None:
     """Refuses what would change the answer and is not there, instead of ignoring it."""
-    supported: dict[str, tuple[Any, ...]] = {"n_indent": (0,), "lora": ([],), "reasoning_format": ("none", "auto")}
+    supported: dict[str, tuple[Any, ...]] = {"n_indent": (0,), "reasoning_format": ("none", "auto")}
     for name, harmless in supported.items():
         value = getattr(fields, name)
         if value is not None and value not in harmless and name not in supported_here:

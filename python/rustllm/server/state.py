@@ -67,8 +67,19 @@ class ServerState:
         self.started = time()
         #: What `/metrics` shows; None where it is switched off.
         self.metrics: Metrics | None = None
+        #: The weight of each adapter in requests that name none. They outlive an engine that sleeps.
+        self.adapter_scales = [0.0 if settings.lora_init_without_apply else scale for _, scale in settings.lora]
         #: What engines that are gone have counted.
         self.past_counts: list[dict[str, Any]] = []
+
+    def request_defaults(self) -> dict[str, Any]:
+        """What `SamplingParams` a request gets for the fields that it does not name."""
+        return {**self.settings.sampling_defaults, "lora": self.lora}
+
+    @property
+    def lora(self) -> list[tuple[int, float]]:
+        """The adapters of requests that name none: pairs of number and weight."""
+        return list(enumerate(self.adapter_scales))
 
     def require_model(self) -> Model:
         """The model, or 503 while there is none."""

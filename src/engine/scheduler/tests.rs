@@ -116,9 +116,9 @@ fn a_slot_remembers_what_it_ran_last_until_that_is_erased() {
     step(&mut s);
     step(&mut s);
     s.finish(0);
-    assert_eq!(s.history(0).len(), 41, "the last token drawn is not computed");
+    assert_eq!(s.history(0).tokens.len(), 41, "the last token drawn is not computed");
     assert_eq!(s.erase(0), 41);
-    assert_eq!((s.erase(0), s.history(1).len()), (0, 0));
+    assert_eq!((s.erase(0), s.history(1).tokens.len()), (0, 0));
     s.submit(sequence(2, 0, 0..40));
     step(&mut s);
     assert_eq!(s.sequence(0).map(|x| x.n_cached), Some(0));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustllm::config::{CacheType, EngineConfig};
+use rustllm::config::{Adapters, CacheType, EngineConfig};
 use rustllm::gguf::GgufFile;
 use rustllm::kv_cache::{BLOCK_TOKENS, KvStore};
 use rustllm::models::{self, Model, SequenceRows, StepInput};
@@ -31,11 +31,17 @@ pub struct Seq {
     pub tokens: Vec<u32>,
     pub n_past: usize,
     pub blocks: Vec<u32>,
+    pub adapters: Adapters,
 }
 
 impl Bench {
     pub fn open(path: &Path, cache: CacheType) -> Self {
-        let config = EngineConfig { model: path.to_owned(), ..EngineConfig::default() };
+        Self::open_with(path, cache, Vec::new())
+    }
+
+    /// With LoRA adapters.
+    pub fn open_with(path: &Path, cache: CacheType, lora: Vec<PathBuf>) -> Self {
+        let config = EngineConfig { model: path.to_owned(), lora, ..EngineConfig::default() };
         let file = GgufFile::open(path).expect("the model opens");
         let model = models::load(&file, &config, &mut |_| true).expect("the model loads");
         let store = KvStore::new(model.info(), cache, cache).expect("the cache fits");
@@ -43,12 +49,16 @@ impl Bench {
     }
 
     pub fn sequence(&mut self, tokens: &[u32]) -> Seq {
+        self.sequence_with(tokens, &Adapters::default())
+    }
+
+    pub fn sequence_with(&mut self, tokens: &[u32], adapters: &Adapters) -> Seq {
         // Blocks in descending order, so that nothing depends on their being adjacent.
         let n = tokens.len().div_ceil(BLOCK_TOKENS) as u32;
         let blocks = (self.next_block..self.next_block + n).rev().collect();
         self.next_block += n;
         self.store.reserve(self.next_block as usize).expect("the cache grows");
-        Seq { tokens: tokens.to_vec(), n_past: 0, blocks }
+        Seq { tokens: tokens.to_vec(), n_past: 0, blocks, adapters: adapters.clone() }
     }
 
     /// Runs the next `n` tokens of each sequence in one step; the last row's logits of each.
@@ -59,6 +69,7 @@ impl Bench {
             step.tokens.extend_from_slice(&seq.tokens[seq.n_past..seq.n_past + n]);
             step.sequences.push(SequenceRows { row, n_tokens: *n, n_past: seq.n_past, blocks: seq.blocks.clone() });
             step.outputs.push(row + n - 1);
+            step.adapt_last(*n, &seq.adapters);
         }
         let logits = self.model.forward(&step, &mut self.store).expect("the step runs");
         parts.iter_mut().for_each(|(seq, n)| seq.n_past += *n);
@@ -67,7 +78,11 @@ impl Bench {
 
     /// The logits after all of `tokens`, computed alone in chunks of `chunk`.
     pub fn logits(&mut self, tokens: &[u32], chunk: usize) -> Vec<f32> {
-        let mut seq = self.sequence(tokens);
+        self.logits_with(tokens, chunk, &Adapters::default())
+    }
+
+    pub fn logits_with(&mut self, tokens: &[u32], chunk: usize, adapters: &Adapters) -> Vec<f32> {
+        let mut seq = self.sequence_with(tokens, adapters);
         let mut last = Vec::new();
         while seq.n_past < tokens.len() {
             let n = chunk.min(tokens.len() - seq.n_past);

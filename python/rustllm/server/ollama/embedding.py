@@ -45,7 +45,7 @@ async def _vectors(
         message = f"the pooling {model.native.pooling!r} gives no vector for a text; start the server with another"
         raise ApiError(400, message)
     inputs = await tokenize_inputs(state, model, texts, param)
-    return await embed(model, inputs, param, normalize=_NORM, dimensions=dimensions)
+    return await embed(state, model, inputs, param, normalize=_NORM, dimensions=dimensions)
 
 
 async def _written(state: ServerState, found: list[Embedded], body: Callable[[], dict[str, Any]]) -> bytes:

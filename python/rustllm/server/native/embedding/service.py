@@ -17,7 +17,7 @@ async def embedding(state: ServerState, model: Model, request: EmbeddingRequest)
         raise ApiError(400, message, param="content")
     inputs = await tokenize_inputs(state, model, value, param)
     normalize = state.settings.embd_normalize if request.embd_normalize is None else request.embd_normalize
-    found = await embed(model, inputs, param, normalize=normalize)
+    found = await embed(state, model, inputs, param, normalize=normalize)
     # A long list of numbers takes a while to be written.
     size = sum(len(vector) for result in found for vector in result.vectors)
     return await state.off_loop(

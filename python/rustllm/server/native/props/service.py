@@ -27,7 +27,7 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
             "n_ctx": native.n_ctx,
             "speculative": False,
             "is_processing": False,
-            "params": public_settings_json(SamplingParams(**state.settings.sampling_defaults).as_dict()),
+            "params": public_settings_json(SamplingParams(**state.request_defaults()).as_dict()),
         },
         "total_slots": native.n_slots,
         "model_alias": model.name,

@@ -22,7 +22,7 @@ async def rerank(state: ServerState, model: Model, request: RerankRequest) -> An
         raise ApiError(400, f"top_n: {top_n} is out of range; allowed: 0 or above", param="top_n")
     size = sum(len(document) + len(request.query) for document in documents)
     inputs = await state.off_loop(size, lambda: [_pair(model, request.query, text, param) for text in documents])
-    found = await embed(model, inputs, param)
+    found = await embed(state, model, inputs, param)
     scores = [result.floats()[0][0] for result in found]
     # Of equal scores the earlier document comes first.
     order = sorted(range(len(scores)), key=lambda index: -scores[index])[:top_n]

@@ -21,7 +21,7 @@ async def embeddings(state: ServerState, model: Model, request: EmbeddingsReques
         raise ApiError(400, message)
     inputs = await tokenize_inputs(state, model, request.input, "input")
     normalize = state.settings.embd_normalize if request.embd_normalize is None else request.embd_normalize
-    found = await embed(model, inputs, "input", normalize=normalize, dimensions=request.dimensions)
+    found = await embed(state, model, inputs, "input", normalize=normalize, dimensions=request.dimensions)
     # A long list of numbers takes a while to be written.
     size = sum(len(vector) for result in found for vector in result.vectors)
     return await state.off_loop(size, lambda: dumps(_body(model, request, found)))
