@@ -74,6 +74,8 @@ pub struct SamplingParams {
     pub samplers: Vec<SamplerKind>,
     /// Most probable tokens reported with each token; 0 reports none.
     pub n_probs: usize,
+    /// Report the log probabilities of the prompt's tokens, with so many of the most probable at each place.
+    pub prompt_logprobs: Option<i64>,
     /// Report the probabilities after the chain instead of log probabilities before it.
     pub post_sampling_probs: bool,
     /// Candidates the chain must keep.
@@ -152,6 +154,7 @@ impl Default for SamplingParams {
             min_tokens: 0,
             samplers: DEFAULT_SAMPLERS.to_vec(),
             n_probs: 0,
+            prompt_logprobs: None,
             post_sampling_probs: false,
             min_keep: 0,
             stop: Vec::new(),
@@ -169,6 +172,8 @@ impl Default for SamplingParams {
 /// Caps that bound the memory and the time of one request.
 const MAX_CHOICES: usize = 128;
 const MAX_PROBS: usize = 1024;
+/// Over all tokens of a prompt; some hundred bytes each on their way out.
+const MAX_PROMPT_PROBS: usize = 1 << 18;
 const MAX_STOP_STRINGS: usize = 64;
 const MAX_PRESERVED: usize = 256;
 const MAX_STOP_BYTES: usize = 4096;
@@ -217,6 +222,7 @@ impl SamplingParams {
             ("id_slot", self.id_slot, -1, 1023),
             ("n", self.n as i64, 1, MAX_CHOICES as i64),
             ("n_probs", i64::try_from(self.n_probs).unwrap_or(i64::MAX), 0, MAX_PROBS as i64),
+            ("prompt_logprobs", self.prompt_logprobs.unwrap_or(0), 0, MAX_PROBS as i64),
             ("n_discard", i64::try_from(self.n_discard).unwrap_or(i64::MAX), 0, i32::MAX.into()),
             ("min_tokens", i64::try_from(self.min_tokens).unwrap_or(i64::MAX), 0, i32::MAX.into()),
             ("min_keep", i64::try_from(self.min_keep).unwrap_or(i64::MAX), 0, i32::MAX.into()),
@@ -257,6 +263,18 @@ impl SamplingParams {
             }
             None => Ok(()),
         }
+    }
+
+    /// [`Self::validate`] for what depends on the prompt's length.
+    pub fn validate_for_prompt(&self, n_prompt: usize) -> Result<()> {
+        let Some(n) = self.prompt_logprobs else { return Ok(()) };
+        let each = usize::try_from(n).unwrap_or(0) + 1;
+        if n_prompt.saturating_mul(each) <= MAX_PROMPT_PROBS {
+            return Ok(());
+        }
+        let most = (MAX_PROMPT_PROBS / n_prompt).checked_sub(1);
+        let allowed = most.map_or("shorter prompts".into(), |most| format!("up to {most}"));
+        Err(Error::invalid("prompt_logprobs", format!("{n} for {n_prompt} tokens is too much; allowed: {allowed}")))
     }
 
     /// [`Self::validate`] for what depends on the vocabulary.
@@ -339,6 +357,19 @@ mod tests {
         assert!(refused(|p| p.n = 1_000_000_000).starts_with("n: 1000000000"));
         assert!(refused(|p| p.stop = vec!["x".into(); 500_000]).starts_with("stop: it has 500000 entries"));
         assert!(refused(|p| p.stop = vec!["x".repeat(1 << 20)]).contains("1048576 bytes"));
+        let range = "is out of range; allowed: 0 to 1024";
+        assert_eq!(refused(|p| p.prompt_logprobs = Some(-1)), format!("prompt_logprobs: -1 {range}"));
+        assert_eq!(refused(|p| p.prompt_logprobs = Some(1025)), format!("prompt_logprobs: 1025 {range}"));
+    }
+
+    #[test]
+    fn log_probabilities_of_a_prompt_are_bounded_in_all() {
+        let params = SamplingParams { prompt_logprobs: Some(20), ..SamplingParams::default() };
+        let refused = |n| params.validate_for_prompt(n).expect_err("it is refused").to_string();
+        assert!(params.validate_for_prompt(12_483).is_ok());
+        assert_eq!(refused(13_000), "prompt_logprobs: 20 for 13000 tokens is too much; allowed: up to 19");
+        assert_eq!(refused(1 << 20), "prompt_logprobs: 20 for 1048576 tokens is too much; allowed: shorter prompts");
+        assert!(SamplingParams::default().validate_for_prompt(usize::MAX).is_ok());
     }
 
     #[test]

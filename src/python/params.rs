@@ -38,6 +38,7 @@ macro_rules! plain_fields {
             mirostat_eta,
             ignore_eos,
             n_probs,
+            prompt_logprobs,
             post_sampling_probs,
             min_keep,
             stop,
