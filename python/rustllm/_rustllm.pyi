@@ -114,6 +114,7 @@ class SamplingParams:
         ignore_eos: bool = False,
         samplers: Sequence[str] | None = None,
         n_probs: int = 0,
+        prompt_logprobs: int | None = None,
         post_sampling_probs: bool = False,
         min_keep: int = 0,
         stop: Sequence[str] = (),
@@ -189,7 +190,7 @@ class Output:
 
     @property
     def kind(self) -> str:
-        """`progress`, `token`, `done`, `embedding` or `error`."""
+        """`progress`, `prompt`, `token`, `done`, `embedding` or `error`."""
 
     @property
     def is_last(self) -> bool:
@@ -205,6 +206,11 @@ class Output:
     @property
     def probs(self) -> list[tuple[TokenProb, list[TokenProb]]]:
         """For each token of `tokens`: itself and the `n_probs` most probable. Empty unless n_probs > 0."""
+
+    @property
+    def prompt_prob(self) -> tuple[TokenProb, int, list[TokenProb]] | None:
+        """`prompt`: the next token of the prompt, the first one left out, with its log probability; its place
+        among all tokens, of which the most probable is 1; and the `prompt_logprobs` most probable."""
 
     @property
     def progress(self) -> tuple[int, int, int, float] | None:
@@ -355,6 +361,10 @@ class Engine:
 
     def abort(self, request_id: int) -> None:
         """Frees the request's sequences within one step; no further outputs. Unknown ids are ignored."""
+
+    def end_thought(self, request_id: int) -> bool:
+        """Has the thoughts closed that the request is writing; False where it writes none. Waits for the
+        step that runs. EngineClosedError once the engine is shut down."""
 
     def fileno(self) -> int:
         """Readable while outputs are waiting. Only `drain` makes it unreadable."""

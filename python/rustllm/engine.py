@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rustllm._rustllm import Engine, Grammar, Output, SamplingParams, Watch
 
@@ -20,11 +21,23 @@ class GenerationError(RuntimeError):
     """The engine gave a request up."""
 
 
+@dataclass(frozen=True)
+class Name:
+    """What a client calls its request while that runs."""
+
+    id: str
+    #: Whether the client may end its thoughts.
+    controls: bool
+
+
 class Running:
     """A request that has not ended."""
 
-    def __init__(self, params: SamplingParams | None, choices: int, listener: Listener) -> None:
+    def __init__(
+        self, params: SamplingParams | None, choices: int, listener: Listener, name: Name | None = None
+    ) -> None:
         self.params = params
+        self.name = name
         #: Done once the last choice has ended; else it has the engine's error, or a listener's.
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._choices = choices
@@ -54,6 +67,8 @@ class AsyncEngine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._running: dict[int, Running] = {}
+        #: Requests by the names that clients know.
+        self._named: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -76,6 +91,11 @@ class AsyncEngine:
         """What is known of a request that has not ended."""
         return self._running.get(request_id)
 
+    def named(self, name: str) -> tuple[int, Running] | None:
+        """The request that a client knows by this name, unless it has ended."""
+        request_id = self._named.get(name)
+        return None if request_id is None else (request_id, self._running[request_id])
+
     @contextmanager
     def generate(
         self,
@@ -85,6 +105,8 @@ class AsyncEngine:
         choices: int,
         listener: Listener,
         watch: Watch | None = None,
+        *,
+        name: Name | None = None,
     ) -> Iterator[Running]:
         """Submits a request, whose outputs go to `listener` until the context is left.
 
@@ -92,7 +114,7 @@ class AsyncEngine:
         """
         # Outputs are dispatched by this loop only, so none can be missed before the listener is there.
         request_id = self.engine.submit(prompt, params, grammar, watch)
-        with self._listening(request_id, Running(params, choices, listener)) as running:
+        with self._listening(request_id, Running(params, choices, listener, name)) as running:
             yield running
 
     @contextmanager
@@ -113,10 +135,14 @@ class AsyncEngine:
     @contextmanager
     def _listening(self, request_id: int, running: Running) -> Iterator[Running]:
         self._running[request_id] = running
+        if running.name is not None:
+            self._named[running.name.id] = request_id
         try:
             yield running
         finally:
             del self._running[request_id]
+            if running.name is not None:
+                del self._named[running.name.id]
             if not running.ended.done() or running.ended.cancelled() or running.ended.exception() is not None:
                 self.engine.abort(request_id)
 

@@ -75,6 +75,8 @@ pub struct SamplingParams {
     pub samplers: Vec<SamplerKind>,
     /// Most probable tokens reported with each token; 0 reports none.
     pub n_probs: usize,
+    /// Report the log probabilities of the prompt's tokens, with so many of the most probable at each place.
+    pub prompt_logprobs: Option<i64>,
     /// Report the probabilities after the chain instead of log probabilities before it.
     pub post_sampling_probs: bool,
     /// Candidates the chain must keep.
@@ -155,6 +157,7 @@ impl Default for SamplingParams {
             min_tokens: 0,
             samplers: DEFAULT_SAMPLERS.to_vec(),
             n_probs: 0,
+            prompt_logprobs: None,
             post_sampling_probs: false,
             min_keep: 0,
             stop: Vec::new(),
@@ -173,6 +176,8 @@ impl Default for SamplingParams {
 /// Caps that bound the memory and the time of one request.
 const MAX_CHOICES: usize = 128;
 const MAX_PROBS: usize = 1024;
+/// Over all tokens of a prompt; some hundred bytes each on their way out.
+const MAX_PROMPT_PROBS: usize = 1 << 18;
 const MAX_STOP_STRINGS: usize = 64;
 const MAX_PRESERVED: usize = 256;
 const MAX_STOP_BYTES: usize = 4096;
@@ -208,7 +213,7 @@ const FLOATS: [Number<f32>; 18] = [
 ];
 
 const MANY: i128 = i32::MAX as i128;
-const INTEGERS: [Number<i128>; 14] = [
+const INTEGERS: [Number<i128>; 15] = [
     ("n_predict", |p| p.n_predict.into(), -1, MANY),
     ("n", |p| p.n as i128, 1, MAX_CHOICES as i128),
     ("seed", |p| p.seed.into(), 0, u32::MAX as i128),
@@ -217,6 +222,7 @@ const INTEGERS: [Number<i128>; 14] = [
     ("dry_allowed_length", |p| p.dry_allowed_length.into(), 0, MANY),
     ("dry_penalty_last_n", |p| p.dry_penalty_last_n.into(), -1, MANY),
     ("n_probs", |p| p.n_probs as i128, 0, MAX_PROBS as i128),
+    ("prompt_logprobs", |p| p.prompt_logprobs.unwrap_or(0).into(), 0, MAX_PROBS as i128),
     ("min_keep", |p| p.min_keep as i128, 0, MANY),
     ("min_tokens", |p| p.min_tokens as i128, 0, MANY),
     ("n_keep", |p| p.n_keep.into(), -1, MANY),
@@ -286,6 +292,18 @@ impl SamplingParams {
             }
             None => Ok(()),
         }
+    }
+
+    /// [`Self::validate`] for what depends on the prompt's length.
+    pub fn validate_for_prompt(&self, n_prompt: usize) -> Result<()> {
+        let Some(n) = self.prompt_logprobs else { return Ok(()) };
+        let each = usize::try_from(n).unwrap_or(0) + 1;
+        if n_prompt.saturating_mul(each) <= MAX_PROMPT_PROBS {
+            return Ok(());
+        }
+        let most = (MAX_PROMPT_PROBS / n_prompt).checked_sub(1);
+        let allowed = most.map_or("shorter prompts".into(), |most| format!("up to {most}"));
+        Err(Error::invalid("prompt_logprobs", format!("{n} for {n_prompt} tokens is too much; allowed: {allowed}")))
     }
 
     /// [`Self::validate`] for what depends on the vocabulary.
@@ -381,6 +399,19 @@ mod tests {
         assert_eq!(message, "lora[1].scale: inf is out of range; allowed: -10000 to 10000");
         assert!(refused(|p| p.lora = lora(f32::NAN)).starts_with("lora[1].scale: NaN"));
         assert!(refused(|p| p.lora = vec![LoraScale { id: 0, scale: 0.0 }; 257]).contains("257 entries"));
+        let range = "is out of range; allowed: 0 to 1024";
+        assert_eq!(refused(|p| p.prompt_logprobs = Some(-1)), format!("prompt_logprobs: -1 {range}"));
+        assert_eq!(refused(|p| p.prompt_logprobs = Some(1025)), format!("prompt_logprobs: 1025 {range}"));
+    }
+
+    #[test]
+    fn log_probabilities_of_a_prompt_are_bounded_in_all() {
+        let params = SamplingParams { prompt_logprobs: Some(20), ..SamplingParams::default() };
+        let refused = |n| params.validate_for_prompt(n).expect_err("it is refused").to_string();
+        assert!(params.validate_for_prompt(12_483).is_ok());
+        assert_eq!(refused(13_000), "prompt_logprobs: 20 for 13000 tokens is too much; allowed: up to 19");
+        assert_eq!(refused(1 << 20), "prompt_logprobs: 20 for 1048576 tokens is too much; allowed: shorter prompts");
+        assert!(SamplingParams::default().validate_for_prompt(usize::MAX).is_ok());
     }
 
     #[test]

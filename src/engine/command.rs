@@ -72,6 +72,11 @@ pub(super) enum Command {
         adapters: Adapters,
     },
     Abort(u64),
+    /// Closes the thoughts of a request; whether it was writing any.
+    EndThought {
+        request: u64,
+        reply: Sender<Result<bool>>,
+    },
     /// Log probabilities of tokens[first..], or (with `first` at the end) the last logits.
     Score {
         tokens: Vec<u32>,

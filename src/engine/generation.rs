@@ -146,6 +146,11 @@ impl Generation {
         Ok((report, stop))
     }
 
+    /// Has the thought that is being written closed. False where there is none.
+    pub fn end_thought(&mut self) -> bool {
+        self.scan.as_mut().is_some_and(Scan::end_thought)
+    }
+
     /// Leaves no token possible that would end the answer.
     fn forbid_ends(&self, logits: &mut [f32], tokenizer: &Tokenizer) {
         for token in tokenizer.eog_tokens().iter().chain(&self.params.stop_token_ids) {

@@ -123,6 +123,7 @@ impl Engine {
         let adapters = Adapters::new(&request.params.lora, self.info.adapters.len())?;
         request.watch.as_ref().map_or(Ok(()), |watch| watch.validate())?;
         self.check_prompt(&request.prompt)?;
+        request.params.validate_for_prompt(request.prompt.len())?;
         if request.params.id_slot >= self.n_slots as i64 {
             let message =
                 format!("{} is out of range; allowed: -1 (any) to {}", request.params.id_slot, self.n_slots - 1);
@@ -141,6 +142,12 @@ impl Engine {
     pub fn abort(&self, request: u64) {
         // A closed engine has freed everything already.
         let _ = self.send(Command::Abort(request));
+    }
+
+    /// Has the thoughts closed that a request is writing; false where it writes none. Waits for the step
+    /// that runs.
+    pub fn end_thought(&self, request: u64) -> Result<bool> {
+        self.ask(|reply| Command::EndThought { request, reply })
     }
 
     /// All waiting outputs, in order. Never blocks.

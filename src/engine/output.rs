@@ -1,6 +1,6 @@
 //! What the engine publishes about a sequence.
 
-use crate::sampling::TokenProb;
+use crate::sampling::{Ranked, TokenProb};
 use crate::tokenizer::TokenId;
 
 /// One event of one choice of a request.
@@ -17,6 +17,8 @@ pub struct Output {
 #[derive(Debug, Clone)]
 pub enum Event {
     Progress(Progress),
+    /// The next token of a prompt that is scored; all but the first are, in order, before the answer.
+    Prompt(Box<Ranked>),
     Token(Box<TokenReport>),
     Done(Box<Finish>),
     /// The vector of a text, or those of its tokens without pooling.

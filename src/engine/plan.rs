@@ -3,6 +3,9 @@
 use super::sequence::SequenceId;
 use crate::kv_cache::BlockId;
 
+/// Rows of logits held at once where those of a prompt are wanted, to bound memory.
+pub const SCORE_ROWS: usize = 64;
+
 /// The part of one sequence in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
@@ -10,6 +13,15 @@ pub struct Chunk {
     pub n_tokens: usize,
     /// Whether the chunk ends with the last known token, so that the next one can be drawn.
     pub samples: bool,
+}
+
+/// What a row of logits is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The next token of the sequence in this slot is drawn from it.
+    Next { slot: usize },
+    /// It tells how probable the prompt token behind `position` was.
+    Score { slot: usize, position: usize },
 }
 
 /// A reuse of the first tokens of a block, to be done before the step runs.

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::plan::StepPlan;
+use super::plan::{SCORE_ROWS, StepPlan, Wanted};
 use super::scheduler::Scheduler;
 use crate::config::Pooling;
 use crate::error::{Error, Result};
@@ -10,16 +10,13 @@ use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
 use crate::layers::visit_rows;
 use crate::models::{Model, SequenceRows, StepInput};
 
-/// Rows of logits held at once when every position is wanted, to bound memory.
-const SCORE_ROWS: usize = 64;
-
 /// The model with its cache memory.
 pub struct Runner {
     pub model: Box<dyn Model>,
     pub store: KvStore,
 }
 
-/// Logits of the sampled rows, in the order of the plan's chunks that sample.
+/// Logits of the rows that are wanted, in the order in which they were asked for.
 pub struct Logits {
     /// `[rows, n_vocab]`; none where nothing ran.
     rows: Option<Tensor>,
@@ -33,13 +30,15 @@ impl Logits {
 }
 
 impl Runner {
-    /// Runs `plan`, whose chunks are taken from the scheduler's sequences.
-    pub fn run(&mut self, plan: &StepPlan, scheduler: &Scheduler) -> Result<Logits> {
+    /// Runs `plan`, whose chunks are taken from the scheduler's sequences. Returns rows of logits, and what
+    /// each of them is for.
+    pub fn run(&mut self, plan: &StepPlan, scheduler: &Scheduler) -> Result<(Logits, Vec<Wanted>)> {
         self.store.reserve(scheduler.pool().len())?;
         for copy in &plan.copies {
             self.store.copy_prefix(copy.from, copy.to, copy.n_tokens);
         }
         let mut input = StepInput::default();
+        let mut wanted = Vec::new();
         for chunk in &plan.chunks {
             let sequence = scheduler.sequence(chunk.slot).expect("the plan lists running sequences");
             let known = sequence.n_computed;
@@ -52,14 +51,19 @@ impl Runner {
                 blocks: sequence.blocks.clone(),
             });
             input.adapt_last(chunk.n_tokens, &sequence.adapters);
+            for position in sequence.scored_rows(chunk.n_tokens) {
+                input.outputs.push(row + position - known);
+                wanted.push(Wanted::Score { slot: chunk.slot, position });
+            }
             if chunk.samples {
                 input.outputs.push(row + chunk.n_tokens - 1);
+                wanted.push(Wanted::Next { slot: chunk.slot });
             }
         }
         if input.tokens.is_empty() {
-            return Ok(Logits { rows: None });
+            return Ok((Logits { rows: None }, wanted));
         }
-        self.logits(&input)
+        Ok((self.logits(&input)?, wanted))
     }
 
     /// One forward pass.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::pace::Pace;
-use super::plan::{BlockCopy, Chunk, StepPlan};
+use super::plan::{BlockCopy, Chunk, SCORE_ROWS, StepPlan};
 use super::sequence::{Sequence, SequenceId};
 use crate::config::Adapters;
 use crate::kv_cache::{BlockPool, Chain};
@@ -100,11 +100,14 @@ impl Scheduler {
         for slot in decoding {
             self.plan_chunk(slot, 1, &mut plan);
         }
+        let mut rows = SCORE_ROWS;
         for slot in prompts {
             let Some(sequence) = &self.slots[slot] else { continue };
-            let n = sequence.n_pending().min(budget);
+            let is_scored = sequence.score_from.is_some();
+            let n = sequence.n_pending().min(budget).min(if is_scored { rows } else { usize::MAX });
             if n > 0 && self.plan_chunk(slot, n, &mut plan) {
                 budget -= n;
+                rows -= if is_scored { n } else { 0 };
             }
         }
         plan

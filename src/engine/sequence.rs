@@ -1,5 +1,7 @@
 //! One choice of one request, as the scheduler sees it: token counts and blocks.
 
+use std::ops::Range;
+
 use crate::config::Adapters;
 use crate::kv_cache::{BLOCK_TOKENS, BlockId, BlockPool, Chain};
 use crate::tokenizer::TokenId;
@@ -34,6 +36,9 @@ pub struct Sequence {
     /// The adapters that it runs with, and where cached texts of the same ones start.
     pub adapters: Adapters,
     root: Chain,
+    /// The first prompt row whose logits are still wanted for the token behind it; none where no prompt is
+    /// scored, or all of it is.
+    pub score_from: Option<usize>,
 }
 
 impl Sequence {
@@ -53,6 +58,7 @@ impl Sequence {
             n_dropped: 0,
             adapters: Adapters::default(),
             root: Chain::ROOT,
+            score_from: None,
         }
     }
 
@@ -86,6 +92,15 @@ impl Sequence {
         self.n_dropped == 0 && self.n_computed < self.n_prompt
     }
 
+    /// Rows of the next `n` known tokens whose logits tell how probable the prompt token behind each was.
+    #[must_use]
+    pub fn scored_rows(&self, n: usize) -> Range<usize> {
+        // Behind the prompt's last row comes the answer.
+        let end = (self.n_computed + n).min(self.n_prompt - 1);
+        let start = self.score_from.map_or(end, |from| from.max(self.n_computed));
+        start.min(end)..end
+    }
+
     /// Tokens taken in: what is computed of the prompt, then prompt and answer.
     #[must_use]
     pub fn n_taken(&self) -> usize {
@@ -106,8 +121,10 @@ impl Sequence {
     /// is reused from within a block: (from, to, tokens). The source stays referenced.
     pub fn attach_prefix(&mut self, pool: &mut BlockPool) -> Option<(BlockId, BlockId, usize)> {
         debug_assert!(self.blocks.is_empty() && self.n_computed == 0);
-        // The last known token is always computed: its logits are what the next one is drawn from.
-        let prefix = pool.match_prefix(self.root, &self.tokens, self.tokens.len() - 1);
+        // The last known token is always computed: its logits are what the next one is drawn from. So are
+        // the rows of a prompt that is scored.
+        let last = self.tokens.len() - 1;
+        let prefix = pool.match_prefix(self.root, &self.tokens, self.score_from.map_or(last, |from| from.min(last)));
         self.blocks = prefix.blocks;
         self.n_computed = self.blocks.len() * BLOCK_TOKENS;
         let (source, n) = prefix.copy?;
@@ -135,6 +152,7 @@ impl Sequence {
     /// Records that the next `n` known tokens are computed.
     pub fn commit(&mut self, n: usize, pool: &mut BlockPool) {
         let end = self.n_computed + n;
+        self.score_from = self.score_from.map(|from| from.max(end)).filter(|from| *from < self.n_prompt - 1);
         while self.n_computed < end {
             let index = self.n_computed / BLOCK_TOKENS;
             let upto = end.min((index + 1) * BLOCK_TOKENS);

@@ -11,13 +11,14 @@ use super::command::{CacheWork, Command, Request, Shared, SlotState};
 use super::embedding::{self, EmbeddingQueue, Input};
 use super::generation::Generation;
 use super::output::{Event, Output};
-use super::plan::{Chunk, StepPlan};
+use super::plan::{StepPlan, Wanted};
 use super::runner::{Logits, Runner};
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, SequenceId};
 use super::stats::Stats;
 use crate::config::{Adapters, Pooling};
 use crate::error::{Error, Result};
+use crate::sampling;
 use crate::tokenizer::Tokenizer;
 
 /// Everything that the engine thread owns.
@@ -66,11 +67,11 @@ impl EngineLoop {
             self.start_admitted(&plan);
             let began = Instant::now();
             match guarded(|| self.runner.run(&plan, &self.scheduler)) {
-                Ok(logits) => {
+                Ok((logits, wanted)) => {
                     self.scheduler.commit(&plan, began.elapsed());
                     self.count_step(&plan);
                     self.report_progress(&plan);
-                    self.sample(&plan, &logits);
+                    self.sample(&plan, &logits, &wanted);
                 }
                 Err(error) => self.fail_step(&plan, &error),
             }
@@ -116,14 +117,20 @@ impl EngineLoop {
                 }
                 self.publish_slots();
             }
+            // A caller that has gone away needs no answer.
+            Command::EndThought { request, reply } => drop(reply.send(Ok(self.end_thought(request)))),
             Command::Cache { slot: Some(slot), work } => self.deferred.push((slot, work)),
             Command::Cache { slot: None, work } => work(&mut self.scheduler, &mut self.runner.store),
-            // A caller that has gone away needs no answer.
             Command::Score { tokens, first, reply } => drop(reply.send(self.score(&tokens, first))),
             Command::Logits { tokens, reply } => drop(reply.send(self.logits(&tokens))),
             Command::Bench { test, cost, reply } => drop(reply.send(self.bench(&test, &cost))),
             Command::Shutdown => {}
         }
+    }
+
+    fn end_thought(&mut self, request: u64) -> bool {
+        let own = self.generations.iter_mut().filter(|(id, _)| id.request == request);
+        own.fold(false, |any, (_, generation)| generation.end_thought() || any)
     }
 
     /// Does the work that waited for slots which are free now.
@@ -153,6 +160,8 @@ impl EngineLoop {
                     let mut sequence = Sequence::new(id, prompt.clone());
                     sequence = sequence.with_adapters(adapters.clone(), self.scheduler.pool_mut());
                     sequence.reuse = params.cache_prompt || choice > 0;
+                    // The other choices have the same prompt.
+                    sequence.score_from = params.prompt_logprobs.filter(|_| choice == 0).map(|_| 0);
                     sequence.wanted_slot = usize::try_from(params.id_slot).ok().filter(|_| choice == 0);
                     self.scheduler.submit(sequence);
                 }
@@ -184,17 +193,31 @@ impl EngineLoop {
         }
     }
 
-    fn sample(&mut self, plan: &StepPlan, logits: &Logits) {
-        let sampled: Vec<Chunk> = plan.chunks.iter().filter(|chunk| chunk.samples).copied().collect();
-        let outcome = logits.visit(|row, values| self.sample_one(sampled[row], values));
+    fn sample(&mut self, plan: &StepPlan, logits: &Logits, wanted: &[Wanted]) {
+        let outcome = logits.visit(|row, values| match wanted[row] {
+            Wanted::Next { slot } => self.sample_one(slot, values),
+            Wanted::Score { slot, position } => self.score_one(slot, position, values),
+        });
         if let Err(error) = outcome {
             self.fail_step(plan, &error);
         }
     }
 
+    /// Publishes how probable the prompt token behind `position` was.
+    fn score_one(&mut self, slot: usize, position: usize, row: &[f32]) {
+        // A row before it may have ended the sequence.
+        let Some(sequence) = self.scheduler.sequence(slot) else { return };
+        let Some(generation) = self.generations.get(&sequence.id) else { return };
+        let (id, token) = (sequence.id, sequence.tokens[position + 1]);
+        let n = generation.params.prompt_logprobs.map_or(0, |n| usize::try_from(n).unwrap_or(0));
+        match guarded(|| sampling::rank(row, token, n)) {
+            Ok(ranked) => publish(&self.shared, id, Some(slot), Event::Prompt(Box::new(ranked))),
+            Err(error) => self.end_slot_with_error(slot, id, &error),
+        }
+    }
+
     /// Draws and publishes the next token of one sequence; ends it where it ends.
-    fn sample_one(&mut self, chunk: Chunk, row: &mut [f32]) {
-        let slot = chunk.slot;
+    fn sample_one(&mut self, slot: usize, row: &mut [f32]) {
         let Some(sequence) = self.scheduler.sequence(slot) else { return };
         let id = sequence.id;
         let Some(generation) = self.generations.get_mut(&id) else { return };
@@ -371,6 +394,7 @@ impl EngineLoop {
             }
             Command::Score { reply, .. } | Command::Logits { reply, .. } => drop(reply.send(Err(Error::Closed))),
             Command::Bench { reply, .. } => drop(reply.send(Err(Error::Closed))),
+            Command::EndThought { reply, .. } => drop(reply.send(Err(Error::Closed))),
             // Work that is dropped takes the sender of its answer along.
             Command::Abort(_) | Command::Cache { .. } | Command::Shutdown => {}
         }

@@ -92,6 +92,8 @@ pub struct Scan {
     waiting: bool,
     /// Tokens of thoughts so far.
     thought_tokens: usize,
+    /// Whether the thought that is being written is to be closed, whatever its budget.
+    ending: bool,
 }
 
 /// How far a marker matches.
@@ -112,6 +114,7 @@ impl Scan {
             fresh: true,
             waiting: watch.start != GrammarStart::AtOnce,
             thought_tokens: 0,
+            ending: false,
             text: Vec::new(),
             watch: Arc::clone(watch),
         }
@@ -123,12 +126,18 @@ impl Scan {
         self.waiting
     }
 
-    /// The text that closes the thought, if it has used up its tokens.
+    /// The text that closes the thought, if it has used up its tokens or was asked to end.
     #[must_use]
     pub fn overdue(&self) -> Option<&str> {
         let thought = self.watch.thought.as_ref().filter(|_| self.inside)?;
-        thought.budget.filter(|budget| self.thought_tokens >= *budget)?;
-        Some(&thought.close)
+        let is_spent = thought.budget.is_some_and(|budget| self.thought_tokens >= budget);
+        (is_spent || self.ending).then_some(&thought.close)
+    }
+
+    /// Asks the thought that is being written to end. False where there is none.
+    pub fn end_thought(&mut self) -> bool {
+        self.ending = self.inside;
+        self.inside
     }
 
     /// Takes the text of one token. Where the grammar starts inside of it, the bytes behind that
@@ -152,6 +161,7 @@ impl Scan {
             };
             self.text.drain(..at + close.len());
             self.inside = false;
+            self.ending = false;
             self.fresh = true;
             if self.waiting && watch.start == GrammarStart::AfterThought {
                 // The rest of the token that closed the thought is white space, if anything; where
@@ -315,6 +325,22 @@ mod tests {
         assert_eq!(scan.overdue(), Some("</think>"));
         push(&mut scan, "</think>");
         assert_eq!(scan.overdue(), None);
+    }
+
+    #[test]
+    fn a_thought_ends_when_it_is_asked_to() {
+        let thought = Thought { open: "<think>".into(), close: "</think>".into(), begun: false, budget: None };
+        let mut scan = Scan::new(&Arc::new(Watch { thought: Some(thought), start: GrammarStart::AtOnce }));
+        let push = |scan: &mut Scan, text: &str| scan.push(text.as_bytes(), |_| Ok(true)).unwrap();
+        assert!(!scan.end_thought(), "none has begun");
+        push(&mut scan, "<think>a");
+        assert_eq!(scan.overdue(), None);
+        assert!(scan.end_thought());
+        assert_eq!(scan.overdue(), Some("</think>"));
+        push(&mut scan, "</think>\n<think>");
+        assert_eq!(scan.overdue(), None, "the next one may go on");
+        push(&mut scan, "</think> text");
+        assert!(!scan.end_thought());
     }
 
     #[test]

@@ -232,6 +232,11 @@ impl PyEngine {
         self.0.abort(request_id);
     }
 
+    /// Has the thoughts closed that a request is writing; false where it writes none.
+    fn end_thought(&self, py: Python<'_>, request_id: u64) -> PyResult<bool> {
+        Ok(py.detach(|| self.0.end_thought(request_id))?)
+    }
+
     /// Readable while outputs are waiting.
     fn fileno(&self) -> i32 {
         self.0.fileno()

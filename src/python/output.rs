@@ -52,6 +52,7 @@ impl PyOutput {
     fn kind(&self) -> &'static str {
         match self.output.event {
             Event::Progress(_) => "progress",
+            Event::Prompt(_) => "prompt",
             Event::Token(_) => "token",
             Event::Done(_) => "done",
             Event::Embedding(_) => "embedding",
@@ -69,7 +70,7 @@ impl PyOutput {
         match &self.output.event {
             Event::Token(report) => &report.text,
             Event::Done(finish) => &finish.text,
-            Event::Progress(_) | Event::Embedding(_) | Event::Error(_) => "",
+            Event::Progress(_) | Event::Prompt(_) | Event::Embedding(_) | Event::Error(_) => "",
         }
     }
 
@@ -90,6 +91,17 @@ impl PyOutput {
                 .into_iter()
                 .collect(),
             _ => Vec::new(),
+        }
+    }
+
+    #[getter]
+    fn prompt_prob(&self) -> Option<(PyTokenProb, usize, Vec<PyTokenProb>)> {
+        match &self.output.event {
+            Event::Prompt(ranked) => {
+                let top = ranked.top.iter().map(|top| self.prob(*top)).collect();
+                Some((self.prob(ranked.prob), ranked.rank, top))
+            }
+            _ => None,
         }
     }
 

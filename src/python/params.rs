@@ -47,6 +47,7 @@ macro_rules! plain_fields {
             dry_sequence_breakers,
             ignore_eos,
             n_probs,
+            prompt_logprobs,
             post_sampling_probs,
             min_keep,
             stop,

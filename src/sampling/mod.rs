@@ -37,6 +37,25 @@ pub struct TokenProb {
     pub value: f32,
 }
 
+/// A token with its log probability before any chain, and its place among all tokens: the most probable is 1.
+/// `top` holds the most probable tokens, best first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranked {
+    pub prob: TokenProb,
+    pub rank: usize,
+    pub top: Vec<TokenProb>,
+}
+
+/// The place of `token` in `logits`, with the `n` most probable. Refuses logits that are no numbers.
+pub fn rank(logits: &[f32], token: TokenId, n: usize) -> Result<Ranked> {
+    check_logits(logits)?;
+    let (prob, mut top) = probs::before(logits, token, n);
+    top.truncate(n);
+    let own = logits[token as usize];
+    // Equal ones count as more probable, as in vLLM.
+    Ok(Ranked { prob, rank: logits.iter().filter(|logit| **logit >= own).count(), top })
+}
+
 /// A sampled token. `top` holds the `n_probs` most probable tokens, best first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampled {
@@ -115,12 +134,7 @@ impl Sampler {
     /// history and the grammar. With a grammar, a free draw comes first; only if it does not fit
     /// are the candidates masked and drawn from again.
     pub fn sample(&mut self, logits: &mut [f32], mut grammar: Option<&mut Matcher>) -> Result<Sampled> {
-        let is_wrong = |logit: &f32| logit.is_nan() | (*logit == f32::INFINITY);
-        if logits.iter().fold(false, |any, logit| any | is_wrong(logit)) {
-            let at = logits.iter().position(is_wrong).unwrap_or(0);
-            let message = format!("the model gave {} as the logit of token {at}", logits[at]);
-            return Err(Error::Internal(message));
-        }
+        check_logits(logits)?;
         let mut index = self.draw_freely(logits);
         if let Some(grammar) = grammar.as_deref_mut()
             && !grammar.allows(self.candidates.items[index].token)
@@ -200,9 +214,23 @@ impl Sampler {
         match self.params.n_probs {
             0 => (None, Vec::new()),
             n if self.params.post_sampling_probs => probs::after(&self.candidates, token, n),
-            n => probs::before(logits, token, n),
+            n => {
+                let (own, top) = probs::before(logits, token, n);
+                (Some(own), top)
+            }
         }
     }
+}
+
+/// Refuses logits of which a chain could make nothing.
+fn check_logits(logits: &[f32]) -> Result<()> {
+    let is_wrong = |logit: &f32| logit.is_nan() | (*logit == f32::INFINITY);
+    if logits.iter().fold(false, |any, logit| any | is_wrong(logit)) {
+        let at = logits.iter().position(is_wrong).unwrap_or(0);
+        let message = format!("the model gave {} as the logit of token {at}", logits[at]);
+        return Err(Error::Internal(message));
+    }
+    Ok(())
 }
 
 /// Where a chain begins with stages that are off or change single logits only, and then keeps the k

@@ -5,7 +5,7 @@ use super::candidates::Candidates;
 use crate::tokenizer::TokenId;
 
 /// Log probabilities over all raw logits: of `token`, and of the `n` best.
-pub fn before(logits: &[f32], token: TokenId, n: usize) -> (Option<TokenProb>, Vec<TokenProb>) {
+pub fn before(logits: &[f32], token: TokenId, n: usize) -> (TokenProb, Vec<TokenProb>) {
     let mut all = Candidates::default();
     all.reset(logits);
     let max = all.max_logit();
@@ -14,7 +14,7 @@ pub fn before(logits: &[f32], token: TokenId, n: usize) -> (Option<TokenProb>, V
     let value = |logit: f32| ((logit - max).exp() / sum).ln().max(f32::MIN);
     all.keep_best(n);
     let top = all.items.iter().map(|item| TokenProb { token: item.token, value: value(item.logit) }).collect();
-    (Some(TokenProb { token, value: value(logits[token as usize]) }), top)
+    (TokenProb { token, value: value(logits[token as usize]) }, top)
 }
 
 /// Probabilities after the chain: of `token`, and of the `n` best that are left.

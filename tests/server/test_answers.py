@@ -16,9 +16,11 @@ from rustllm.config import ServerSettings
 from rustllm.server.answers import Error
 from rustllm.server.app import create_app
 from rustllm.server.native.completion.schemas import Completion, CompletionEvent
+from rustllm.server.native.control.schemas import Controlled
 from rustllm.server.native.health.schemas import Status
 from rustllm.server.native.props.schemas import Props, Slot, Success
-from rustllm.server.native.tokenize.schemas import Content, Prompt, Tokens
+from rustllm.server.native.streams.schemas import StreamState
+from rustllm.server.native.tokenize.schemas import Content, CountedTokens, Prompt, Tokens
 from rustllm.server.openai.chat.schemas import ChatChunk, ChatCompletion, InputTokens
 from rustllm.server.openai.completions.schemas import TextCompletion
 from rustllm.server.openai.models.schemas import Models
@@ -70,7 +72,13 @@ def test_what_is_got(server: Server, path: str, shape: Any) -> None:
         ("/chat/completions/input_tokens", CHAT, InputTokens),
         ("/tokenize", {"content": "Hey 🎉"}, Tokens),
         ("/tokenize", {"content": "Hey 🎉", "with_pieces": True}, Tokens),
+        ("/tokenize", {"prompt": "Hey 🎉"}, CountedTokens),
+        ("/tokenize", {"messages": as_messages("Hey"), "return_token_strs": True}, CountedTokens),
         ("/detokenize", {"tokens": [1, 300]}, Content),
+        ("/v1/streams/lookup", {"conversation_ids": ["x"]}, list[StreamState]),
+        ("/v1/chat/completions/control", {"id": "x", "action": "reasoning_end"}, Controlled),
+        ("/v1/completions", {**PROMPT, "prompt_logprobs": 1, "echo": True, "logprobs": 2}, TextCompletion),
+        ("/v1/chat/completions", {**CHAT, "prompt_logprobs": 0}, ChatCompletion),
         ("/apply-template", CHAT, Prompt),
         ("/props", {}, Success),
     ],
@@ -206,8 +214,12 @@ def test_the_documents_describe_every_route(server: Server) -> None:
     for path, methods in document["paths"].items():
         for method, route in methods.items():
             assert "422" not in route["responses"], path
-            if path == "/metrics":
-                assert route["responses"]["200"]["content"].keys() == {"text/plain"}
+            others = {("/metrics", "get"): "text/plain", ("/v1/stream", "get"): "text/event-stream"}
+            if (path, method) in others:
+                assert route["responses"]["200"]["content"].keys() == {others[path, method]}
+                continue
+            if method == "delete":
+                assert "content" not in route["responses"]["204"], path
                 continue
             schema = route["responses"]["200"]["content"]["application/json"]["schema"]
             assert "$ref" in schema or "anyOf" in schema or "items" in schema, path
@@ -330,7 +342,6 @@ def test_tokenize_takes_mixed_lists(server: Server) -> None:
 @pytest.mark.parametrize(
     ("path", "fields", "param"),
     [
-        ("/v1/completions", {"echo": True, "logprobs": 1}, "echo"),
         ("/v1/completions", {"suffix": "end"}, "suffix"),
         ("/v1/completions", {"best_of": 3}, "best_of"),
         ("/completion", {"n_indent": 2}, "n_indent"),

@@ -84,6 +84,63 @@ def test_log_probabilities_in_the_older_shape(client: openai.OpenAI, server: Ser
     assert after["choices"][0]["logprobs"].keys() == {"content"}
 
 
+@pytest.mark.parametrize("max_tokens", [0, 8])
+@pytest.mark.parametrize("prompt", ["Once upon a time", "Élan 🎉 vital", [403, 407, 261, 378], ["Hey", "One day"]])
+def test_log_probabilities_of_what_is_echoed(
+    client: openai.OpenAI, server: Server, prompt: Any, max_tokens: int
+) -> None:
+    asking = {**ASK, "prompt": prompt, "max_tokens": max_tokens, "logprobs": 2, "echo": True, "n": 2}
+    choices = client.completions.create(**asking).choices
+    several = isinstance(prompt, list) and isinstance(prompt[0], str)
+    assert len(choices) == (4 if several else 2)
+    for choice in choices:
+        logprobs = choice.logprobs
+        assert logprobs is not None
+        assert logprobs.tokens is not None
+        assert logprobs.token_logprobs is not None
+        assert logprobs.top_logprobs is not None
+        assert logprobs.text_offset is not None
+        one = prompt[choice.index // 2] if several else prompt
+        ids = one if isinstance(one, list) else server.post("/tokenize", {"prompt": one}).body["tokens"]
+        n = len(ids)
+        lengths = {len(part) for part in (logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs)}
+        assert lengths == {n + max_tokens} == {len(logprobs.text_offset)}
+        assert logprobs.token_logprobs[0] is None
+        assert logprobs.top_logprobs[0] is None
+        assert all(value < 0 for value in logprobs.token_logprobs[1:] if value is not None)
+        assert None not in logprobs.token_logprobs[1:]
+        assert {len(top) for top in logprobs.top_logprobs[1:] if top is not None} <= {1, 2}
+        assert logprobs.text_offset == sorted(logprobs.text_offset)
+        # The tokens say the text, but for what the tokenizer puts before it and for parts of characters.
+        if isinstance(one, list) or one.isascii():
+            assert "".join(logprobs.tokens).removeprefix("<s>").strip() == choice.text.strip()
+            for token, offset in list(zip(logprobs.tokens, logprobs.text_offset, strict=True))[2:]:
+                assert choice.text[offset : offset + len(token)] == token
+        # The rest is what the same request says without echo.
+        body = {**ASK, "prompt": one, "max_tokens": max_tokens, "logprobs": 2}
+        plain = server.post("/v1/completions", body).body["choices"][0]["logprobs"]
+        if max_tokens:
+            assert logprobs.token_logprobs[n:] == plain["token_logprobs"]
+            assert logprobs.text_offset[n] == len(choice.text) - len("".join(plain["tokens"]))
+    streamed: dict[int, dict[str, list[Any]]] = {}
+    for chunk in client.completions.create(**asking, stream=True):
+        for part in chunk.choices:
+            if part.logprobs is not None:
+                into = streamed.setdefault(part.index, {"tokens": [], "token_logprobs": [], "text_offset": []})
+                for name, values in into.items():
+                    values += getattr(part.logprobs, name)
+    for choice in choices:
+        whole = choice.logprobs
+        assert whole is not None
+        assert streamed[choice.index] == {name: getattr(whole, name) for name in streamed[choice.index]}
+
+
+def test_no_alternatives_are_shown_where_none_are_wanted(client: openai.OpenAI) -> None:
+    logprobs = client.completions.create(**ASK, logprobs=0, echo=True).choices[0].logprobs
+    assert logprobs is not None
+    assert len(logprobs.token_logprobs or ()) == 5 + 8
+
+
 def test_a_suffix_is_led_up_to(tmp_path: Path) -> None:
     for one in running("-m", str(fim_model(tmp_path)), "-c", "1024", "-np", "2"):
         gap = {"n_predict": 8, "temperature": 0, "input_suffix": "the end."}
@@ -124,7 +181,8 @@ def test_a_prompt_that_fails_fails_all(server: Server) -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "words"),
     [
-        ({"echo": True, "logprobs": 1}, "echo", ["logprobs"]),
+        ({"echo": True, "logprobs": 1, "suffix": "end"}, "echo", ["suffix", "logprobs"]),
+        ({"echo": True, "logprobs": 2000}, "logprobs", ["2000", "1024"]),
         ({"echo": "yes"}, "echo", ["'yes'"]),
         ({"suffix": "end"}, "suffix", ["'end'", "not supported by this model"]),
         ({"logprobs": -1}, "logprobs", ["-1"]),

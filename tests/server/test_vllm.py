@@ -108,6 +108,108 @@ def test_stop_strings_in_the_text(server: Server) -> None:
     assert "".join(event["choices"][0]["text"] for event in events if event["choices"]) == text[: at + len(word)]
 
 
+def prompt_logprobs(body: dict[str, Any]) -> list[Any]:
+    """The prompt's part of an answer of either endpoint."""
+    found = body["prompt_logprobs"] if "prompt_logprobs" in body else body["choices"][0]["prompt_logprobs"]
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("n", [0, 3])
+def test_log_probabilities_of_the_prompt(server: Server, path: str, n: int) -> None:
+    plain = server.post(path, {**ROUTES[path], "seed": 1}).body
+    assert "prompt_logprobs" not in {**plain, **plain["choices"][0]}
+    answer = server.post(path, {**ROUTES[path], "seed": 1, "prompt_logprobs": n, "n": 2})
+    assert answer.status == 200, answer.body
+    for choice, same in zip(answer.body["choices"], plain["choices"] * 2, strict=True):
+        assert choice.get("text") == same.get("text"), "the answer is the same"
+        assert choice.get("message") == same.get("message")
+    first, *rest = prompt_logprobs(answer.body)
+    asked = {name: value for name, value in ROUTES[path].items() if name in ("prompt", "messages")}
+    ids = server.post("/tokenize", {**asked, "return_token_strs": True}).body["tokens"]
+    assert first is None
+    assert len(rest) == len(ids) - 1 == answer.body["usage"]["prompt_tokens"] - 1
+    assert answer.body["usage"]["prompt_tokens_details"]["cached_tokens"] == 0, "the prompt is computed"
+    for token, place in zip(ids[1:], rest, strict=True):
+        own = place[str(token)]
+        assert own["logprob"] < 0
+        assert own["rank"] >= 1
+        assert len(place) == (n if own["rank"] <= n else n + 1)
+        ranks = sorted(entry["rank"] for entry in place.values())
+        assert ranks[:n] == list(range(1, n + 1))
+        by_rank = [entry["logprob"] for _, entry in sorted((entry["rank"], entry) for entry in place.values())]
+        assert by_rank == sorted(by_rank, reverse=True)
+
+
+def test_a_prompt_has_the_log_probabilities_of_the_same_text_generated(server: Server) -> None:
+    body = {"prompt": "Once upon a time", "n_predict": 100, "temperature": 0, "n_probs": 2, "ignore_eos": True}
+    made = server.post("/completion", {**body, "return_tokens": True}).body
+    start = server.post("/tokenize", {"prompt": "Once upon a time"}).body["tokens"]
+    asking = {"prompt": [*start, *made["tokens"]], "max_tokens": 1, "prompt_logprobs": 2}
+    scored = prompt_logprobs(server.post("/v1/completions", asking).body)[len(start) :]
+    assert len(scored) == 100
+    for place, generated in zip(scored, made["completion_probabilities"], strict=True):
+        best = {str(entry["id"]): entry["logprob"] for entry in generated["top_logprobs"]}
+        assert {token: entry["logprob"] for token, entry in place.items()} == best
+        own = place[str(generated["id"])]
+        assert (own["rank"], own["decoded_token"]) == (1, generated["token"])
+
+
+def test_log_probabilities_of_a_prompt_are_bounded_in_all(server: Server) -> None:
+    long = {"prompt": [403] * 400, "max_tokens": 1, "prompt_logprobs": 1000}
+    error = assert_error(server.post("/v1/completions", long), 400, "prompt_logprobs")
+    assert "1000 for 400 tokens" in error["message"]
+    assert "up to 654" in error["message"]
+    assert server.post("/v1/completions", {**long, "prompt_logprobs": 654}).status == 200
+
+
+def test_tokens_in_vllms_shape(server: Server) -> None:
+    text = "Once upon<s> a time"
+    body = server.post("/tokenize", {"model": "x", "prompt": text}).body
+    assert body == {"count": len(body["tokens"]), "max_model_len": 512, "tokens": body["tokens"], "token_strs": None}
+    assert body["tokens"] == server.post("/tokenize", {"content": text, "add_special": True}).body["tokens"]
+    bare = server.post("/tokenize", {"prompt": text, "add_special_tokens": False, "return_token_strs": True}).body
+    assert bare["tokens"] == body["tokens"][1:]
+    assert bare["token_strs"][0] == "▁Once"
+    assert "<s>" in bare["token_strs"]
+    assert len(bare["token_strs"]) == bare["count"]
+    plain = server.post("/tokenize", {"prompt": "Once upon a time", "add_special_tokens": False}).body["tokens"]
+    back = server.post("/detokenize", {"model": "x", "tokens": plain}).body
+    assert back["prompt"] == back["content"]
+    assert back["prompt"].strip() == "Once upon a time"
+    assert server.post("/tokenize", {"prompt": ""}).body["count"] == 1
+
+
+def test_tokens_of_a_chat(server: Server) -> None:
+    chat = {"messages": as_messages("Be kind.", "Hey")}
+    counted = server.post("/v1/chat/completions/input_tokens", chat).body["input_tokens"]
+    assert server.post("/tokenize", chat).body["count"] == counted
+    shorter = server.post("/tokenize", {**chat, "add_generation_prompt": False}).body
+    assert shorter["count"] < counted
+    assert server.post("/tokenize", {**chat, "add_special_tokens": False}).body["count"] == counted - 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({}, "content"),
+        ({"prompt": None, "messages": None, "content": None}, "content"),
+        ({"prompt": "x", "content": "x"}, "prompt"),
+        ({"prompt": "x", "messages": as_messages("x")}, "messages"),
+        ({"prompt": ["x"]}, "prompt"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "nobody", "content": "x"}]}, "messages[0].role"),
+        ({"prompt": "x", "return_token_strs": "yes"}, "return_token_strs"),
+        ({"prompt": "x", "add_special_tokens": 1}, "add_special_tokens"),
+        ({"messages": as_messages("x"), "chat_template": "x"}, "chat_template"),
+    ],
+)
+def test_texts_that_are_not_cut(server: Server, fields: dict[str, Any], param: str) -> None:
+    error = assert_error(server.post("/tokenize", fields), 400, param)
+    assert error["message"].startswith(f"{param}: ")
+
+
 def test_the_version(server: Server) -> None:
     Version.model_validate(server.get("/version").body, strict=True)
 
@@ -134,7 +236,11 @@ TOOL = {"type": "function", "function": {"name": "now"}}
         ({"structured_outputs": 5}, "structured_outputs", ["5"]),
         ({"structured_outputs": {"regex": "("}}, "structured_outputs.regex", ["'('"]),
         ({"structured_outputs": {"choice": []}}, "structured_outputs.choice", ["[]"]),
-        ({"prompt_logprobs": 1}, "prompt_logprobs", ["1"]),
+        ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs", ["1", "stream"]),
+        ({"prompt_logprobs": -1}, "prompt_logprobs", ["-1", "0 to 1024"]),
+        ({"prompt_logprobs": 5000}, "prompt_logprobs", ["5000", "0 to 1024"]),
+        ({"prompt_logprobs": "1"}, "prompt_logprobs", ["'1'"]),
+        ({"prompt_logprobs": True}, "prompt_logprobs", ["True"]),
         ({"min_tokens": -1}, "min_tokens", ["-1"]),
         ({"stop_token_ids": [512]}, "stop_token_ids", ["512", "511"]),
         ({"stop_token_ids": [1] * 100}, "stop_token_ids", ["100", "64"]),

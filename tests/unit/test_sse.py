@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from fastapi import Request, Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustllm.engine import AsyncEngine, GenerationError
+from rustllm.engine import GenerationError
 from rustllm.server.errors import ApiError
-from rustllm.server.protocol import EXTENSION
-from rustllm.server.sse import TextEvents, stream
+from rustllm.server.sse import TextEvents
+from tests.support.streaming import Client, Output, turns
 
 
 @given(st.text(), st.text())
@@ -27,91 +23,6 @@ def test_an_event_written_in_parts_is_the_event_written_whole(text: str, model: 
     assert written.endswith(b"\n\n")
     assert json.loads(written[6:]) == {"choices": [{"index": 0, "delta": {"content": text}}], "model": model}
     assert written.count(b"\n") == 2
-
-
-class Outputs:
-    """An engine that hands out what the test gives it, and notes whether it was left early."""
-
-    def __init__(self) -> None:
-        self.engine = self
-        self.aborted: list[int] = []
-        self.submitted = 0
-
-    def submit(self, *_: Any) -> int:
-        self.submitted += 1
-        return self.submitted
-
-    def abort(self, request_id: int) -> None:
-        self.aborted.append(request_id)
-
-
-@dataclass
-class Output:
-    text: str = ""
-    kind: str = "token"
-    error: str | None = None
-    index: int = 0
-
-    @property
-    def is_last(self) -> bool:
-        return self.kind in ("done", "error")
-
-
-class Texts:
-    """Events that are the texts themselves."""
-
-    def take(self, output: Output) -> bytes:
-        if output.text == "fail":
-            raise ValueError("a broken service")
-        return output.text.encode()
-
-    def end(self) -> bytes:
-        return b"end "
-
-
-class Client:
-    """A server's side of one connection, with or without a writer of its own."""
-
-    def __init__(self, *, direct: bool) -> None:
-        self.engine = AsyncEngine(Outputs())  # type: ignore[arg-type]
-        self.messages: list[Any] = []
-        self.written: list[bytes] = []
-        self.gone = asyncio.Event()
-        extensions = {EXTENSION: {"write": self.written.append}} if direct else {}
-        self.scope = {"type": "http", "extensions": extensions}
-
-    async def receive(self) -> dict[str, str]:
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Any) -> None:
-        self.messages.append(message)
-
-    def give(self, request_id: int, *outputs: Output) -> None:
-        running = self.engine.running(request_id)
-        for output in outputs if running is not None else ():
-            running.take(output)  # type: ignore[arg-type]
-
-    async def begin(self, parts: int = 1) -> Response:
-        model: Any = SimpleNamespace(engine=self.engine)
-        job: Any = SimpleNamespace(prompt=[1], params=None, grammar=None, choices=1, watch=None)
-        request = Request({"type": "http"}, self.receive)
-        events: Any = Texts()
-        return await stream(request, model, [(job, events)] * parts, done=True, headers={})
-
-    @property
-    def aborted(self) -> list[int]:
-        return self.engine.engine.aborted  # type: ignore[attr-defined, no-any-return]
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(self.written) + b"".join(message.get("body", b"") for message in self.messages)
-
-
-async def turns(n: int = 5) -> None:
-    """Lets the other tasks run."""
-    for _ in range(n):
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("direct", [True, False])

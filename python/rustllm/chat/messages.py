@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rustllm.chat.media import unsupported
+
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 Message = dict[str, Any]
@@ -66,8 +68,7 @@ def _parse_part(part: object, place: str) -> str:
         raise MessageError(place, f"{_kind(part)} is not a content part; expected an object with a type")
     kind = part.get("type")
     if kind != "text":
-        shown = repr(kind)[:40]
-        raise MessageError(f"{place}.type", f"{shown} is not supported by this model; supported: 'text'")
+        raise MessageError(f"{place}.type", f"{unsupported(kind)}; supported: 'text'")
     text = part.get("text")
     if not isinstance(text, str):
         raise MessageError(f"{place}.text", f"{_kind(text)} is not a text; expected a string")

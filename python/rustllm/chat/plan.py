@@ -56,6 +56,8 @@ class Plan:
     thought: Thought | None
     #: Tokens that it may take.
     budget: int | None = None
+    #: Whether it may be ended while it is written.
+    controlled: bool = False
 
     @property
     def reads(self) -> bool:
@@ -125,11 +127,17 @@ class Plan:
         def watch(start: str, markers: Sequence[Marker] = ()) -> Watch:
             return Watch(start, markers=markers, thought=marks, begun=self.start.begun, budget=self.budget)
 
-        if self.tools.active and self._is_free and not constrained:
-            return watch("at_marker", self.format.answer.triggers())
+        if markers := self.triggers(constrained=constrained):
+            return watch("at_marker", markers)
         if gbnf and thought is not None and self.start.begun:
             return watch("after_thought")
-        return watch("at_once") if thought is not None and self.budget is not None else None
+        is_limited = self.budget is not None or self.controlled
+        return watch("at_once") if thought is not None and is_limited else None
+
+    def triggers(self, *, constrained: bool) -> Sequence[Marker]:
+        """Behind which texts the grammar of calls starts; none where it holds from the start or there is none."""
+        is_lazy = self.tools.active and self._is_free and not constrained
+        return self.format.answer.triggers() if is_lazy else ()
 
     def reader(self, *, raw_thoughts: bool | None = None) -> AnswerReader:
         """A reader for one answer."""
@@ -178,15 +186,16 @@ def make_plan(
     reasoning: ReasoningFormat,
     thinks: bool = True,
     budget: int | None = None,
+    controlled: bool = False,
 ) -> Plan:
     """The plan for answers to `prompt`. `thinks`: the request leaves thinking on; `budget`: tokens of
-    a thought."""
+    a thought; `controlled`: it may be ended while it is written."""
     thought = format_.answer.thought
     begun = thought is not None and thought.is_open_in(prompt)
     if thought is not None and not begun and (not thinks or thought.is_closed_in(prompt)):
         thought = None
     start = Start(begun=begun, opened=format_.answer.opens_in(prompt))
-    return Plan(format_, tools, start, reasoning, thought, budget)
+    return Plan(format_, tools, start, reasoning, thought, budget, controlled)
 
 
 def special_token(tokenizer: Tokenizer, name: str) -> int | None:

@@ -79,6 +79,14 @@ class LogProbs(Shape):
     content: list[Prob] = Field(description="An entry for each token.")
 
 
+class PromptLogprob(Shape):
+    """How probable a token was at a place of the prompt, in vLLM's shape."""
+
+    logprob: float = Field(description="Log probability, before the sampler chain.")
+    rank: int = Field(description="Its place among all tokens; the most probable is 1.")
+    decoded_token: str = Field(description="The token's text; bytes that are not UTF-8 become U+FFFD.")
+
+
 class PromptDetails(Shape):
     """What the prompt cost."""
 

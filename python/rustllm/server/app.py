@@ -27,6 +27,7 @@ from rustllm.server.anthropic.router import router as messages
 from rustllm.server.dialects import Dialects
 from rustllm.server.middleware import ApiKeys, HeadOfGet, RequestLog
 from rustllm.server.native.completion.router import router as completion
+from rustllm.server.native.control.router import router as control
 from rustllm.server.native.embedding.router import router as embedding
 from rustllm.server.native.health.router import router as health
 from rustllm.server.native.infill.router import router as infill
@@ -35,9 +36,11 @@ from rustllm.server.native.metrics.router import router as metrics
 from rustllm.server.native.props.router import router as props
 from rustllm.server.native.rerank.router import router as rerank
 from rustllm.server.native.slots.router import router as slots
+from rustllm.server.native.streams.router import router as streams
 from rustllm.server.native.tokenize.router import router as tokenize
 from rustllm.server.ollama import errors as ollama
 from rustllm.server.ollama.router import router as ollama_router
+from rustllm.server.openai.audio.router import router as audio
 from rustllm.server.openai.chat.router import router as chat
 from rustllm.server.openai.completions.router import router as completions
 from rustllm.server.openai.embeddings.router import router as embeddings
@@ -77,8 +80,8 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
     app.state.server = state
     dialects = Dialects((anthropic.DIALECT, ollama.DIALECT), settings.api_prefix)
     errors.install(app, lambda path, error: dialects.of(path).error(error))
-    openai = (chat, responses, completions, embeddings, models)
-    native = (completion, infill, tokenize, embedding, rerank, props, slots, lora, metrics)
+    openai = (chat, responses, completions, embeddings, models, audio)
+    native = (completion, infill, tokenize, embedding, rerank, props, slots, lora, metrics, streams, control)
     for router in (health, *openai, messages, ollama_router, vllm, *native):
         app.include_router(router, prefix=settings.api_prefix)
     if settings.static_path is not None:
@@ -195,6 +198,7 @@ def announce(settings: ServerSettings, engine: Engine) -> None:
 
 async def _shut_down(state: ServerState) -> None:
     state.draining = True
+    state.streams.close()
     if state.model is not None:
         state.model.engine.stop()
         await asyncio.get_running_loop().run_in_executor(None, state.model.native.shutdown)

@@ -1,4 +1,4 @@
-"""vLLM's fields for what an answer must be, and the grammars that they ask for."""
+"""vLLM's fields beside OpenAI's: what an answer must be, the grammars for that, and what is told of prompts."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ class ConstraintFields(BaseModel):
     guided_regex: str | None = Field(None, description="The same as `structured_outputs.regex`.")
     guided_choice: list[str] | None = Field(None, description="The same as `structured_outputs.choice`.")
     guided_grammar: str | None = Field(None, description="The same as `structured_outputs.grammar`.")
+    prompt_logprobs: int | None = Field(
+        None,
+        description="Report the log probabilities of the prompt's tokens with so many of the most probable ones at "
+        "each place, as in vLLM; not in streams. The prompt is computed without the cache.",
+    )
 
 
 def asked(fields: object) -> Iterator[Constraint]:
@@ -59,10 +64,10 @@ def asked(fields: object) -> Iterator[Constraint]:
             yield Constraint("json_object", "", "structured_outputs.json_object")
 
 
-def refuse_prompt_logprobs(value: int | None) -> None:
-    """A prompt's log probabilities are not computed. Raises ApiError."""
-    if value is not None:
-        message = f"prompt_logprobs: {value} is not supported, since a prompt's log probabilities are not computed"
+def check_prompt_logprobs(fields: ConstraintFields, *, stream: bool | None) -> None:
+    """Streams have no place for a prompt's log probabilities. Raises ApiError."""
+    if fields.prompt_logprobs is not None and stream:
+        message = f"prompt_logprobs: {fields.prompt_logprobs} is not available in a stream; allowed: null"
         raise ApiError(400, message, param="prompt_logprobs")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from rustllm._rustllm import ContextExceededError, InvalidRequestError, Output
+from rustllm.chat.media import unsupported
 from rustllm.server.answers import Shape
 from rustllm.server.errors import ApiError, from_exception
 from rustllm.server.state import Model, ServerState
@@ -79,16 +80,29 @@ def split_inputs(value: Input, param: str) -> list[str | list[int | str]]:
 
 
 def _plain(item: Any, param: str) -> str | list[int | str]:
-    """The text of an object, which is llama-server's form for prompts with media."""
+    """The text of an object, which is llama-server's form for inputs with media."""
     if not isinstance(item, dict):
         return item  # type: ignore[no-any-return]
     if item.get("multimodal_data"):
         message = f"{param}.multimodal_data: images, sound and video are not supported yet"
         raise ApiError(400, message, param=f"{param}.multimodal_data")
+    if isinstance(item.get("content"), list):
+        return "".join(_text(part, f"{param}.content[{index}]") for index, part in enumerate(item["content"]))
     text = item.get("prompt_string")
     if not isinstance(text, str):
         message = f"{param}.prompt_string: {text!r:.60} is not a text"
         raise ApiError(400, message, param=f"{param}.prompt_string")
+    return text
+
+
+def _text(part: Any, place: str) -> str:
+    """The text of a part of a chat's content."""
+    kind = part.get("type") if isinstance(part, dict) else part
+    if not isinstance(part, dict) or kind != "text":
+        raise ApiError(400, f"{place}.type: {unsupported(kind)}; supported: 'text'", param=f"{place}.type")
+    text = part.get("text")
+    if not isinstance(text, str):
+        raise ApiError(400, f"{place}.text: {text!r:.60} is not a text", param=f"{place}.text")
     return text
 
 

@@ -7,7 +7,12 @@ from typing import Any
 
 from rustllm._rustllm import Finish, Grammar, Output, SamplingParams, Timings, TokenProb, Watch
 from rustllm.chat.plan import Plan
+from rustllm.engine import Name
+from rustllm.server.production import start_job
 from rustllm.server.state import Model
+
+#: A token of a prompt, its place among all tokens, and the most probable ones there.
+PromptProb = tuple[TokenProb, int, list[TokenProb]]
 
 
 @dataclass
@@ -21,8 +26,12 @@ class Job:
     watch: Watch | None = field(default=None, kw_only=True)
     #: How answers are read, if they can be more than text.
     plan: Plan | None = field(default=None, kw_only=True)
+    #: What the client knows the answer by while it is made.
+    name: Name | None = field(default=None, kw_only=True)
     #: As reported: all settings by name.
     settings: dict[str, Any]
+    #: As reported: how the answer is constrained and read.
+    reading: dict[str, Any] = field(default_factory=dict, kw_only=True)
     return_tokens: bool = False
     timings_per_token: bool = False
     verbose: bool = False
@@ -41,6 +50,8 @@ class Choice:
     text: str = ""
     tokens: list[int] = field(default_factory=list)
     probs: list[tuple[TokenProb, list[TokenProb]]] = field(default_factory=list)
+    #: The tokens of the prompt behind its first, where they are asked for.
+    prompt_probs: list[PromptProb] = field(default_factory=list)
     finish: Finish | None = None
     #: The output that has the newest timings. They are read where they are wanted only: most tokens
     #: of a stream need nothing but their text.
@@ -53,6 +64,9 @@ class Choice:
 
     def take(self, output: Output) -> None:
         """Takes an output in."""
+        if (prob := output.prompt_prob) is not None:
+            self.prompt_probs.append(prob)
+            return
         self.follow(output)
         self.text += output.text
         self.tokens += output.tokens
@@ -72,7 +86,7 @@ async def collect(model: Model, job: Job) -> list[Choice]:
     def take(output: Output) -> None:
         choices[output.index].take(output)
 
-    with model.engine.generate(job.prompt, job.params, job.grammar, job.choices, take, job.watch) as running:
+    with start_job(model, job, take) as running:
         await running.ended
     for choice in choices:
         _drop_stop_word_probs(model, choice)
@@ -127,6 +141,20 @@ def usage_json(job: Job, choices: list[Choice]) -> dict[str, Any]:
 def finish_reason(choice: Choice) -> str:
     """OpenAI's name for the end of a choice."""
     return "length" if choice.finish is None or choice.finish.stop_type == "limit" else "stop"
+
+
+def prompt_logprobs_json(probs: list[PromptProb], n: int) -> list[dict[str, Any] | None]:
+    """vLLM's `prompt_logprobs`: for each token of the prompt itself and the `n` most probable."""
+
+    def entry(prob: TokenProb, rank: int) -> dict[str, Any]:
+        return {"logprob": prob.value, "rank": rank, "decoded_token": prob.bytes.decode("utf-8", "replace")}
+
+    def place(own: TokenProb, rank: int, top: list[TokenProb]) -> dict[str, Any]:
+        best = {str(prob.token): entry(prob, index) for index, prob in enumerate(top[:n], 1)}
+        return {str(own.token): entry(own, rank), **best}
+
+    # Nothing stands before the first token.
+    return [None, *(place(*prob) for prob in probs)]
 
 
 def probs_json(probs: list[tuple[TokenProb, list[TokenProb]]], post_sampling: bool) -> list[dict[str, Any]]:

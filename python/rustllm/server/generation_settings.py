@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
 
+from rustllm.chat.plan import Plan
+from rustllm.chat.syntax.calls import Marker
 from rustllm.server.answers import Shape
 from rustllm.server.sampling import SamplingFields
 
 #: The engine's settings that llama-server does not report.
 _OWN = ("n", "cache_prompt", "t_max_predict_ms", "return_progress", "id_slot", "stop_token_ids",
-        "include_stop_str_in_output", "min_tokens")  # fmt: skip
+        "include_stop_str_in_output", "min_tokens", "prompt_logprobs")  # fmt: skip
 
 #: What llama-server reports of features that are not used here, with the values that say so.
 _UNUSED: dict[str, Any] = {
@@ -55,6 +58,26 @@ def settings_json(
     return {**out, "grammar": grammar, "stream": stream, "timings_per_token": timings_per_token, **_UNUSED}
 
 
+def reading_json(plan: Plan | None, triggers: Sequence[Marker]) -> dict[str, Any]:
+    """The settings that say how a chat's answer is constrained and read."""
+    if plan is None:
+        return {}
+    return {
+        "grammar_lazy": bool(triggers),
+        "grammar_triggers": [_trigger_json(*marker) for marker in triggers],
+        "chat_format": plan.format.name if plan.reads else _UNUSED["chat_format"],
+        "reasoning_format": plan.reasoning,
+    }
+
+
+def _trigger_json(words: Sequence[str], at_start: bool) -> dict[str, Any]:
+    """A marker by llama-server's kinds of triggers: 1 is a word, 2 a regular expression."""
+    if len(words) == 1 and not at_start:
+        return {"type": 1, "value": words[0]}
+    start = r"^\s*" if at_start else ""
+    return {"type": 2, "value": start + r"\s*".join(map(re.escape, words))}
+
+
 def _asked(name: str) -> Any:
     """A field that reports the request's own of that name."""
     return Field(description=SamplingFields.model_fields[name].description)
@@ -77,6 +100,13 @@ class AdapterScale(Shape):
 
     id: int = Field(description="The adapter's number.")
     scale: float = Field(description="Its weight; 0 is off.")
+
+
+class Trigger(Shape):
+    """A text behind which a lazy grammar starts."""
+
+    type: int = Field(description="1 is a word, 2 a regular expression.")
+    value: str = Field(description="The word or the expression.")
 
 
 class PublicSettings(Shape):
@@ -114,11 +144,11 @@ class PublicSettings(Shape):
     stream: bool = _asked("stream")
     n_probs: int = _asked("n_probs")
     min_keep: int = _asked("min_keep")
-    grammar_lazy: bool = _unused("Whether the grammar waits for a trigger")
+    grammar_lazy: bool = Field(description="Whether the grammar waits for a trigger.")
     chat_format: str = Field(description="How tool calls are read from the text.")
     reasoning_format: str = _asked("reasoning_format")
-    reasoning_in_content: bool = _unused("Whether streams keep thoughts in the text")
-    generation_prompt: str = _unused("What the template opened the answer with")
+    reasoning_in_content: bool = Field(description="Whether the stream keeps thoughts in the text.")
+    generation_prompt: str = Field(description="With `verbose`: what the template opened the answer with.")
     samplers: list[str] = Field(description="The stages of the sampler chain, in order.")
     speculative_n_max: int = _unused("Most tokens of a draft", alias="speculative.n_max")
     speculative_n_min: int = _unused("Fewest tokens of a draft", alias="speculative.n_min")
@@ -138,5 +168,5 @@ class GenerationSettings(PublicSettings):
     stop: list[str] = _asked("stop")
     logit_bias: list[Bias] = Field(description="Biases by token id.")
     grammar: str = _asked("grammar")
-    grammar_triggers: list[Any] = _unused("What a lazy grammar waits for")
+    grammar_triggers: list[Trigger] = Field(description="What a lazy grammar waits for; any of them starts it.")
     preserved_tokens: list[int] = Field(description="Special tokens that reading the answer needs to see.")

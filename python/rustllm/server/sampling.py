@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer, Watch
 from rustllm.chat.plan import Plan, Schema
+from rustllm.chat.syntax.calls import Marker
 from rustllm.flags.resolve import SAMPLER_LETTERS
-from rustllm.server.constraints import asked, regex_grammar
+from rustllm.server.constraints import ConstraintFields, asked, regex_grammar
 from rustllm.server.errors import ApiError
 from rustllm.server.parts import AsGiven, Part
 from rustllm.server.state import Model, ServerState
@@ -161,6 +162,8 @@ def build_params(
         values["typical_p"] = fields.typ_p
     if fields.lora:
         values["lora"] = [(one["id"], one["scale"]) for one in fields.lora]
+    if isinstance(fields, ConstraintFields):
+        values["prompt_logprobs"] = fields.prompt_logprobs
     if fields.seed is not None:
         values["seed"] = _seed(fields.seed)
     if fields.stop is not None:
@@ -247,13 +250,22 @@ def _compile_regex(model: Model, regex: str, param: str) -> Grammar:
         raise ApiError(400, f"{message}, which look neither ahead nor back", param=param) from None
 
 
+class Compiled(NamedTuple):
+    """What holds an answer to its form."""
+
+    grammar: Grammar | None
+    watch: Watch | None
+    #: Behind which texts the grammar starts, where it does not hold from the start.
+    triggers: Sequence[Marker] = ()
+
+
 async def compile_grammar(
     fields: SamplingFields,
     response_format: dict[str, Any] | None,
     state: ServerState,
     model: Model,
     plan: Plan | None = None,
-) -> tuple[Grammar | None, Watch | None]:
+) -> Compiled:
     """The grammar that a request asks for, if it does, and what the engine watches for."""
     chosen = _grammar_source(fields, response_format)
     if plan is not None and plan.tools.active:
@@ -262,7 +274,7 @@ async def compile_grammar(
         kind, source = state.settings.grammar
         chosen = (kind, source, "grammar", False)
     if chosen is None:
-        return None, None if plan is None else plan.watch(constrained=False, gbnf=False)
+        return Compiled(None, None if plan is None else plan.watch(constrained=False, gbnf=False))
     kind, source, param, strict = chosen
     if plan is not None and plan.frames and kind not in _WITHOUT_THOUGHT:
         return await _compile_calls(chosen, plan, state, model)
@@ -275,12 +287,12 @@ async def compile_grammar(
 
     # Compiling takes milliseconds at least, so never on the loop's thread.
     grammar = await state.off_loop(1 << 30, work)
-    return grammar, None if plan is None else plan.watch(constrained=True, gbnf=kind in _WITHOUT_THOUGHT)
+    return Compiled(grammar, None if plan is None else plan.watch(constrained=True, gbnf=kind in _WITHOUT_THOUGHT))
 
 
 async def _compile_calls(
     chosen: tuple[str, str, str, bool] | None, plan: Plan, state: ServerState, model: Model
-) -> tuple[Grammar | None, Watch | None]:
+) -> Compiled:
     """The grammar of an answer that is more than a schema's: calls, or a thought before it."""
     schema = None
     if chosen is not None:
@@ -297,7 +309,9 @@ async def _compile_calls(
         return None if lark is None else model.native.compile_syntax(lark.source, lark.schemas, param="tools")
 
     constrained = schema is not None or plan.tools.choice == "required"
-    return await state.off_loop(1 << 30, work), plan.watch(constrained=constrained, gbnf=False)
+    grammar = await state.off_loop(1 << 30, work)
+    watch = plan.watch(constrained=constrained, gbnf=False)
+    return Compiled(grammar, watch, plan.triggers(constrained=constrained))
 
 
 def _grammar_source(

@@ -12,6 +12,7 @@ from rustllm.server.answers import Error
 _STATUSES = {
     400: "The request is wrong; the message names the field, the value and what is allowed.",
     401: "The API key is missing or wrong.",
+    404: "There is nothing of this name.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is not JSON.",
@@ -44,7 +45,8 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
     return plain
 
 
-def _errors(error: type[BaseModel], *statuses: int) -> Responses:
+def errors(*statuses: int, error: type[BaseModel] = Error) -> Responses:
+    """The errors of a route."""
     # One status names the model and with it defines its schema. FastAPI makes a validator for each that
     # does, which for all statuses of all routes would be megabytes; the others refer to the schema.
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{error.__name__}"}}}
@@ -58,7 +60,7 @@ def _errors(error: type[BaseModel], *statuses: int) -> Responses:
 
 def reads(answer: Any, *statuses: int, error: type[BaseModel] = Error) -> Responses:
     """The responses of a route without a body."""
-    return {200: {"model": answer}, **_errors(error, 401, 503, *statuses)}
+    return {200: {"model": answer}, **errors(401, 503, *statuses, error=error)}
 
 
 def answers(
@@ -73,7 +75,7 @@ def answers(
     if event is not None:
         found["description"] = "The answer, or a stream of events with `stream`."
         found["content"] = {media_type: {"schema": schema(event)}}
-    return {200: found, **_errors(error, 400, 401, 408, 413, 415, 429, 500, 503, *statuses)}
+    return {200: found, **errors(400, 401, 408, 413, 415, 429, 500, 503, *statuses, error=error)}
 
 
 def body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:

@@ -64,6 +64,10 @@ class Sleep:
             await asyncio.sleep(min(_LOOK, max(0.01, seconds - idle)))
             if self.state.model is None or self.state.sleeping or self.running:
                 continue
+            if self.state.streams.are_running:
+                # Their clients are away and may come back for the answers.
+                self.last_use = monotonic()
+                continue
             if monotonic() - self.last_use >= seconds:
                 await self._fall_asleep(self.state.model)
 

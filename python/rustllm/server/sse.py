@@ -2,40 +2,31 @@
 
 A service has an object that makes the bytes of events from an output (`Events`). `stream` runs the jobs
 and awaits the first event, so that an error before it has its own status. From then on each event goes
-from the engine's drain straight to the connection: no task is woken for a token.
+from the engine's drain straight to the connection: no task is woken for a token. A stream that its client
+has named goes through `resumable.py` instead.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
-from rustllm._rustllm import Output
-from rustllm.engine import GenerationError
 from rustllm.server.disconnect import disconnected
-from rustllm.server.errors import ApiError, dumps, from_exception
+from rustllm.server.errors import ApiError, dumps
 from rustllm.server.generation import Job
+from rustllm.server.production import Events as Events
+from rustllm.server.production import Production
 from rustllm.server.protocol import direct_write
+from rustllm.server.resumable import HEADER, Replay, Streams
 from rustllm.server.state import Model
 
-log = logging.getLogger("rustllm.server")
-
-
-class Events(Protocol):
-    """Makes the events of one job."""
-
-    def take(self, output: Output) -> bytes:
-        """The events of an output; empty where it has none."""
-
-    def end(self) -> bytes:
-        """The events after the last output."""
+#: OpenAI's last event.
+DONE = b"data: [DONE]\n\n"
 
 
 async def stream(
@@ -52,10 +43,16 @@ async def stream(
 
     With `done`, the stream ends with OpenAI's `[DONE]`. `failed` writes the event of an error on the way,
     by default in OpenAI's shape. A client that leaves aborts the job, also
-    before the first event.
+    before the first event, unless it has given the stream a name to come back by.
     """
     headers = {"Cache-Control": "no-cache", "Content-Type": media_type, **headers}
-    answer = EventStream(request, model, parts, done, headers, failed or _failed)
+    end, failed = DONE if done else b"", failed or _failed
+    if name := request.headers.get(HEADER):
+        streams: Streams = request.app.state.server.streams
+        session = streams.open(name, headers, failed, end)
+        await session.begin(request, model, parts)
+        return Replay(request, session)
+    answer = EventStream(request, model, parts, end, headers, failed)
     await answer.begin()
     return answer
 
@@ -69,18 +66,18 @@ class EventStream(Response):
         request: Request,
         model: Model,
         parts: Sequence[tuple[Job, Events]],
-        done: bool,
+        done: bytes,
         headers: dict[str, str],
         failed: Callable[[ApiError], bytes],
     ) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers(headers)
-        self._model, self._parts, self._done, self._failed = model, parts, done, failed
+        self._done, self._failed = done, failed
         self._held: list[bytes] = []
         self._arrival = asyncio.Event()
-        self._write: Callable[[bytes], None] = self._hold
-        self._work = asyncio.ensure_future(self._run())
+        self._production = Production(model, parts, self._hold)
+        self._work = self._production.task
         self._gone = asyncio.ensure_future(disconnected(request))
         self._gone.add_done_callback(lambda _: self._work.cancel())
 
@@ -110,25 +107,10 @@ class EventStream(Response):
                 # What was held and what comes is written in this order, since nothing is awaited between.
                 self._flush(write)
                 await asyncio.wait({self._work})
-            end = self._end()
+            end = self._production.last(self._failed, self._done)
         finally:
             self._stop()
         await send({"type": "http.response.body", "body": end, "more_body": False})
-
-    async def _run(self) -> None:
-        for job, events in self._parts:
-            take = partial(self._take, events)
-            started = self._model.engine.generate(job.prompt, job.params, job.grammar, job.choices, take, job.watch)
-            with started as running:
-                await running.ended
-            data = events.end()
-            if data:
-                self._write(data)
-
-    def _take(self, events: Events, output: Output) -> None:
-        data = events.take(output)
-        if data:
-            self._write(data)
 
     def _hold(self, data: bytes) -> None:
         self._held.append(data)
@@ -138,7 +120,7 @@ class EventStream(Response):
         if self._held:
             write(b"".join(self._held))
             self._held.clear()
-        self._write = write
+        self._production.write = write
 
     async def _forward(self, send: Send) -> None:
         while self._held or not self._work.done():
@@ -148,15 +130,6 @@ class EventStream(Response):
             self._held.clear()
             if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
-
-    def _end(self) -> bytes:
-        """The last event, once the work is over."""
-        error = None if self._work.cancelled() else self._work.exception()
-        if isinstance(error, Exception):
-            if not isinstance(error, (ApiError, GenerationError)):
-                log.error("a stream failed", exc_info=error)
-            return self._failed(from_exception(error))
-        return b"data: [DONE]\n\n" if self._done else b""
 
     def _stop(self) -> None:
         self._work.cancel()

@@ -15,6 +15,7 @@ from rustllm.chat.template import ChatTemplate
 from rustllm.config import ServerSettings
 from rustllm.engine import AsyncEngine
 from rustllm.server.errors import ApiError
+from rustllm.server.resumable import Streams
 
 if TYPE_CHECKING:
     from rustllm.server.native.metrics.service import Metrics
@@ -65,6 +66,8 @@ class ServerState:
         self.sleeping = False
         self.sleep: Sleep | None = None
         self.started = time()
+        #: The streams that clients may come back to.
+        self.streams = Streams()
         #: What `/metrics` shows; None where it is switched off.
         self.metrics: Metrics | None = None
         #: The weight of each adapter in requests that name none. They outlive an engine that sleeps.

@@ -93,6 +93,9 @@ class TemplateFields(BaseModel):
     thinking_budget_tokens: int | None = Field(
         None, description="Tokens that a thought may take; -1 is unlimited. By default as --reasoning-budget."
     )
+    reasoning_control: bool | None = Field(
+        None, description="Let `/v1/chat/completions/control` end the thought while it is written."
+    )
     add_generation_prompt: bool | None = Field(None, description="Open the assistant turn; true by default.")
     continue_final_message: bool | None = Field(None, description="Continue the last message instead of answering it.")
     reasoning_effort: str | None = Field(

@@ -124,6 +124,55 @@ fn a_slot_remembers_what_it_ran_last_until_that_is_erased() {
     assert_eq!(s.sequence(0).map(|x| x.n_cached), Some(0));
 }
 
+/// One step, and the scored rows of `request` in it.
+fn scored_rows(s: &mut Scheduler, request: u64) -> Vec<usize> {
+    let plan = s.schedule();
+    let own = plan.chunks.iter().filter_map(|chunk| Some((s.sequence(chunk.slot)?, chunk.n_tokens)));
+    let rows = own.filter(|(x, _)| x.id.request == request).flat_map(|(x, n)| x.scored_rows(n)).collect();
+    s.commit(&plan, Duration::ZERO);
+    plan.chunks.iter().filter(|chunk| chunk.samples).for_each(|chunk| s.append(chunk.slot, 7));
+    rows
+}
+
+#[test]
+fn a_scored_prompt_is_computed_whole_and_few_rows_at_a_time() {
+    let mut s = scheduler(3, 512, 64);
+    s.submit(sequence(1, 0, 0..200));
+    step(&mut s);
+    s.finish(0);
+    for request in 2..4 {
+        let scored = Sequence { score_from: Some(0), ..sequence(request, 0, 0..200) };
+        s.submit(scored);
+    }
+    let steps: Vec<Vec<usize>> = (0..4).map(|_| scored_rows(&mut s, 2)).collect();
+    assert!(steps.iter().all(|rows| rows.len() <= SCORE_ROWS));
+    assert_eq!(steps.concat(), (0..199).collect::<Vec<_>>(), "though all of it was in the cache");
+    assert_eq!(s.sequence(0).map(|x| (x.n_cached, x.score_from)), Some((0, None)));
+    let others: Vec<usize> = (0..10).flat_map(|_| scored_rows(&mut s, 3)).collect();
+    // It shared the steps' rows with the first one's end.
+    assert_eq!(others.last(), Some(&198));
+    assert!(scored_rows(&mut s, 2).is_empty(), "the answer is not scored");
+}
+
+#[test]
+fn a_scored_prompt_that_was_preempted_goes_on_where_it_was() {
+    let mut s = scheduler(2, 16, 6);
+    s.submit(sequence(1, 0, 0..60));
+    s.submit(Sequence { score_from: Some(0), ..sequence(2, 0, 1000..1120) });
+    let mut rows = Vec::new();
+    while s.n_preempted() == 0 {
+        rows.extend(scored_rows(&mut s, 2));
+        assert!(rows.len() < 119, "it is preempted before its end");
+    }
+    s.finish(0);
+    let before = rows.len();
+    assert!(before > 32);
+    while s.sequence(0).is_none_or(|x| x.score_from.is_some()) {
+        rows.extend(scored_rows(&mut s, 2));
+    }
+    assert_eq!(rows, (0..119).collect::<Vec<_>>(), "each row once");
+}
+
 #[test]
 fn an_abort_frees_everything_at_once() {
     let mut s = scheduler(1, 16, 8);

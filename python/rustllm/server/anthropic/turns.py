@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rustllm.chat.media import unsupported
 from rustllm.server.errors import ApiError, dumps
 
 Json = dict[str, Any]
@@ -63,8 +64,7 @@ def _blocks(content: object, role: str, place: str) -> list[tuple[str, Json]]:
         kind = block.get("type")
         if kind not in _ALLOWED[role]:
             allowed = ", ".join(map(repr, _ALLOWED[role]))
-            why = "images are not supported by this model" if kind == "image" else f"{kind!r:.40} is not supported here"
-            raise refused(f"{at}.type", f"{why}; allowed with the role {role}: {allowed}")
+            raise refused(f"{at}.type", f"{unsupported(kind)}; allowed with the role {role}: {allowed}")
         blocks.append((at, block))
     return blocks
 
@@ -127,7 +127,7 @@ def _texts(value: object, place: str) -> str:
         at = f"{place}[{index}]"
         kind = block.get("type") if isinstance(block, dict) else block
         if not isinstance(block, dict) or kind != "text":
-            raise refused(f"{at}.type", f"{kind!r:.40} is not supported here; allowed: 'text'")
+            raise refused(f"{at}.type", f"{unsupported(kind)}; allowed: 'text'")
         texts.append(_string(block, "text", at))
     return "\n".join(texts)
 

@@ -9,7 +9,7 @@ from rustllm._rustllm import Output, Tokenizer
 from rustllm.chat.plan import Plan
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import Choice, Job, collect, probs_json, progress_json, timings_json
-from rustllm.server.generation_settings import settings_json
+from rustllm.server.generation_settings import reading_json, settings_json
 from rustllm.server.native.completion.schemas import Answered
 from rustllm.server.sampling import SamplingFields, build_params, compile_grammar
 from rustllm.server.sse import Events, event
@@ -80,7 +80,7 @@ async def make_job(
     plan: Plan | None = None,
 ) -> Job:
     """A job from a prompt and the request's fields; `plan` is how a chat's answers are read."""
-    grammar, watch = await compile_grammar(fields, response_format, state, model, plan)
+    grammar, watch, triggers = await compile_grammar(fields, response_format, state, model, plan)
     params = build_params(fields, state.request_defaults(), model.native.tokenizer, plan)
     size = len(prompt) if isinstance(prompt, str) else sum(len(p) if isinstance(p, str) else 1 for p in prompt)
     texts = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
@@ -97,6 +97,7 @@ async def make_job(
         watch=watch,
         plan=plan if plan is not None and plan.reads else None,
         settings=params.as_dict(),
+        reading=reading_json(plan, triggers),
         return_tokens=bool(fields.return_tokens),
         timings_per_token=bool(fields.timings_per_token),
         verbose=state.settings.verbose if fields.verbose is None else fields.verbose,
@@ -155,9 +156,8 @@ def partial_json(job: Job, output: Output) -> dict[str, Any]:
 def _settings(job: Job, fields: SamplingFields, stream: bool) -> dict[str, Any]:
     grammar = fields.grammar or ""
     settings = settings_json(job.settings, grammar=grammar, stream=stream, timings_per_token=job.timings_per_token)
-    if job.plan is not None:
-        settings.update(chat_format=job.plan.format.name, reasoning_format=job.plan.reasoning)
-    return settings
+    in_content = stream and job.reading.get("reasoning_format") == "deepseek-legacy"
+    return {**settings, **job.reading, "reasoning_in_content": in_content}
 
 
 async def complete(state: ServerState, model: Model, request: Answered, jobs: list[Job]) -> Any:

@@ -12,6 +12,7 @@ from rustllm.server.native.tokenize import service
 from rustllm.server.native.tokenize.schemas import (
     ApplyTemplateRequest,
     Content,
+    CountedTokens,
     DetokenizeRequest,
     Prompt,
     TokenizeRequest,
@@ -22,9 +23,13 @@ from rustllm.server.openai.chat.prompt import chat_prompt
 router = APIRouter(tags=["llama-server"])
 
 
-@router.post("/tokenize", openapi_extra=schema_docs.body(TokenizeRequest), responses=schema_docs.answers(Tokens))
+@router.post(
+    "/tokenize",
+    openapi_extra=schema_docs.body(TokenizeRequest),
+    responses=schema_docs.answers(Tokens | CountedTokens),
+)
 async def tokenize(request: Request, state: State, model: LoadedModel) -> Response:
-    """The tokens of a text."""
+    """The tokens of a text, in llama-server's shape for `content`, in vLLM's for `prompt` and `messages`."""
     fields = await read_body(request, state, TokenizeRequest)
     return Response(dumps(await service.tokenize(state, model, fields)), media_type="application/json")
 

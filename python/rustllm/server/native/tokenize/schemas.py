@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from rustllm.server.answers import Shape
-from rustllm.server.template_fields import TemplateFields
+from rustllm.server.parts import Described
+from rustllm.server.template_fields import MessageFields, TemplateFields
 
 
-class TokenizeRequest(BaseModel):
-    """A text to cut into tokens."""
+class TokenizeRequest(TemplateFields):
+    """A text to cut into tokens: llama-server's `content`, or vLLM's `prompt` or `messages`, each with the
+    fields of its API."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, protected_namespaces=())
 
-    content: str | list[int | str] = Field(description="The text, or a list that mixes texts and token ids.")
-    add_special: bool | None = Field(None, description="Add BOS and EOS where the model asks for them.")
-    parse_special: bool | None = Field(None, description="Read the texts of special tokens as these tokens.")
-    with_pieces: bool | None = Field(None, description="Return each token's text beside its id.")
+    content: str | list[int | str] | None = Field(
+        None, description="The text, or a list that mixes texts and token ids, as in llama-server."
+    )
+    add_special: bool | None = Field(
+        None, description="With `content`: add BOS and EOS where the model asks for them; false by default."
+    )
+    parse_special: bool | None = Field(
+        None, description="With `content`: read the texts of special tokens as these tokens; true by default."
+    )
+    with_pieces: bool | None = Field(None, description="With `content`: return each token's text beside its id.")
+    prompt: str | None = Field(None, description="The text, as in vLLM; texts of special tokens are these tokens.")
+    messages: Annotated[Any, Described(MessageFields, many=True)] = Field(
+        None, description="A chat whose prompt is the text, as in vLLM; the fields of the template go with it."
+    )
+    model: str | None = Field(None, description="Any name is served.")
+    add_special_tokens: bool | None = Field(
+        None,
+        description="With `prompt` and `messages`: add BOS and EOS where the model asks for them; true by default.",
+    )
+    return_token_strs: bool | None = Field(
+        None, description="With `prompt` and `messages`: return each token's text in the vocabulary, too."
+    )
 
 
 class DetokenizeRequest(BaseModel):
     """Tokens to turn into text."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, protected_namespaces=())
 
     tokens: list[int] = Field(description="Token ids.")
+    model: str | None = Field(None, description="Any name is served.")
 
 
 class ApplyTemplateRequest(TemplateFields):
@@ -44,10 +67,20 @@ class Tokens(Shape):
     tokens: list[int] | list[Piece] = Field(description="Token ids, or tokens with their texts.")
 
 
-class Content(Shape):
-    """The text of tokens."""
+class CountedTokens(Shape):
+    """The tokens of vLLM's `prompt` or `messages`."""
 
-    content: str = Field(description="The text; bytes that are not UTF-8 become U+FFFD.")
+    count: int = Field(description="How many tokens there are.")
+    max_model_len: int = Field(description="Context tokens of one slot.")
+    tokens: list[int] = Field(description="Token ids.")
+    token_strs: list[str] | None = Field(description="With `return_token_strs`: the tokens' texts in the vocabulary.")
+
+
+class Content(Shape):
+    """The text of tokens; both APIs ask in the same way."""
+
+    content: str = Field(description="The text by llama-server's name; bytes that are not UTF-8 become U+FFFD.")
+    prompt: str = Field(description="The same by vLLM's name.")
 
 
 class Prompt(Shape):

@@ -28,6 +28,7 @@ class ChatFields(Protocol):
     enable_thinking: bool | None
     thinking_budget_tokens: int | None
     reasoning_effort: str | None
+    reasoning_control: bool | None
 
 
 def chat_tools(fields: ChatFields) -> Tools:
@@ -101,4 +102,5 @@ def chat_plan(state: ServerState, model: Model, prompt: str, fields: ChatFields,
         reasoning=reasoning_format(wanted, settings.reasoning_format),
         thinks=_kwargs(state, fields).get("enable_thinking") is not False,
         budget=None if budget < 0 else budget,
+        controlled=bool(fields.reasoning_control),
     )

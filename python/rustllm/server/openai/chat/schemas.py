@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rustllm.server.answers import LogProbs, PromptProgress, Shape
+from rustllm.server.answers import LogProbs, PromptLogprob, PromptProgress, Shape
 from rustllm.server.constraints import ConstraintFields
 from rustllm.server.openai.schemas import Envelope
 from rustllm.server.parts import AsGiven, Part
@@ -53,7 +53,6 @@ class ChatRequest(TemplateFields, ConstraintFields, SamplingFields):
     response_format: Annotated[dict[str, Any], AsGiven(ResponseFormat)] | None = Field(
         None, description="`text`, `json_object` (with `schema` on demand) or `json_schema`."
     )
-    prompt_logprobs: int | None = Field(None, description="Refused: log probabilities are those of the answer.")
     logprobs: bool | None = Field(None, description="Report log probabilities.")
     top_logprobs: int | None = Field(None, description="Most probable tokens reported with each token, with logprobs.")
     reasoning_format: str | None = Field(
@@ -101,6 +100,9 @@ class ChatCompletion(Envelope):
 
     object: Literal["chat.completion"] = Field(description="What this is.")
     choices: list[ChatChoice] = Field(description="The answers.")
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = Field(
+        None, description="With `prompt_logprobs`: by token id, for each token of the prompt; null for the first."
+    )
 
 
 class CalledFunctionDelta(Shape):

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from rustllm._rustllm import Output
-from rustllm.server.constraints import refuse_prompt_logprobs
+from rustllm.engine import Name
+from rustllm.server.constraints import check_prompt_logprobs
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
     Choice,
@@ -14,6 +15,7 @@ from rustllm.server.generation import (
     collect,
     probs_json,
     progress_json,
+    prompt_logprobs_json,
     timings_json,
     usage_json,
 )
@@ -29,12 +31,17 @@ from rustllm.server.state import Model, ServerState
 
 async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Job:
     """The job of a chat request."""
-    refuse_prompt_logprobs(request.prompt_logprobs)
+    check_prompt_logprobs(request, stream=request.stream)
     _set_logprobs(request)
     prompt = await chat_prompt(state, model, request)
     plan = chat_plan(state, model, prompt, request, request.reasoning_format)
     with renamed((("n_probs", "top_logprobs"),) if request.top_logprobs is not None else ()):
-        return await make_job(state, model, prompt, request, request.response_format, plan)
+        job = await make_job(state, model, prompt, request, request.response_format, plan)
+    if job.verbose:
+        # It takes another rendering, so it is looked for only where it is shown.
+        closed = await chat_prompt(state, model, request.model_copy(update={"add_generation_prompt": False}))
+        job.reading["generation_prompt"] = prompt[len(closed) :] if prompt.startswith(closed) else ""
+    return job
 
 
 def _set_logprobs(request: ChatRequest) -> None:
@@ -58,6 +65,8 @@ async def chat(model: Model, request: ChatRequest, job: Job) -> dict[str, Any]:
         body["__verbose"] = final_json(model, job, request, choices[0], stream=False)
     if choices[0].timings is not None:
         body["timings"] = timings_json(choices[0].timings)
+    if request.prompt_logprobs is not None:
+        body["prompt_logprobs"] = prompt_logprobs_json(choices[0].prompt_probs, request.prompt_logprobs)
     return body
 
 
@@ -79,6 +88,7 @@ class ChatEvents:
     def __init__(self, model: Model, request: ChatRequest, job: Job) -> None:
         self._model, self._request, self._job = model, request, job
         self._base = envelope("chatcmpl-", "chat.completion.chunk", request.model or model.name)
+        job.name = Name(self._base["id"], controls=bool(request.reasoning_control))
         self._choices = [Choice(index) for index in range(job.choices)]
         self._texts = [TextEvents(self._chunk(index, {"content": "\0text"})) for index in range(job.choices)]
         self._deltas = [ChoiceDeltas(job.plan) for _ in range(job.choices)]

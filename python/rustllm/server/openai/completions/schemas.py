@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rustllm.server.answers import LogProbs, PromptProgress, Shape
+from rustllm.server.answers import LogProbs, PromptLogprob, PromptProgress, Shape
 from rustllm.server.constraints import ConstraintFields
 from rustllm.server.native.completion.schemas import Prompt
 from rustllm.server.openai.chat.schemas import StreamOptions
@@ -21,8 +21,9 @@ class OpenAICompletionRequest(ConstraintFields, SamplingFields):
     model: str | None = Field(None, description="Any name is served.")
     logprobs: int | None = Field(None, description="Most probable tokens reported with each token.")
     stream_options: StreamOptions | None = Field(None, description="Accepted; the last chunk has the usage.")
-    prompt_logprobs: int | None = Field(None, description="Refused: log probabilities are those of the answer.")
-    echo: bool | None = Field(None, description="Begin the text with the prompt; not together with `logprobs`.")
+    echo: bool | None = Field(
+        None, description="Begin the text with the prompt, and with `logprobs` its log probabilities."
+    )
     suffix: str | None = Field(None, description="What stands behind the answer, for models that `/infill` is for.")
     best_of: int | None = Field(None, description="Only 1 is supported.")
 
@@ -31,8 +32,12 @@ class TextLogProbs(LogProbs):
     """The log probabilities of a text, in OpenAI's older shape beside llama-server's."""
 
     tokens: list[str] | None = Field(None, description="The tokens; not with `post_sampling_probs`.")
-    token_logprobs: list[float] | None = Field(None, description="Their log probabilities.")
-    top_logprobs: list[dict[str, float]] | None = Field(None, description="The most probable tokens at each place.")
+    token_logprobs: list[float | None] | None = Field(
+        None, description="Their log probabilities; null for the first token of a prompt that is echoed."
+    )
+    top_logprobs: list[dict[str, float] | None] | None = Field(
+        None, description="The most probable tokens at each place."
+    )
     text_offset: list[int] | None = Field(None, description="Where each token begins in the text.")
 
 
@@ -43,6 +48,9 @@ class TextChoice(Shape):
     text: str = Field(description="The text, or what is new of it.")
     logprobs: TextLogProbs | None = Field(description="With `logprobs`.")
     finish_reason: Literal["stop", "length"] | None = Field(description="Why it ended; `length` is a limit.")
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = Field(
+        None, description="With `prompt_logprobs`: by token id, for each token of the prompt; null for the first."
+    )
 
 
 class TextCompletion(Envelope):

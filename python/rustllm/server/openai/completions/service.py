@@ -7,20 +7,22 @@ from itertools import accumulate
 from typing import Any
 
 from rustllm._rustllm import Output
-from rustllm.server.constraints import refuse_prompt_logprobs
+from rustllm.server.constraints import check_prompt_logprobs
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
     Choice,
     Job,
+    PromptProb,
     collect,
     finish_reason,
     progress_json,
+    prompt_logprobs_json,
     timings_json,
     usage_json,
 )
 from rustllm.server.native.completion.service import final_json, make_job, split_prompts
 from rustllm.server.native.infill.service import gap_job
-from rustllm.server.openai.completions.logprobs import logprobs_json
+from rustllm.server.openai.completions.logprobs import Echo, joined, logprobs_json
 from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
 from rustllm.server.openai.ids import envelope
 from rustllm.server.renamed import renamed
@@ -30,23 +32,32 @@ from rustllm.server.state import Model, ServerState
 
 async def completion_jobs(state: ServerState, model: Model, request: OpenAICompletionRequest) -> list[Job]:
     """One job for each prompt."""
-    refuse_prompt_logprobs(request.prompt_logprobs)
-    if request.echo and (request.logprobs is not None or request.n_probs):
-        message = "echo: True cannot be combined with logprobs, since a prompt's are not computed"
-        raise ApiError(400, message, param="echo")
+    check_prompt_logprobs(request, stream=request.stream)
     if request.best_of not in (None, 1):
         raise ApiError(400, f"best_of: {request.best_of} is not supported; allowed: 1", param="best_of")
     by_logprobs = request.n_probs is None and request.logprobs is not None
     if by_logprobs:
-        request.n_probs = request.logprobs
+        # Without alternatives the token's own log probability is still asked for.
+        request.n_probs = 1 if request.logprobs == 0 else request.logprobs
+    if _scores_echo(request) and request.suffix:
+        message = "echo: True cannot be combined with suffix and logprobs, since the prompt is not what is read"
+        raise ApiError(400, message, param="echo")
     with renamed((("n_probs", "logprobs"),) if by_logprobs else ()):
         return [await _job(state, model, request, prompt) for prompt in split_prompts(request.prompt)]
+
+
+def _scores_echo(request: OpenAICompletionRequest) -> bool:
+    """Whether the log probabilities of the prompt are a part of the answer's."""
+    return bool(request.echo and request.n_probs and not request.post_sampling_probs)
 
 
 async def _job(state: ServerState, model: Model, request: OpenAICompletionRequest, prompt: str | list[Any]) -> Job:
     """The job of one prompt, or of the gap behind it."""
     if request.suffix:
         return await gap_job(state, model, prompt, request.suffix, request)
+    if _scores_echo(request):
+        both = max(request.n_probs or 0, request.prompt_logprobs or 0)
+        request = request.model_copy(update={"prompt_logprobs": both})
     return await make_job(state, model, prompt, request)
 
 
@@ -54,13 +65,16 @@ async def complete(model: Model, request: OpenAICompletionRequest, jobs: list[Jo
     """The whole answer."""
     finished = list(zip(jobs, await _collect_all(model, jobs), strict=True))
     echoes = _echoes(model, request, jobs)
-    choices = [(job, choice, echo) for (job, found), echo in zip(finished, echoes, strict=True) for choice in found]
+    choices = []
+    for (job, found), echo in zip(finished, echoes, strict=True):
+        scored = _scored(model, request, echo, found[0].prompt_probs)
+        choices += [_choice_json(job, choice, echo, scored) for choice in found]
     body = {
-        "choices": [_choice_json(job, index, choice, echo) for index, (job, choice, echo) in enumerate(choices)],
+        "choices": [{**choice, "index": index} for index, choice in enumerate(choices)],
         **envelope("cmpl-", "text_completion", request.model or model.name),
         "usage": _total_usage(finished),
     }
-    first_job, first, _ = choices[0]
+    first_job, (first, *_) = finished[0]
     if first_job.verbose:
         body["__verbose"] = final_json(model, first_job, request, first, stream=False)
     if first.timings is not None:
@@ -84,20 +98,40 @@ async def _collect_all(model: Model, jobs: list[Job]) -> list[list[Choice]]:
             task.cancel()
 
 
-def _echoes(model: Model, request: OpenAICompletionRequest, jobs: list[Job]) -> list[str]:
-    """What the answers of each job begin with: the prompt, if it is to be there."""
+def _echoes(model: Model, request: OpenAICompletionRequest, jobs: list[Job]) -> list[Echo]:
+    """What the answers of each job begin with."""
     if not request.echo:
-        return [""] * len(jobs)
+        return [Echo()] * len(jobs)
     decode = model.native.tokenizer.decode
-    prompts = zip(split_prompts(request.prompt), jobs, strict=True)
-    return [prompt if isinstance(prompt, str) else decode(job.prompt, special=False) for prompt, job in prompts]
+
+    def echo(prompt: str | list[Any], job: Job) -> Echo:
+        text = prompt if isinstance(prompt, str) else decode(job.prompt, special=False)
+        if not _scores_echo(request):
+            return Echo(text)
+        return Echo(text, tuple(job.prompt), request.n_probs or 0)
+
+    return [echo(*pair) for pair in zip(split_prompts(request.prompt), jobs, strict=True)]
 
 
-def _choice_json(job: Job, index: int, choice: Choice, echo: str) -> dict[str, Any]:
+def _scored(model: Model, request: OpenAICompletionRequest, echo: Echo, probs: list[PromptProb]) -> dict[str, Any]:
+    """What all choices of a prompt say of it: vLLM's field, and the beginning of OpenAI's `logprobs`."""
+    scored: dict[str, Any] = {"logprobs": echo.logprobs_json(model.native.tokenizer, probs) if echo.tokens else None}
+    if request.prompt_logprobs is not None:
+        scored["prompt_logprobs"] = prompt_logprobs_json(probs, request.prompt_logprobs)
+    return scored
+
+
+def _choice_json(job: Job, choice: Choice, echo: Echo, scored: dict[str, Any]) -> dict[str, Any]:
     logprobs = None
     if choice.probs:
-        logprobs = logprobs_json(choice.probs, 0, post_sampling=bool(job.settings["post_sampling_probs"]))
-    return {"text": echo + choice.text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason(choice)}
+        post = bool(job.settings["post_sampling_probs"])
+        logprobs = logprobs_json(choice.probs, len(echo.text), post_sampling=post)
+    return {
+        **scored,
+        "text": echo.text + choice.text,
+        "logprobs": joined(scored["logprobs"], logprobs),
+        "finish_reason": finish_reason(choice),
+    }
 
 
 def _total_usage(finished: list[tuple[Job, list[Choice]]]) -> dict[str, Any]:
@@ -111,30 +145,36 @@ class CompletionEvents:
     """The chunks of a job's stream; the last of each choice has its reason, the usage and the timings."""
 
     def __init__(
-        self, model: Model, request: OpenAICompletionRequest, job: Job, base: dict[str, Any], first: int, echo: str
+        self, model: Model, request: OpenAICompletionRequest, job: Job, base: dict[str, Any], first: int, echo: Echo
     ) -> None:
         """`base` is what all chunks of the stream share, `first` the index of the first choice, `echo` what
         all choices begin with."""
         self._model, self._request, self._job, self._base = model, request, job, base
         self._choices = [Choice(first + index) for index in range(job.choices)]
-        #: What each choice begins with, until it has begun.
-        self._echoes = [echo] * job.choices
+        self._echo = echo
+        #: What is known of the prompt's tokens.
+        self._prompt_probs: list[PromptProb] = []
+        #: Choices that have begun.
+        self._begun: set[int] = set()
         #: Where the next token of each choice begins.
-        self._offsets = [0] * job.choices
+        self._offsets = [len(echo.text)] * job.choices
 
     def take(self, output: Output) -> bytes:
         """The chunk of an output, if it has one."""
+        if self._echo.tokens and (prob := output.prompt_prob) is not None:
+            self._prompt_probs.append(prob)
+            return b""
         choice = self._choices[output.index]
         choice.follow(output)
         text = output.text
-        if output.progress is None and self._echoes[output.index]:
-            text = self._echoes[output.index] + text
-            self._echoes[output.index] = ""
         entry: dict[str, Any] = {"text": text, "index": choice.index, "logprobs": None, "finish_reason": None}
         if output.probs:
             offset, post = self._offsets[output.index], bool(self._job.settings["post_sampling_probs"])
             entry["logprobs"] = logprobs_json(output.probs, offset, post_sampling=post)
             self._offsets[output.index] += sum(len(each["token"]) for each in entry["logprobs"]["content"])
+        if output.progress is None and output.index not in self._begun:
+            self._begun.add(output.index)
+            text = self._begin(entry)
         if output.is_last:
             return event(self._last(entry, choice))
         if text or output.probs or output.progress is not None:
@@ -144,6 +184,14 @@ class CompletionEvents:
     def end(self) -> bytes:
         """Nothing: all is said with the last chunks."""
         return b""
+
+    def _begin(self, entry: dict[str, Any]) -> str:
+        """Puts the prompt before the first text of a choice, where it is echoed."""
+        entry["text"] = self._echo.text + entry["text"]
+        if self._echo.tokens:
+            own = self._echo.logprobs_json(self._model.native.tokenizer, self._prompt_probs)
+            entry["logprobs"] = joined(own, entry["logprobs"])
+        return str(entry["text"])
 
     def _last(self, entry: dict[str, Any], choice: Choice) -> dict[str, Any]:
         entry["finish_reason"] = finish_reason(choice)

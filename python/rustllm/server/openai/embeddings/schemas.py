@@ -15,7 +15,9 @@ class EmbeddingsRequest(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    input: Input = Field(description="A text, token ids, or a list of either.")
+    input: Input = Field(
+        description="A text, token ids, an object whose `content` has parts of text, or a list of these."
+    )
     model: str | None = Field(None, description="Any name is served.")
     encoding_format: Literal["float", "base64"] | None = Field(
         None, description="`float`, or `base64` for the bytes of little-endian f32."

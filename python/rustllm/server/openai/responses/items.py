@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rustllm.chat.media import unsupported
 from rustllm.server.errors import ApiError
 
 Json = dict[str, Any]
@@ -112,10 +113,8 @@ def _text(content: object, place: str) -> str:
         elif kind in _PARTS:
             texts.append(_string(part, "text", at))
         else:
-            why = (
-                "images are not supported by this model" if kind == "input_image" else f"{kind!r:.40} is not supported"
-            )
-            raise refused(f"{at}.type", f"{why}; allowed: {', '.join(map(repr, _PARTS))}, 'refusal'")
+            allowed = ", ".join(map(repr, (*_PARTS, "refusal")))
+            raise refused(f"{at}.type", f"{unsupported(kind)}; allowed: {allowed}")
     return "\n".join(texts)
 
 

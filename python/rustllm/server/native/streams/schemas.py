@@ -1,0 +1,27 @@
+"""`/v1/stream` and `/v1/streams/lookup`."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rustllm.server.answers import Shape
+
+
+class LookupRequest(BaseModel):
+    """Names of streams that may be there."""
+
+    model_config = ConfigDict(strict=True)
+
+    conversation_ids: list[str] | None = Field(
+        None, description="Names that streams were given in `X-Conversation-Id`; `a` finds `a::b`, too."
+    )
+
+
+class StreamState(Shape):
+    """How far a stream is."""
+
+    conversation_id: str = Field(description="The stream's name.")
+    is_done: bool = Field(description="Whether nothing more will come.")
+    total_bytes: int = Field(description="Bytes of it so far, those that are no longer kept included.")
+    started_at: int = Field(description="Seconds since 1970.")
+    completed_at: int = Field(description="Seconds since 1970; 0 while it is being made.")

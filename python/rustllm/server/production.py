@@ -1,0 +1,67 @@
+"""The work behind a streamed answer: it runs the jobs and writes the bytes of their events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from rustllm._rustllm import Output
+from rustllm.engine import GenerationError, Listener, Running
+from rustllm.server.errors import ApiError, from_exception
+
+if TYPE_CHECKING:
+    from rustllm.server.generation import Job
+    from rustllm.server.state import Model
+
+log = logging.getLogger("rustllm.server")
+
+
+class Events(Protocol):
+    """Makes the events of one job."""
+
+    def take(self, output: Output) -> bytes:
+        """The events of an output; empty where it has none."""
+
+    def end(self) -> bytes:
+        """The events after the last output."""
+
+
+def start_job(model: Model, job: Job, listener: Listener) -> AbstractContextManager[Running]:
+    """Submits a job; see `AsyncEngine.generate`."""
+    return model.engine.generate(job.prompt, job.params, job.grammar, job.choices, listener, job.watch, name=job.name)
+
+
+class Production:
+    """Runs the jobs of a stream, one after the other. Cancelling its `task` aborts the one that runs."""
+
+    def __init__(self, model: Model, parts: Sequence[tuple[Job, Events]], write: Callable[[bytes], None]) -> None:
+        self._model, self._parts = model, parts
+        #: Takes the bytes of events as they come; it may be exchanged between two of them.
+        self.write = write
+        self.task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        for job, events in self._parts:
+            with start_job(self._model, job, partial(self._take, events)) as running:
+                await running.ended
+            data = events.end()
+            if data:
+                self.write(data)
+
+    def _take(self, events: Events, output: Output) -> None:
+        data = events.take(output)
+        if data:
+            self.write(data)
+
+    def last(self, failed: Callable[[ApiError], bytes], done: bytes) -> bytes:
+        """What a stream says once the task is over: `done`, or the event of the error that ended it."""
+        error = None if self.task.cancelled() else self.task.exception()
+        if not isinstance(error, Exception):
+            return done
+        if not isinstance(error, (ApiError, GenerationError)):
+            log.error("a stream failed", exc_info=error)
+        return failed(from_exception(error))
