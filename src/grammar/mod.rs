@@ -9,10 +9,12 @@
 //!
 //! GBNF goes from text to rules ([`gbnf`], [`check`]), to a machine ([`program`], [`utf8`]), to a
 //! running reader ([`automaton`], [`situation`], [`closure`], [`stack`]). Schemas are checked ([`schema_check`], [`schema_finite`], [`schema_open`]) and
-//! compiled ([`schema`], [`schema_place`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
+//! compiled ([`schema`], [`schema_format`], [`schema_place`]); what no schema bounds ends
+//! somewhere ([`bounds`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
 //! the place.
 
 mod automaton;
+mod bounds;
 mod cache;
 mod check;
 mod closure;
@@ -23,6 +25,7 @@ mod program;
 mod schema;
 mod schema_check;
 mod schema_finite;
+mod schema_format;
 mod schema_open;
 mod schema_place;
 mod situation;
@@ -81,6 +84,15 @@ pub struct NamedSchema {
 }
 
 impl GrammarSpec {
+    /// Whether there is a schema in it, whose numbers and nesting are not spelled out.
+    fn has_schema(&self) -> bool {
+        match self {
+            Self::Gbnf(_) => false,
+            Self::JsonSchema { .. } | Self::JsonObject => true,
+            Self::Syntax { schemas, .. } => !schemas.is_empty(),
+        }
+    }
+
     fn source_bytes(&self) -> usize {
         match self {
             Self::Gbnf(text) => text.len(),
@@ -146,11 +158,10 @@ impl Inner {
             GrammarSpec::JsonObject => schema::compile_object(self.factory()?, param)?,
             GrammarSpec::Syntax { lark, schemas } => schema::compile_syntax(self.factory()?, lark, schemas, param)?,
         };
-        Ok(CompiledGrammar::new(
-            Source::Schema(Box::new(Mutex::new(schema.prototype))),
-            schema.ignored,
-            &self.vocabulary,
-        ))
+        let source = Source::Schema(Box::new(Mutex::new(schema.prototype)));
+        let mut grammar = CompiledGrammar::new(source, schema.ignored, &self.vocabulary);
+        grammar.is_bounded = spec.has_schema();
+        Ok(grammar)
     }
 
     fn compile_gbnf(&self, text: &str, param: &str) -> Result<CompiledGrammar> {
@@ -184,6 +195,8 @@ pub struct CompiledGrammar {
     ignored: Vec<String>,
     vocabulary: Arc<Vocabulary>,
     masks: MaskCache,
+    /// Whether [bounds] hold.
+    is_bounded: bool,
 }
 
 /// A reader at the start of the text, to be cloned.
@@ -204,7 +217,8 @@ impl Source {
 
 impl CompiledGrammar {
     fn new(source: Source, ignored: Vec<String>, vocabulary: &Arc<Vocabulary>) -> Self {
-        Self { source, ignored, vocabulary: Arc::clone(vocabulary), masks: Cache::new(MASK_ENTRIES, MASK_BYTES) }
+        let masks = Cache::new(MASK_ENTRIES, MASK_BYTES);
+        Self { source, ignored, vocabulary: Arc::clone(vocabulary), masks, is_bounded: false }
     }
 
     /// A fresh matcher at the start.
