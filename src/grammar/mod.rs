@@ -68,8 +68,9 @@ pub enum GrammarSpec {
     JsonSchema { schema: String, strict: bool },
     /// Any JSON object.
     JsonObject,
-    /// A grammar in llguidance's Lark dialect, made by the program, where `@name` is a schema.
-    Syntax { lark: String, schemas: Vec<NamedSchema> },
+    /// A grammar in llguidance's Lark dialect, made by the program, where `@name` is a schema; `ignored`
+    /// are keywords that it does not enforce.
+    Syntax { lark: String, schemas: Vec<NamedSchema>, ignored: Vec<String> },
 }
 
 /// A JSON schema as a part of a larger syntax.
@@ -98,8 +99,9 @@ impl GrammarSpec {
             Self::Gbnf(text) => text.len(),
             Self::JsonSchema { schema, .. } => schema.len(),
             Self::JsonObject => 0,
-            Self::Syntax { lark, schemas } => {
-                lark.len() + schemas.iter().map(|named| named.schema.len() + named.param.len()).sum::<usize>()
+            Self::Syntax { lark, schemas, ignored } => {
+                let ignored: usize = ignored.iter().map(String::len).sum();
+                lark.len() + ignored + schemas.iter().map(|named| named.schema.len() + named.param.len()).sum::<usize>()
             }
         }
     }
@@ -156,7 +158,11 @@ impl Inner {
             GrammarSpec::Gbnf(text) => return self.compile_gbnf(text, param),
             GrammarSpec::JsonSchema { schema, strict } => schema::compile(self.factory()?, schema, *strict, param)?,
             GrammarSpec::JsonObject => schema::compile_object(self.factory()?, param)?,
-            GrammarSpec::Syntax { lark, schemas } => schema::compile_syntax(self.factory()?, lark, schemas, param)?,
+            GrammarSpec::Syntax { lark, schemas, ignored } => {
+                let mut compiled = schema::compile_syntax(self.factory()?, lark, schemas, param)?;
+                compiled.ignored.extend_from_slice(ignored);
+                compiled
+            }
         };
         let source = Source::Schema(Box::new(Mutex::new(schema.prototype)));
         let mut grammar = CompiledGrammar::new(source, schema.ignored, &self.vocabulary);

@@ -29,9 +29,12 @@ SCHEMA: dict[str, Any] = {
         "unit": {"enum": ["celsius", "kelvin"]},
         "tags": {"type": "array", "items": {"type": "string", "maxLength": 5}, "maxItems": 3},
         "place": {"$ref": "#/$defs/place"},
+        "code": {"type": "string", "pattern": r"^[A-Z]{2,3}/\d{1,4}?$", "maxLength": 6},
+        "word": {"type": "string", "pattern": r"(rain|snow)\w", "maxLength": 9},
+        "day": {"type": "string", "format": "date"},
         "maybe": {"type": ["string", "null"], "maxLength": 5},
     },
-    "required": ["city", "exact", "place"],
+    "required": ["city", "exact", "place", "code", "word", "day"],
     "$defs": {
         "place": {
             "type": "object",
@@ -48,6 +51,7 @@ TOOLS = [
 NAMED = {"type": "function", "function": {"name": "get_weather"}}
 
 
+FORMAT_CHECKER = jsonschema.Draft202012Validator.FORMAT_CHECKER
 CHOICES: dict[str, Any] = {"required": "required", "named": NAMED}
 #: Answers to each choice in each format.
 SEEDS = 2
@@ -91,7 +95,8 @@ def test_forced_calls(texts: dict[tuple[str, str], list[str]], form: ToolFormat,
         assert read.calls, text
         assert len(read.calls) == 1, text
         for call in read.calls:
-            jsonschema.validate(json.loads(call.arguments), tools.tools[call.name].parameters)
+            schema = tools.tools[call.name].parameters
+            jsonschema.validate(json.loads(call.arguments), schema, format_checker=FORMAT_CHECKER)
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)

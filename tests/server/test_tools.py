@@ -208,6 +208,24 @@ def test_real_templates(name: str) -> None:
         assert thought == choice["message"].get("reasoning_content", "")
 
 
+def test_keywords_of_bare_texts_that_cannot_be_enforced_are_named() -> None:
+    template = str(TEMPLATES / "Qwen3-Coder.jinja")
+    ahead = {"type": "string", "pattern": "^(?=a).*$", "maxLength": 3}
+    plain = {"type": "string", "pattern": "^a{1,3}$", "format": "no-such"}
+    function = {"name": "f", "parameters": {"type": "object", "properties": {"x": ahead, "y": plain}}}
+    body = {"messages": as_messages("hi"), "tool_choice": "required", "max_tokens": 2}
+    with app("-c", "4096", "-np", "1", "--chat-template-file", template) as one:
+        answer = one.post("/v1/chat/completions", {**body, "tools": [{"type": "function", "function": function}]})
+        assert answer.status == 200
+        place = "tools[0].function.parameters/properties"
+        named = answer.headers["x-rustllm-ignored-schema-keywords"]
+        assert named == f"{place}/x/pattern, {place}/y/format"
+        strict = {"type": "function", "function": {**function, "strict": True}}
+        answer = one.post("/v1/chat/completions", {**body, "tools": [strict]})
+        assert (answer.status, answer.body["error"]["param"]) == (400, "tools[0].function.parameters")
+        assert "the keyword at /properties/x/pattern cannot be enforced" in answer.body["error"]["message"]
+
+
 def test_a_schema_applies_to_the_answer_and_not_to_the_thought() -> None:
     template = "{{ messages[-1].content }}<think>{# </think> #}"
     with app("-c", "512", "--jinja", "--chat-template", template, "--reasoning-budget", "12") as one:

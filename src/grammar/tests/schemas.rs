@@ -305,9 +305,10 @@ fn numbers_end_where_they_can() {
             param: "tools".into(),
             strict: false,
         }],
+        ignored: Vec::new(),
     };
     assert!(!toy.accepts_prefix(&any, &format!("null{}", digits(21))));
-    let spelled = GrammarSpec::Syntax { lark: "start: /[0-9]*/".into(), schemas: Vec::new() };
+    let spelled = GrammarSpec::Syntax { lark: "start: /[0-9]*/".into(), schemas: Vec::new(), ignored: Vec::new() };
     assert!(toy.accepts_prefix(&spelled, &digits(50)));
     assert!(toy.accepts_prefix(&gbnf("root ::= [0-9]*"), &digits(50)));
 }
