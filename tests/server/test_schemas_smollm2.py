@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,8 +31,9 @@ MAX_TOKENS = 1500
 Answers = dict[tuple[int, int], Answer]
 
 
-def ask(server: Server, index: int, seed: int) -> Answer:
-    """Seeds go through the fields that take a schema."""
+def ask(server: Server, key: tuple[int, int]) -> Answer:
+    """The answer for a schema and a seed. Seeds go through the fields that take a schema."""
+    index, seed = key
     name, schema = CASES[index]["name"], CASES[index]["schema"]
     body: dict[str, Any] = {
         "messages": as_messages(f"Give me one example of this as JSON: {name}."),
@@ -55,7 +57,7 @@ def answers() -> Iterator[Answers]:
     keys = [(index, seed) for seed in range(SEEDS) for index in range(len(CASES))]
     for server in running("-m", str(SMOLLM2), "-c", "32768", "-np", "16"):
         with ThreadPoolExecutor(24) as pool:
-            yield dict(zip(keys, pool.map(lambda key: ask(server, *key), keys), strict=True))
+            yield dict(zip(keys, pool.map(partial(ask, server), keys), strict=True))
 
 
 def test_there_are_fifty_different_schemas() -> None:
@@ -76,7 +78,9 @@ def test_every_answer_ends_by_itself_and_is_valid(index: int, answers: Answers) 
         validator.validate(json.loads(text, parse_float=Decimal))
 
 
-@pytest.mark.parametrize("format", ["date", "date-time", "time", "duration", "hostname", "uri", "ipv6", "uuid", "email"])
+@pytest.mark.parametrize(
+    "format", ["date", "date-time", "time", "duration", "hostname", "uri", "ipv6", "uuid", "email"]
+)
 def test_formats_are_checked_here(format: str) -> None:
     """The validator's checks of formats need libraries; without them every text would pass."""
     validator = Draft202012Validator({"format": format}, format_checker=Draft202012Validator.FORMAT_CHECKER)
