@@ -23,16 +23,16 @@ PROMPT = "<|im_start|>user\nWeather in Rome with all details?<|im_end|>\n<|im_st
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "city": {"type": "string", "maxLength": 12, "minLength": 2},
+        "city": {"type": "string", "maxLength": 6, "minLength": 2},
         "days": {"type": "integer", "minimum": 0, "maximum": 10},
         "exact": {"type": "boolean"},
         "unit": {"enum": ["celsius", "kelvin"]},
-        "tags": {"type": "array", "items": {"type": "string", "maxLength": 5}, "maxItems": 3},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 3}, "maxItems": 2},
         "place": {"$ref": "#/$defs/place"},
         "code": {"type": "string", "pattern": r"^[A-Z]{2,3}/\d{1,4}?$", "maxLength": 6},
-        "word": {"type": "string", "pattern": r"(rain|snow)\w", "maxLength": 9},
+        "word": {"type": "string", "pattern": r"(rain|snow)\w", "maxLength": 6},
         "day": {"type": "string", "format": "date"},
-        "maybe": {"type": ["string", "null"], "maxLength": 5},
+        "maybe": {"type": ["string", "null"], "maxLength": 3},
     },
     "required": ["city", "exact", "place", "code", "word", "day"],
     "$defs": {
@@ -59,7 +59,7 @@ SEEDS = 2
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    loaded = Engine.load(SMOLLM2, n_ctx=24 * 2048, n_parallel=24)
+    loaded = Engine.load(SMOLLM2, n_ctx=36 * 2048, n_parallel=36)
     yield loaded
     loaded.shutdown()
 
