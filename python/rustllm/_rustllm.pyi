@@ -308,7 +308,7 @@ class Engine:
         which takes no tokenizing to know. Up to a megabyte of text passes. Releases the GIL."""
 
     def compile_syntax(
-        self, lark: str, schemas: Sequence[tuple[str, str, str, bool]], *, param: str, ignored: Sequence[str] = ()
+        self, lark: str, schemas: Sequence[tuple[str, str, str, bool]], *, param: str, ignored: Sequence[str] = ...
     ) -> Grammar:
         """A grammar in llguidance's Lark dialect, whose text is the caller's own; `@name` in it stands for
         the JSON schema of that name. `schemas` are (name, JSON, field of the request, strict); `ignored` are
