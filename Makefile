@@ -19,7 +19,7 @@ PARITY_DIR ?= ../shared/parity
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-.PHONY: help venv build serve test test-rust test-python test-clients test-aarch64 lint format models parity fuzz fuzz-check wheel clean bench-compare bench-serve
+.PHONY: help venv build serve test test-rust test-python test-clients test-aarch64 lint format docs models parity fuzz fuzz-check wheel clean bench-compare bench-constraints bench-serve
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,9 @@ format: venv ## Format all sources
 	$(BIN)/ruff check --fix-only --quiet python tests scripts benches
 	$(BIN)/ruff format --quiet python tests scripts benches
 
+docs: build ## Write docs/conformance.md: what each endpoint does with each field
+	$(BIN)/python scripts/conformance.py
+
 models: $(SMOLLM2) $(MINILM) ## Fetch the test models into .models
 
 $(SMOLLM2) $(MINILM): | $(VENV)/.dependencies
@@ -104,6 +107,9 @@ $(BENCH)/.dependencies: benches/requirements.txt
 
 bench-compare: build models $(BENCH)/.dependencies ## Measure beside llama.cpp (ARGS="--types Q4_0 --rounds 2")
 	$(BENCH)/bin/python -m benches.compare $(ARGS)
+
+bench-constraints: build models ## Measure masks, and new schemas beside streams (ARGS="--rounds 9")
+	$(BIN)/python -m benches.constraints $(ARGS)
 
 bench-serve: build models $(BENCH)/.dependencies ## Measure the server beside llama-server (ARGS="--clients 16")
 	PYTHONPATH=python $(BENCH)/bin/python -m benches.serve $(ARGS)

@@ -321,9 +321,12 @@ class Engine:
         """Raises ContextExceededError where a prompt of these texts is certainly longer than the context,
         which takes no tokenizing to know. Up to a megabyte of text passes. Releases the GIL."""
 
-    def compile_syntax(self, lark: str, schemas: Sequence[tuple[str, str, str, bool]], *, param: str) -> Grammar:
+    def compile_syntax(
+        self, lark: str, schemas: Sequence[tuple[str, str, str, bool]], *, param: str, ignored: Sequence[str] = ...
+    ) -> Grammar:
         """A grammar in llguidance's Lark dialect, whose text is the caller's own; `@name` in it stands for
-        the JSON schema of that name. `schemas` are (name, JSON, field of the request, strict). Raises
+        the JSON schema of that name. `schemas` are (name, JSON, field of the request, strict); `ignored` are
+        keywords that the caller does not enforce, beside those in the schemas. Raises
         InvalidRequestError. Releases the GIL."""
 
     def submit(

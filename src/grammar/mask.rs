@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 
 use super::TokenMask;
+use super::bounds::BoundTokens;
 use super::gbnf::TokenNames;
 use super::utf8::{CharSet, PLAIN};
 use crate::tokenizer::{TokenId, TokenKind, Tokenizer};
@@ -20,6 +21,7 @@ pub struct Vocabulary {
     /// Special tokens by their text, brackets included.
     names: HashMap<Vec<u8>, TokenId>,
     slices: OnceLock<Vec<Slice>>,
+    bound_tokens: OnceLock<BoundTokens>,
 }
 
 /// Tokens made of a few plain characters, whose mask is known where a grammar takes any of them,
@@ -65,7 +67,13 @@ impl Vocabulary {
         if !eog.is_empty() {
             trie = trie.with_eos_tokens(&eog);
         }
-        Self { env: Arc::new(ApproximateTokEnv::new(trie)), eog, names, slices: OnceLock::new() }
+        Self {
+            env: Arc::new(ApproximateTokEnv::new(trie)),
+            eog,
+            names,
+            slices: OnceLock::new(),
+            bound_tokens: OnceLock::new(),
+        }
     }
 
     /// The vocabulary of `tokenizer`.
@@ -90,6 +98,11 @@ impl Vocabulary {
     /// The slices, made when first asked for.
     pub fn slices(&self) -> &[Slice] {
         self.slices.get_or_init(|| SLICES.iter().map(|&(class, length)| self.slice(class, length)).collect())
+    }
+
+    /// Tokens that may go beyond a bound, found when first asked for.
+    pub fn bound_tokens(&self) -> &BoundTokens {
+        self.bound_tokens.get_or_init(|| BoundTokens::new(self.trie()))
     }
 
     fn slice(&self, class: usize, length: usize) -> Slice {

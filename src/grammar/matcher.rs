@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::automaton::Automaton;
+use super::bounds::Bounds;
 use super::cache::Cache;
 use super::mask::Vocabulary;
 use super::{CompiledGrammar, TokenMask};
@@ -19,6 +20,8 @@ pub struct Matcher {
     grammar: Arc<CompiledGrammar>,
     vocabulary: Arc<Vocabulary>,
     mask: Option<Arc<TokenMask>>,
+    /// How long a number and how deep a place the text ends in; at the start where nothing is bounded.
+    bounds: Bounds,
     /// Whether an EOG token was accepted.
     ended: bool,
 }
@@ -31,7 +34,7 @@ pub(super) enum Kind {
 
 impl Matcher {
     pub(super) fn new(kind: Kind, grammar: Arc<CompiledGrammar>, vocabulary: Arc<Vocabulary>) -> Self {
-        Self { kind, grammar, vocabulary, mask: None, ended: false }
+        Self { kind, grammar, vocabulary, mask: None, bounds: Bounds::default(), ended: false }
     }
 
     /// Whether `token` may come next. Costs one token's bytes, not a whole mask.
@@ -44,6 +47,10 @@ impl Matcher {
         }
         if self.vocabulary.is_eog(token) {
             return self.is_accepting();
+        }
+        if self.bounds.are_reached() && self.bounds.may_forbid(token, self.vocabulary.bound_tokens()) {
+            // Whether anything else can follow is for the mask to say.
+            return self.mask().is_ok_and(|mask| mask.is_allowed(token));
         }
         match &mut self.kind {
             Kind::Gbnf(automaton) => automaton.allows(token, self.vocabulary.text(token)),
@@ -87,6 +94,9 @@ impl Matcher {
                 };
                 let mut mask = computed.map_err(|e| self.fault(&e.to_string()))?;
                 self.vocabulary.set_eog(&mut mask, accepting);
+                if self.bounds.are_reached() {
+                    self.bounds.narrow(&mut mask, self.vocabulary.bound_tokens());
+                }
                 return Ok(Arc::new(mask));
             }
         };
@@ -133,6 +143,9 @@ impl Matcher {
         };
         if !accepted {
             return Err(self.refuse(token));
+        }
+        if self.grammar.is_bounded {
+            self.bounds.push(text);
         }
         self.mask = None;
         Ok(())

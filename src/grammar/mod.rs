@@ -9,10 +9,12 @@
 //!
 //! GBNF goes from text to rules ([`gbnf`], [`check`]), to a machine ([`program`], [`utf8`]), to a
 //! running reader ([`automaton`], [`situation`], [`closure`], [`stack`]). Schemas are checked ([`schema_check`], [`schema_finite`], [`schema_open`]) and
-//! compiled ([`schema`], [`schema_place`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
+//! compiled ([`schema`], [`schema_format`], [`schema_place`]); what no schema bounds ends
+//! somewhere ([`bounds`]). Whatever is wrong with either is `Error::InvalidRequest`, which names
 //! the place.
 
 mod automaton;
+mod bounds;
 mod cache;
 mod check;
 mod closure;
@@ -23,6 +25,7 @@ mod program;
 mod schema;
 mod schema_check;
 mod schema_finite;
+mod schema_format;
 mod schema_open;
 mod schema_place;
 mod situation;
@@ -65,8 +68,9 @@ pub enum GrammarSpec {
     JsonSchema { schema: String, strict: bool },
     /// Any JSON object.
     JsonObject,
-    /// A grammar in llguidance's Lark dialect, made by the program, where `@name` is a schema.
-    Syntax { lark: String, schemas: Vec<NamedSchema> },
+    /// A grammar in llguidance's Lark dialect, made by the program, where `@name` is a schema; `ignored`
+    /// are keywords that it does not enforce.
+    Syntax { lark: String, schemas: Vec<NamedSchema>, ignored: Vec<String> },
 }
 
 /// A JSON schema as a part of a larger syntax.
@@ -81,13 +85,23 @@ pub struct NamedSchema {
 }
 
 impl GrammarSpec {
+    /// Whether there is a schema in it, whose numbers and nesting are not spelled out.
+    fn has_schema(&self) -> bool {
+        match self {
+            Self::Gbnf(_) => false,
+            Self::JsonSchema { .. } | Self::JsonObject => true,
+            Self::Syntax { schemas, .. } => !schemas.is_empty(),
+        }
+    }
+
     fn source_bytes(&self) -> usize {
         match self {
             Self::Gbnf(text) => text.len(),
             Self::JsonSchema { schema, .. } => schema.len(),
             Self::JsonObject => 0,
-            Self::Syntax { lark, schemas } => {
-                lark.len() + schemas.iter().map(|named| named.schema.len() + named.param.len()).sum::<usize>()
+            Self::Syntax { lark, schemas, ignored } => {
+                let ignored: usize = ignored.iter().map(String::len).sum();
+                lark.len() + ignored + schemas.iter().map(|named| named.schema.len() + named.param.len()).sum::<usize>()
             }
         }
     }
@@ -144,13 +158,16 @@ impl Inner {
             GrammarSpec::Gbnf(text) => return self.compile_gbnf(text, param),
             GrammarSpec::JsonSchema { schema, strict } => schema::compile(self.factory()?, schema, *strict, param)?,
             GrammarSpec::JsonObject => schema::compile_object(self.factory()?, param)?,
-            GrammarSpec::Syntax { lark, schemas } => schema::compile_syntax(self.factory()?, lark, schemas, param)?,
+            GrammarSpec::Syntax { lark, schemas, ignored } => {
+                let mut compiled = schema::compile_syntax(self.factory()?, lark, schemas, param)?;
+                compiled.ignored.extend_from_slice(ignored);
+                compiled
+            }
         };
-        Ok(CompiledGrammar::new(
-            Source::Schema(Box::new(Mutex::new(schema.prototype))),
-            schema.ignored,
-            &self.vocabulary,
-        ))
+        let source = Source::Schema(Box::new(Mutex::new(schema.prototype)));
+        let mut grammar = CompiledGrammar::new(source, schema.ignored, &self.vocabulary);
+        grammar.is_bounded = spec.has_schema();
+        Ok(grammar)
     }
 
     fn compile_gbnf(&self, text: &str, param: &str) -> Result<CompiledGrammar> {
@@ -184,6 +201,8 @@ pub struct CompiledGrammar {
     ignored: Vec<String>,
     vocabulary: Arc<Vocabulary>,
     masks: MaskCache,
+    /// Whether [bounds] hold.
+    is_bounded: bool,
 }
 
 /// A reader at the start of the text, to be cloned.
@@ -204,7 +223,8 @@ impl Source {
 
 impl CompiledGrammar {
     fn new(source: Source, ignored: Vec<String>, vocabulary: &Arc<Vocabulary>) -> Self {
-        Self { source, ignored, vocabulary: Arc::clone(vocabulary), masks: Cache::new(MASK_ENTRIES, MASK_BYTES) }
+        let masks = Cache::new(MASK_ENTRIES, MASK_BYTES);
+        Self { source, ignored, vocabulary: Arc::clone(vocabulary), masks, is_bounded: false }
     }
 
     /// A fresh matcher at the start.

@@ -14,6 +14,7 @@ use toktrie::InferenceCapabilities;
 use super::NamedSchema;
 use super::mask::Vocabulary;
 use super::schema_check::{self, Report};
+use super::schema_format;
 use super::schema_place;
 use crate::error::{Error, Result};
 
@@ -100,7 +101,7 @@ fn prepare(text: &str, strict: bool, param: &str) -> Result<(Value, Vec<String>)
     }
     let mut schema: Value =
         serde_json::from_str(text).map_err(|e| Error::invalid(param, format!("the schema is not JSON: {e}")))?;
-    let Report { ignored, closable } =
+    let Report { ignored, closable, formats } =
         schema_check::check(&schema).map_err(|fault| Error::invalid(param, fault.to_string()))?;
     if schema.is_boolean() {
         // A schema in a schema may say everything or nothing; whoever asks for it means something else.
@@ -112,6 +113,11 @@ fn prepare(text: &str, strict: bool, param: &str) -> Result<(Value, Vec<String>)
     for pointer in &closable {
         if let Some(Value::Object(object)) = schema.pointer_mut(pointer) {
             object.insert("additionalProperties".into(), Value::Bool(false));
+        }
+    }
+    for pointer in &formats {
+        if let Some(Value::Object(object)) = schema.pointer_mut(pointer) {
+            schema_format::bound(object);
         }
     }
     Ok((schema, ignored))

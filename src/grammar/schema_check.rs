@@ -103,6 +103,8 @@ pub struct Report {
     pub ignored: Vec<String>,
     /// Objects that name their properties and say nothing of others.
     pub closable: Vec<String>,
+    /// Schemas with a format that is enforced.
+    pub formats: Vec<String>,
 }
 
 /// Refuses schemas that are wrong or too much.
@@ -120,7 +122,9 @@ pub fn check(root: &Value) -> Checked<Report> {
         return fault(&walk.nodes[node].pointer, "nothing finite satisfies this schema: it only leads back to itself");
     }
     let closable = schema_open::closable(&walk.nodes);
-    Ok(Report { ignored: walk.ignored, closable })
+    let has_format = |node: &&Node<'_>| node.value.get("format").is_some();
+    let formats = walk.nodes.iter().filter(has_format).map(|node| node.pointer.clone()).collect();
+    Ok(Report { ignored: walk.ignored, closable, formats })
 }
 
 struct Walk<'a> {

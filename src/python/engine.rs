@@ -170,17 +170,19 @@ impl PyEngine {
     }
 
     /// Compiles a grammar in llguidance's Lark dialect; `schemas` are (name, JSON schema, field of
-    /// the request, strict), and `@name` in the grammar stands for one of them.
-    #[pyo3(signature = (lark, schemas, *, param))]
+    /// the request, strict), and `@name` in the grammar stands for one of them. `ignored` are keywords
+    /// that the caller does not enforce.
+    #[pyo3(signature = (lark, schemas, *, param, ignored = Vec::new()))]
     fn compile_syntax(
         &self,
         py: Python<'_>,
         lark: String,
         schemas: Vec<(String, String, String, bool)>,
         param: &str,
+        ignored: Vec<String>,
     ) -> PyResult<PyGrammar> {
         let named = |(name, schema, param, strict)| NamedSchema { name, schema, param, strict };
-        let spec = GrammarSpec::Syntax { lark, schemas: schemas.into_iter().map(named).collect() };
+        let spec = GrammarSpec::Syntax { lark, schemas: schemas.into_iter().map(named).collect(), ignored };
         Ok(PyGrammar(py.detach(|| self.0.grammars().compile(&spec, param))?))
     }
 

@@ -61,6 +61,37 @@ impl Candidates {
         self.keep_best(k);
     }
 
+    /// Starts over with the `k` best logits among the tokens whose bit of `allowed` is set, sorted: what
+    /// `keep_best` gives where all others have no chance.
+    pub fn reset_best_allowed(&mut self, logits: &[f32], k: usize, allowed: &[u32]) {
+        self.sorted = false;
+        self.items.clear();
+        let mut least = None;
+        for (index, (run, word)) in logits.chunks(u32::BITS as usize).zip(allowed).enumerate() {
+            let mut bits = *word;
+            while bits != 0 {
+                let within = bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let Some(&logit) = run.get(within) else { break };
+                if least.is_none_or(|least| logit >= least) {
+                    let token = (index * u32::BITS as usize + within) as TokenId;
+                    self.items.push(Candidate { token, logit, p: 0.0 });
+                }
+            }
+            if self.items.len() > 2 * k + RUN {
+                let (_, kth, _) = self.items.select_nth_unstable_by(k - 1, by_logit);
+                least = Some(kth.logit);
+                self.items.truncate(k);
+            }
+        }
+        // Where they are fewer, the first of the others are there without a chance.
+        let is_allowed = |token: usize| allowed.get(token / 32).is_some_and(|word| word >> (token % 32) & 1 == 1);
+        let others = (0..logits.len()).filter(|token| !is_allowed(*token)).take(k.saturating_sub(self.items.len()));
+        let others = others.map(|token| Candidate { token: token as TokenId, logit: f32::NEG_INFINITY, p: 0.0 });
+        self.items.extend(others);
+        self.keep_best(k);
+    }
+
     /// The candidate `token`, if it is still in play.
     pub fn find(&mut self, token: TokenId) -> Option<&mut Candidate> {
         // At the start of a chain all candidates lie in order.

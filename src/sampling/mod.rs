@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::config::{LogitBias, Mirostat, SamplerKind, SamplingParams};
 use crate::error::{Error, Result};
-use crate::grammar::Matcher;
+use crate::grammar::{Matcher, TokenMask};
 use crate::tokenizer::{TokenId, Tokenizer};
 use candidates::Candidates;
 use draw::{Adaptive, Draw};
@@ -77,7 +77,7 @@ pub struct Sampler {
     penalties: Penalties,
     dry: Option<Dry>,
     xtc: Mt19937,
-    draw: Draw,
+    last_stage: Draw,
     candidates: Candidates,
 }
 
@@ -117,7 +117,7 @@ impl Sampler {
             tokenizer: Arc::clone(tokenizer),
             biases,
             stages,
-            draw,
+            last_stage: draw,
             candidates: Candidates::default(),
         })
     }
@@ -135,15 +135,12 @@ impl Sampler {
     /// are the candidates masked and drawn from again.
     pub fn sample(&mut self, logits: &mut [f32], mut grammar: Option<&mut Matcher>) -> Result<Sampled> {
         check_logits(logits)?;
-        let mut index = self.draw_freely(logits);
+        let mut index = self.draw(logits, None);
         if let Some(grammar) = grammar.as_deref_mut()
             && !grammar.allows(self.candidates.items[index].token)
         {
-            self.candidates.reset(logits);
             let mask = grammar.mask()?;
-            let forbidden = self.candidates.items.iter_mut().filter(|item| !mask.is_allowed(item.token));
-            forbidden.for_each(|item| item.logit = f32::NEG_INFINITY);
-            index = self.run_chain(0);
+            index = self.draw(logits, Some(mask));
             let token = self.candidates.items[index].token;
             if !mask.is_allowed(token) {
                 return Err(Error::Internal("the grammar allows no token here".into()));
@@ -158,10 +155,13 @@ impl Sampler {
         Ok(Sampled { token, prob, top })
     }
 
-    /// One draw from all of `logits`, which are as before afterwards.
-    fn draw_freely(&mut self, logits: &mut [f32]) -> usize {
+    /// One draw from all of `logits`, or of the tokens in `mask`; they are as before afterwards.
+    fn draw(&mut self, logits: &mut [f32], mask: Option<&TokenMask>) -> usize {
         let Some((k, stage)) = self.shortcut else {
             self.candidates.reset(logits);
+            let is_forbidden = |token| mask.is_some_and(|mask| !mask.is_allowed(token));
+            let forbidden = self.candidates.items.iter_mut().filter(|item| is_forbidden(item.token));
+            forbidden.for_each(|item| item.logit = f32::NEG_INFINITY);
             return self.run_chain(0);
         };
         // What the stages before change are single logits: they are changed in place and put back.
@@ -177,7 +177,10 @@ impl Sampler {
                 change(logits, token, self.penalties.penalized(token, logits[token as usize]));
             }
         }
-        self.candidates.reset_best(logits, k);
+        match mask {
+            None => self.candidates.reset_best(logits, k),
+            Some(mask) => self.candidates.reset_best_allowed(logits, k, mask.as_slice()),
+        }
         changed.into_iter().rev().for_each(|(token, logit)| logits[token] = logit);
         self.run_chain(stage)
     }
@@ -207,7 +210,7 @@ impl Sampler {
                 SamplerKind::AdaptiveP => {}
             }
         }
-        self.draw.draw(c)
+        self.last_stage.draw(c)
     }
 
     fn probabilities(&self, token: TokenId, logits: &[f32]) -> (Option<TokenProb>, Vec<TokenProb>) {

@@ -47,7 +47,17 @@ proptest! {
         let (mut all, mut best) = (candidates(&logits), Candidates::default());
         all.keep_best(k);
         best.reset_best(&logits, k);
-        prop_assert_eq!(best.items, all.items);
+        prop_assert_eq!(&best.items, &all.items);
+        // The same of some of the tokens only.
+        let words: Vec<u32> = (0..n.div_ceil(32)).map(|_| random() & random()).collect();
+        let allowed = |token: usize| words[token / 32] >> (token % 32) & 1 == 1;
+        let masked = logits.iter().enumerate().map(|(t, logit)| if allowed(t) { *logit } else { f32::NEG_INFINITY });
+        let mut all = candidates(&masked.collect::<Vec<_>>());
+        all.keep_best(k);
+        best.reset_best_allowed(&logits, k, &words);
+        prop_assert_eq!(best.items.len(), all.items.len());
+        let possible = |c: Candidates| c.items.into_iter().filter(|item| item.logit.is_finite()).collect::<Vec<_>>();
+        prop_assert_eq!(possible(best), possible(all));
     }
 
     #[test]

@@ -194,6 +194,33 @@ def gpt_oss(calls: Calls) -> str:
     return f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{_json(arguments)}<|call|>"
 
 
+def gigachat(calls: Calls) -> str:
+    return "".join(f"<|function_call|>{call}" for call in _objects(calls))
+
+
+def hunyuan(calls: Calls) -> str:
+    text = "<tool_calls:opensource>\n"
+    for name, arguments in calls:
+        text += f"<tool_call:opensource>{name}<tool_sep:opensource>\n"
+        for key, value in arguments.items():
+            text += f"<arg_key:opensource>{key}</arg_key:opensource>\n"
+            text += f"<arg_value:opensource>{_plain(value)}</arg_value:opensource>\n"
+        text += "</tool_call:opensource>\n"
+    return text + "</tool_calls:opensource>"
+
+
+def minicpm(calls: Calls) -> str:
+    parts = []
+    for name, arguments in calls:
+        text = f'<function name="{name}">'
+        for key, value in arguments.items():
+            special = isinstance(value, str) and any(char in value for char in "<&\n")
+            shown = f"<![CDATA[{value}]]>" if special else _plain(value)
+            text += f'<param name="{key}">{shown}</param>'
+        parts.append(text + "</function>")
+    return "\n".join(parts)
+
+
 #: Each format's writer, by the format's name.
 WRITERS: dict[str, list[Callable[[Calls], str]]] = {
     "Hermes 2 Pro": [hermes],
@@ -220,6 +247,9 @@ WRITERS: dict[str, list[Callable[[Calls], str]]] = {
     "Apertus": [apertus],
     "LFM2 with JSON tools": [lfm2],
     "GPT-OSS": [gpt_oss],
+    "GigaChat 3": [gigachat],
+    "Hunyuan 3": [hunyuan],
+    "MiniCPM 5": [minicpm],
 }
 
 #: Formats whose answers have one call at most.

@@ -81,8 +81,10 @@ def _check_tool_calls(calls: object, place: str) -> None:
     if not isinstance(calls, list):
         raise MessageError(place, f"{_kind(calls)} is not a list of tool calls")
     for index, call in enumerate(calls):
-        if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
+        if not isinstance(call, dict):
             raise MessageError(f"{place}[{index}]", "expected an object with a function")
+        if not isinstance(call.get("function"), dict):
+            raise MessageError(f"{place}[{index}].function", f"{_kind(call.get('function'))} is no function")
         _check_texts(call, ("id", "type"), f"{place}[{index}]")
         function = call["function"]
         if not isinstance(function.get("name"), str):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rustllm._rustllm import Tokenizer, Watch
@@ -42,6 +42,8 @@ class LarkGrammar:
 
     source: str
     schemas: list[tuple[str, str, str, bool]]
+    #: Keywords that it does not enforce, besides those that the engine finds in the schemas.
+    ignored: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,11 @@ class Plan:
             start = lark.one_of([calls, answer.lark_text(lark, self._schema(lark, schema), self.start)])
         elif self._is_free:
             source = lark.source(answer.lark_triggered(lark, self.tools))
-            return LarkGrammar(source, lark.schemas)
+            return LarkGrammar(source, lark.schemas, lark.ignored)
         else:
             calls = answer.lark_calls(lark, self.tools, self.start)
             start = lark.one_of([calls, answer.lark_text(lark, "/(?s:.+)/", self.start)])
-        return LarkGrammar(lark.source(f"{self._lark_thought(lark)} {start}"), lark.schemas)
+        return LarkGrammar(lark.source(f"{self._lark_thought(lark)} {start}"), lark.schemas, lark.ignored)
 
     @staticmethod
     def _schema(lark: Lark, schema: Schema) -> str:

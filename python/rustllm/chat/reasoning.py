@@ -19,6 +19,8 @@ class Thought:
     close: str
     #: What else must follow a thought before the answer.
     then: str = ""
+    #: A text of templates that tells it, where that is not `close`.
+    sign: str = ""
 
     def is_open_in(self, prompt: str) -> bool:
         """Whether a prompt ends inside of a thought that it has just opened."""
@@ -32,8 +34,12 @@ class Thought:
 #: What most models write.
 THINK = Thought("<think>", "</think>")
 
+#: Hunyuan's, which its template puts together.
+HUNYUAN_THINK = Thought("<think:opensource>", "</think:opensource>", sign="</think{}>")
+
 #: Other ways, by a text of the template that tells them.
 _OTHERS = (
+    HUNYUAN_THINK,
     Thought("[THINK]", "[/THINK]"),
     Thought("<seed:think>", "</seed:think>"),
     Thought("<|START_THINKING|>", "<|END_THINKING|>"),
@@ -44,7 +50,7 @@ _OTHERS = (
 def thought_of(source: str) -> Thought | None:
     """How a template with this source marks thoughts, if it knows any."""
     for thought in (*_OTHERS, THINK):
-        if thought.close in source:
+        if (thought.sign or thought.close) in source:
             return thought
     return None
 

@@ -306,7 +306,9 @@ async def _compile_calls(
 
     def work() -> Grammar | None:
         lark = plan.grammar(model.native.tokenizer, schema)
-        return None if lark is None else model.native.compile_syntax(lark.source, lark.schemas, param="tools")
+        if lark is None:
+            return None
+        return model.native.compile_syntax(lark.source, lark.schemas, param="tools", ignored=lark.ignored)
 
     constrained = schema is not None or plan.tools.choice == "required"
     grammar = await state.off_loop(1 << 30, work)

@@ -270,3 +270,104 @@ proptest! {
         prop_assert!(ended >= 4);
     }
 }
+
+#[test]
+fn numbers_end_where_they_can() {
+    let toy = toy();
+    let digits = |n: usize| "1".repeat(n);
+    let zeros = "0".repeat(20);
+    let cases = [
+        (json!({"type": "integer"}), digits(20), true),
+        (json!({"type": "integer"}), digits(21), false),
+        (json!({"type": "integer", "minimum": 5}), digits(21), false),
+        (json!({"type": "number"}), format!("-{}.{}e-12", digits(20), digits(20)), true),
+        (json!({"type": "number"}), format!("0.{zeros}1"), false),
+        (json!({"type": "number"}), "1e123".into(), false),
+        (json!({"type": "number", "multipleOf": 0.5}), format!("0.5{zeros}"), false),
+        // Above an excluded zero a number cannot end in zeros.
+        (json!({"type": "number", "exclusiveMinimum": 0}), format!("0.{zeros}1"), true),
+        (json!({"type": "number", "exclusiveMinimum": 0}), format!("0.{zeros}0"), false),
+        (json!({"type": "number", "exclusiveMinimum": 0}), format!("0.{zeros}11"), false),
+        (json!({"type": "object"}), format!("{{\"a\": [{}, {}]}}", digits(20), digits(20)), true),
+        (json!({"type": "object"}), format!("{{\"a\": [{}", digits(21)), false),
+        (json!({"type": "object"}), format!("{{\"{}\": \"{}\"}}", digits(30), digits(30)), true),
+        (json!({"type": "string", "pattern": "^[0-9]{25,30}$"}), format!("\"{}\"", digits(30)), true),
+        (json!({"type": "string", "pattern": "^[0-9]{25}$"}), format!("\"{zeros}10000\""), true),
+    ];
+    for (value, text, fits) in cases {
+        assert_eq!(toy.accepts_prefix(&schema(&value), &text), fits, "{value}: {text}");
+    }
+    let any = GrammarSpec::Syntax {
+        lark: "start: @args /[0-9]*/".into(),
+        schemas: vec![NamedSchema {
+            name: "args".into(),
+            schema: "{\"type\": \"null\"}".into(),
+            param: "tools".into(),
+            strict: false,
+        }],
+        ignored: Vec::new(),
+    };
+    assert!(!toy.accepts_prefix(&any, &format!("null{}", digits(21))));
+    let spelled = GrammarSpec::Syntax { lark: "start: /[0-9]*/".into(), schemas: Vec::new(), ignored: Vec::new() };
+    assert!(toy.accepts_prefix(&spelled, &digits(50)));
+    assert!(toy.accepts_prefix(&gbnf("root ::= [0-9]*"), &digits(50)));
+}
+
+#[test]
+fn nesting_ends_where_it_can() {
+    let toy = toy();
+    let most = super::super::bounds::MAX_DEPTH;
+    let node = json!({"type": "object", "properties": {"n": {"anyOf": [{"$ref": "#"}, {"type": "boolean"}]}}, "required": ["n"]});
+    let lists = |n: usize| format!("{{\"a\":{}", "[".repeat(n));
+    let cases = [
+        (json!({"type": "object"}), lists(most - 1), true),
+        (json!({"type": "object"}), lists(most), false),
+        (json!({"type": "object"}), format!("{}\"[[\"", lists(most - 1)), true),
+        (node.clone(), format!("{}true", "{\"n\":".repeat(most)), true),
+        (node, "{\"n\":".repeat(most + 1), false),
+    ];
+    for (value, text, fits) in cases {
+        assert_eq!(toy.accepts_prefix(&schema(&value), &text), fits, "{value}: {text}");
+    }
+    let mut deep = json!({"const": 1});
+    for _ in 0..most + 5 {
+        deep = json!({"type": "object", "properties": {"n": deep}, "required": ["n"]});
+    }
+    assert!(toy.accepts_prefix(&schema(&deep), &"{\"n\":".repeat(most + 5)));
+}
+
+#[test]
+fn formats_are_what_they_say_and_end() {
+    let toy = toy();
+    let cases = [
+        ("date", "2024-02-29", true),
+        ("date", "2000-02-29", true),
+        ("date", "2023-02-29", false),
+        ("date", "1900-02-29", false),
+        ("date", "0000-01-01", false),
+        ("date", "0001-12-31", true),
+        ("date", "2024-04-31", false),
+        ("date", "2024-04-30x", false),
+        ("time", "23:59:59Z", true),
+        ("time", "23:59:60Z", false),
+        ("time", "23:59:59", false),
+        ("time", "01:02:03.123456789+05:30", true),
+        ("time", "01:02:03.1234567890Z", false),
+        ("date-time", "2024-02-29T01:02:03.5z", true),
+        ("date-time", "2023-02-29T01:02:03Z", false),
+        ("date-time", "2024-02-29", false),
+        ("email", "a@b.example", true),
+        ("email", &format!("{}@b.example", "a".repeat(250)), false),
+        ("uri", &format!("a:{}", "b".repeat(1998)), true),
+        ("uri", &format!("a:{}", "b".repeat(1999)), false),
+    ];
+    for (format, text, fits) in cases {
+        let spec = schema(&json!({"type": "string", "format": format}));
+        assert_eq!(toy.accepts(&spec, &format!("\"{text}\"")), fits, "{format}: {text}");
+    }
+    let longer = schema(&json!({"type": "string", "format": "email", "maxLength": 260}));
+    assert!(toy.accepts(&longer, &format!("\"{}@b.example\"", "a".repeat(250))));
+    let both = schema(&json!({"type": "string", "format": "date", "pattern": "^2024"}));
+    assert!(toy.accepts(&both, "\"2024-01-01\""));
+    assert!(!toy.accepts(&both, "\"2023-01-01\""));
+}

@@ -8,7 +8,7 @@ fn named(schema: &Value, strict: bool) -> NamedSchema {
 
 fn call(lark: &str) -> GrammarSpec {
     let schema = json!({"type": "object", "properties": {"age": {"enum": [10, 42]}}, "required": ["age"]});
-    GrammarSpec::Syntax { lark: lark.into(), schemas: vec![named(&schema, false)] }
+    GrammarSpec::Syntax { lark: lark.into(), schemas: vec![named(&schema, false)], ignored: Vec::new() }
 }
 
 #[test]
@@ -59,14 +59,19 @@ fn bad_schemas_name_their_own_field() {
         (json!({"type": "object", "not": {}}), true, "tools[0]: the keyword at /not cannot be enforced"),
     ];
     for (schema, strict, expected) in cases {
-        let spec = GrammarSpec::Syntax { lark: "start: @args".into(), schemas: vec![named(&schema, strict)] };
+        let spec = GrammarSpec::Syntax {
+            lark: "start: @args".into(),
+            schemas: vec![named(&schema, strict)],
+            ignored: Vec::new(),
+        };
         let error = toy.compiler.compile(&spec, "tools").err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.starts_with(expected), "{error}");
     }
     let spec = GrammarSpec::Syntax {
         lark: "start: @args".into(),
         schemas: vec![named(&json!({"type": "object", "not": {}}), false)],
+        ignored: vec!["tools[1]/pattern".into()],
     };
     let grammar = toy.compiler.compile(&spec, "tools").unwrap();
-    assert_eq!(grammar.ignored_keywords(), ["tools[0]/not"]);
+    assert_eq!(grammar.ignored_keywords(), ["tools[0]/not", "tools[1]/pattern"]);
 }

@@ -22,6 +22,7 @@ EXPECTED = {
     "Cohere2MoE": "Command R7B",
     "CohereForAI-c4ai-command-r7b-12-2024-tool_use": "Command R7B",
     "GLM-4.7-Flash": "GLM 4.7",
+    "GigaChat3.1-10B-A1.8B": "GigaChat 3",
     "Kimi-K2-Instruct": "Kimi K2",
     "LFM2.5-8B-A1B": "LFM2 with JSON tools",
     "MiMo-VL": "Hermes 2 Pro",
@@ -41,7 +42,9 @@ EXPECTED = {
     "meetkai-functionary-medium-v3.2": "Functionary v3.2",
     "meta-llama-Llama-3.2-3B-Instruct": "Llama 3.x",
     "mistralai-Mistral-Nemo-Instruct-2407": "Mistral Nemo",
+    "openbmb-MiniCPM5-1B": "MiniCPM 5",
     "poolside-Laguna-XS-2.1": "GLM 4.5",
+    "tencent-Hy3": "Hunyuan 3",
     "unsloth-mistral-Devstral-Small-2507": "Mistral Small",
 }
 ARGUMENTS = {"city": 'Rome "x"\nline', "days": 3, "tags": ["a", "b"]}

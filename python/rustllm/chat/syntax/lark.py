@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 #: Splits a text into its special tokens and the text between them.
@@ -18,6 +19,8 @@ class Lark:
         self._rules: dict[str, str] = {}
         #: (name, JSON, field, strict), as the engine takes them.
         self.schemas: list[tuple[str, str, str, bool]] = []
+        #: Keywords of schemas that this grammar does not enforce, by their place in the request.
+        self.ignored: list[str] = []
 
     def source(self, start: str) -> str:
         """The whole text."""
@@ -40,16 +43,30 @@ class Lark:
         self.schemas.append((name, json.dumps(schema), place, strict))
         return f"@{name}"
 
-    def until(self, end: str, length: tuple[int, int | None] = (0, None), *, line: bool = False) -> str:
+    def until(
+        self, end: str, length: tuple[int, int | None] = (0, None), *, line: bool = False, also: Sequence[str] = ()
+    ) -> str:
         """Text of some length in characters, and then the first `end`; with `line`, a line break may
-        stand between them that does not count."""
+        stand between them that does not count. `also`: regular expressions of the whole text."""
         parts = self._split(end)
+        others = "".join(f" & /({each}){chr(92) + 'n?' if line else ''}/" for each in also)
         if isinstance(parts[0], int):
             # Special tokens are no text, so any text ends before one. A lexeme must not be empty.
             text = f"/{_text((max(length[0], 1), length[1]), line)}/"
-            return f"{self.rule(text)}{'?' if length[0] == 0 else ''} {self.text(end)}"
+            text = self._terminal(text + others) if others else self.rule(text)
+            return f"{text}{'?' if length[0] == 0 and not others else ''} {self.text(end)}"
         rest = "".join(f" <[{part}]>" if isinstance(part, int) else f" {_quoted(part)}" for part in parts[1:])
-        return self.rule(f"/{_text(length, line)}/", f"[suffix={_quoted(parts[0])}]") + rest
+        text = f"/{_text(length, line)}/"
+        if others:
+            # What is still to fit must not run past the end.
+            text = self._terminal(f"{text}{others} & ~/(?s:.*){_literal(parts[0])}(?s:.*)/")
+        return self.rule(text, f"[suffix={_quoted(parts[0])}]") + rest
+
+    def _terminal(self, expression: str) -> str:
+        """A terminal of its own, whose expressions may be joined by `&`."""
+        name = f"T{len(self._rules)}"
+        self._rules[name] = expression
+        return name
 
     def one_of(self, expressions: list[str]) -> str:
         """Any of them."""
@@ -66,6 +83,11 @@ def _text(length: tuple[int, int | None], line: bool) -> str:
     # Its last character is none that would be taken for the line break.
     inner = f"(?s:.{{{max(least - 1, 0)},{'' if most is None else most - 1}}})[^\\n]"
     return f"({inner})?\\n?" if least == 0 else f"{inner}\\n?"
+
+
+def _literal(text: str) -> str:
+    """A text in a regular expression."""
+    return re.sub(r"[^A-Za-z0-9_]", lambda match: f"\\x{{{ord(match[0]):x}}}", text)
 
 
 def _quoted(text: str) -> str:

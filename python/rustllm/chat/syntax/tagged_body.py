@@ -29,6 +29,8 @@ class TaggedBody:
     after: str = ""
     #: What stands instead of `equals` before values in JSON, where that differs.
     equals_json: str = ""
+    #: What may stand around texts, so that they can have anything in them.
+    wrap: tuple[str, str] | None = None
 
     def starts(self) -> tuple[str, ...]:
         """What is before the name."""
@@ -40,7 +42,8 @@ class TaggedBody:
         for name in tool.properties:
             is_json = self.equals_json and reading_of(tool, name) == JSON
             equals = self.equals_json if is_json else self.equals
-            argument = f"{lark.text(self.key + name + equals)} {lark_value(lark, tool, name, self.close)}"
+            value = lark_value(lark, tool, name, self.close, self.wrap)
+            argument = f"{lark.text(self.key + name + equals)} {value}"
             parts.append(lark.rule(argument) + ("" if name in tool.required else "?"))
         return " ".join([*parts, lark.text(self.end)])
 
@@ -110,8 +113,10 @@ class TaggedBody:
             last_line = LastBreak(lambda text: turn.arguments(escaped(text)))
         else:
             last_line = LastBreak(pieces.append)
-        found = yield from turn.reader.until((self.close.strip(),), last_line.push)
-        last_line.end(drop=found is not None and self.close.startswith("\n"))
+        wrapped = self.wrap is not None and (yield from turn.reader.take(self.wrap[0]))
+        close = self.wrap[1] + self.close.strip() if self.wrap and wrapped else self.close.strip()
+        found = yield from turn.reader.until((close,), last_line.push)
+        last_line.end(drop=found is not None and not wrapped and self.close.startswith("\n"))
         if reading.kind != "text":
             turn.arguments(reading.to_json("".join(pieces)))
         elif found is not None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from rustllm.chat.syntax.lark import Lark
-from rustllm.chat.tool import Tool, resolve
+from rustllm.chat.syntax.patterns import FORMATS, whole
+from rustllm.chat.tool import Tool, ToolError, resolve
 
 Schema = Mapping[str, Any]
 
 #: Whether a value is a text as it stands, JSON, or one of both that only its text can tell.
 Kind = Literal["text", "json", "either"]
+
+#: Brackets of a value in Python's syntax, whose parser is not made for hostile texts.
+_MAX_BRACKETS = 1000
 
 #: What some templates make of JSON's words.
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
@@ -34,7 +39,7 @@ class Reading:
             try:
                 value = json.loads(bare, parse_constant=_refuse)
             except (ValueError, RecursionError):
-                return escaped(text, quoted=True)
+                return (_from_python(bare) if self.kind == "json" else None) or escaped(text, quoted=True)
             if self.kind == "json" or self._takes(value):
                 return bare
         return escaped(text, quoted=True)
@@ -105,8 +110,8 @@ def _fits(value: object, branch: Schema) -> bool:
     return not isinstance(kind, str) or kind not in types or type(value) is types[kind]
 
 
-def lark_value(lark: Lark, tool: Tool, name: str, end: str) -> str:
-    """The grammar of an argument's value and of `end`, which follows it."""
+def lark_value(lark: Lark, tool: Tool, name: str, end: str, wrap: tuple[str, str] | None = None) -> str:
+    """The grammar of an argument's value and of `end`, which follows it. Texts may stand in `wrap`."""
     line, mark = end.startswith("\n"), end.strip()
     tail = end[end.index(mark) + len(mark) :]
     place = f"{tool.place}/properties/{name}"
@@ -123,13 +128,47 @@ def lark_value(lark: Lark, tool: Tool, name: str, end: str) -> str:
             expressions.append(f"{lark.schema(schema, place, tool.strict)} {lark.text(end)}")
         else:
             length = (_count(branch.get("minLength")) or 0, _count(branch.get("maxLength")))
-            expressions.append(f"{lark.until(mark, length, line=line)} {lark.text(tail)}")
+            also = _also(lark, branch, tool, name)
+            expressions.append(f"{lark.until(mark, length, line=line, also=also)} {lark.text(tail)}")
+            if wrap is not None:
+                # Without it a text could not have the mark in it.
+                text = lark.until(wrap[1] + mark, length, also=also)
+                expressions.append(f"{lark.text(wrap[0])} {text} {lark.text(tail)}")
     return lark.one_of(expressions)
+
+
+def _also(lark: Lark, branch: Schema, tool: Tool, name: str) -> list[str]:
+    """What a text must be besides its length. What the grammar cannot say is noted, or refused."""
+    found = []
+    for keyword in ("pattern", "format"):
+        value = branch.get(keyword)
+        if isinstance(value, str):
+            expression = whole(value) if keyword == "pattern" else FORMATS.get(value)
+            pointer = f"/properties/{name}/{keyword}"
+            if expression is not None:
+                found.append(expression)
+            elif tool.strict:
+                message = f"the keyword at {pointer} cannot be enforced, which strict asks for"
+                raise ToolError(tool.place, message)
+            else:
+                lark.ignored.append(tool.place + pointer)
+    return found
 
 
 def _count(value: object) -> int | None:
     """A length that the grammar can count to."""
     return value if isinstance(value, int) and 0 <= value <= 10_000 else None
+
+
+def _from_python(text: str) -> str | None:
+    """The JSON of a list or dictionary as Python prints it, which is what some templates show of them."""
+    nests = sum(text.count(bracket) for bracket in "[{(")
+    if text[:1] not in ("[", "{") or nests > _MAX_BRACKETS:
+        return None
+    try:
+        return json.dumps(ast.literal_eval(text), ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _refuse(constant: str) -> None:

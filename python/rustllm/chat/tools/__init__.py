@@ -19,13 +19,16 @@ from rustllm.chat.tools.descriptor import ToolFormat
 from rustllm.chat.tools.firefunction import FIREFUNCTION_V2
 from rustllm.chat.tools.functionary import FUNCTIONARY_V31, FUNCTIONARY_V32
 from rustllm.chat.tools.generic import GENERIC
+from rustllm.chat.tools.gigachat import GIGACHAT_3
 from rustllm.chat.tools.glm import GLM_45, GLM_47
 from rustllm.chat.tools.gpt_oss import GPT_OSS
 from rustllm.chat.tools.granite import GRANITE_3
 from rustllm.chat.tools.hermes import HERMES
+from rustllm.chat.tools.hunyuan import HUNYUAN_3
 from rustllm.chat.tools.kimi import KIMI_K2
 from rustllm.chat.tools.lfm2 import LFM2
 from rustllm.chat.tools.llama3 import LLAMA3
+from rustllm.chat.tools.minicpm import MINICPM_5
 from rustllm.chat.tools.minimax import MINIMAX_M2
 from rustllm.chat.tools.mistral import MISTRAL_NEMO, MISTRAL_SMALL
 from rustllm.chat.tools.nemotron import NEMOTRON_V2
@@ -37,6 +40,9 @@ FORMATS = (
     GPT_OSS,
     FUNCTIONARY_V32,
     SEED_OSS,
+    HUNYUAN_3,
+    MINICPM_5,
+    GIGACHAT_3,
     MINIMAX_M2,
     DEEPSEEK_V32,
     DEEPSEEK_V4,

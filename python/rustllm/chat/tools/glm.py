@@ -1,4 +1,4 @@
-"""GLM 4.5 to 4.7, Laguna, Ling and Hunyuan 3: arguments as pairs of tags."""
+"""GLM 4.5 to 4.7, Laguna and Ling: arguments as pairs of tags."""
 
 from rustllm.chat.reasoning import THINK
 from rustllm.chat.syntax.answer import PlainAnswer
