@@ -82,6 +82,8 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--max-body-bytes": "4096",
         "--slot-save-path": ".",
         "--path": ".",
+        "--models-dir": ".",
+        "--models-preset": __file__,
     }
     for flag in effective():
         name = flag.names[-1]

@@ -18,6 +18,7 @@ from rustllm.server.errors import ApiError
 
 if TYPE_CHECKING:
     from rustllm.server.native.metrics.service import Metrics
+    from rustllm.server.router_mode.link import Link
     from rustllm.server.sleep import Sleep
 
 T = TypeVar("T")
@@ -65,6 +66,8 @@ class ServerState:
         self.sleeping = False
         self.sleep: Sleep | None = None
         self.started = time()
+        #: To the router that has started this process, if one has.
+        self.link: Link | None = None
         #: What `/metrics` shows; None where it is switched off.
         self.metrics: Metrics | None = None
         #: What engines that are gone have counted.
