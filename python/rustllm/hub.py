@@ -157,16 +157,21 @@ def _reporting(progress: Progress) -> dict[str, Any]:
     from inspect import signature
 
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     if "tqdm_class" not in signature(hf_hub_download).parameters:
         return {}
 
-    class Reporting(tqdm):  # type: ignore[misc, type-arg]
+    class Reporting(tqdm):
+        def __init__(self, *values: Any, **named: Any) -> None:
+            super().__init__(*values, **named)
+            # The bar itself does not count where it is not shown.
+            self.done = int(named.get("initial") or 0)
+
         def update(self, n: float | None = 1) -> bool | None:
-            shown: bool | None = super().update(n)
-            progress(int(self.n), int(self.total or 0))
-            return shown
+            self.done += int(n or 0)
+            progress(self.done, int(self.total or 0))
+            return super().update(n)
 
     return {"tqdm_class": Reporting}
 

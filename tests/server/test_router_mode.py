@@ -19,10 +19,11 @@ from tests.support import router as support
 from tests.support.hub import Hub, running_hub
 from tests.support.model_file import STORY
 from tests.support.router import endless, eventually, listening, status, unload, wait_for
-from tests.support.server import Server, assert_error
+from tests.support.server import Answer, Server, assert_error
 
 REPO = "someone/stories"
 ASK = {"prompt": "Once upon a time", "n_predict": 4, "seed": 1}
+SHORT = {"options": {"num_predict": 2}}
 MESSAGES = [{"role": "user", "content": "Once upon a time"}]
 
 PRESETS = """
@@ -40,6 +41,10 @@ model = {story}
 LLAMA_ARG_N_PREDICT = 3   ; so many tokens
 stop-timeout = 1
 no-slots = true
+
+[sleepy]
+model = {story}
+sleep-idle-seconds = 1
 """
 
 
@@ -73,7 +78,7 @@ def test_the_list(server: Server) -> None:
     answer = server.get("/v1/models").body
     RoutedModels.model_validate(answer, strict=True)
     cards = {card["id"]: card for card in answer["data"]}
-    assert set(cards) == {"a", "b", "broken", "c", "folder", "short"}
+    assert set(cards) == {"a", "b", "broken", "c", "folder", "short", "sleepy"}
     assert cards["a"]["aliases"] == ["ein-anderer", "first"]
     assert (cards["a"]["tags"], cards["b"]["tags"]) == (["small"], [])
     assert [cards[name]["source"] for name in ("a", "b", "short")] == ["preset", "models_dir", "preset"]
@@ -94,12 +99,13 @@ def test_every_dialect_is_routed_by_its_model(server: Server) -> None:
         chat = {"model": name, "messages": MESSAGES, "max_tokens": 2}
         assert server.post("/v1/chat/completions", chat).body["model"] == name
         assert server.post("/v1/messages", chat).body["content"][0]["type"] == "text"
-        ollama = server.post("/api/chat", {"model": f"{name}:latest", "messages": MESSAGES, "stream": False})
+        ollama = server.post("/api/chat", {**chat, "model": f"{name}:latest", "stream": False, **SHORT})
         assert ollama.body["done"] is True
         assert server.post("/completion", {**ASK, "model": name}).body["model"] == name
         assert server.get("/props", params={"model": name}).body["model_alias"] == name
         assert server.get("/slots", params={"model": name}).body[0]["n_ctx"] == 256
-        assert server.post("/slots/0?action=erase", content=b"", params={"model": name, "action": "erase"}).status
+        erase = {"model": name, "action": "erase"}
+        assert_error(server.post("/slots/0", content=b"", params=erase), 501)
     assert [entry["name"] for entry in server.get("/api/ps").body["models"]] == ["a", "b"]
     assert server.post("/tokenize", {"model": "first", "content": "x"}).status == 200, "an alias"
     assert server.post("/api/show", {"name": "a"}).body["details"]["family"] == "llama"
@@ -116,11 +122,11 @@ def test_presets_reach_the_process(server: Server) -> None:
 
 
 def test_status_and_headers_pass(server: Server) -> None:
-    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "contentEncoding": "x"}}}
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "format": "iri"}}}
     body = {"model": "a", "messages": MESSAGES, "max_tokens": 1, "response_format": schema}
     answer = server.post("/v1/chat/completions", body, headers={"X-Request-Id": "mine"})
     assert answer.status == 200
-    assert answer.headers["x-rustllm-ignored-schema-keywords"] == "contentEncoding"
+    assert answer.headers["x-rustllm-ignored-schema-keywords"] == "/format"
     assert answer.headers.get_list("x-request-id") == ["mine"]
     assert len(answer.headers.get_list("date")) == 1
     error = assert_error(server.post("/completion", {**ASK, "model": "a", "temperature": -1}), 400, "temperature")
@@ -184,6 +190,17 @@ def test_a_model_waits_for_the_answers_of_the_one_it_replaces(server: Server) ->
     assert answers[0]["model"] == "c"
 
 
+def test_a_model_that_sleeps_is_listed_so_and_wakes(server: Server) -> None:
+    with listening(server) as events:
+        first = server.post("/completion", {**ASK, "model": "sleepy"}).body
+        wait_for(server, "sleepy", "sleeping")
+        assert server.post("/completion", {**ASK, "model": "sleepy"}).body["content"] == first["content"]
+        wait_for(server, "sleepy", "loaded")
+    mine = [event["data"]["status"] for event in events if event["model"] == "sleepy"]
+    assert list(dict.fromkeys(mine)) == ["loading", "loaded", "sleeping"]
+    assert mine[-1] == "loaded"
+
+
 def test_many_first_requests_load_a_model_once(server: Server) -> None:
     unload(server, "a", "b", "c")
     before = server.output().count("a model is loaded model=a")
@@ -211,7 +228,8 @@ def test_load_and_unload_with_their_events(server: Server) -> None:
         assert server.post("/models/unload", {"model": "b"}).body == {"success": True}
         wait_for(server, "b", "unloaded")
         eventually(lambda: any(event["data"]["status"] == "unloaded" for event in events), "no event")
-    assert {(event["model"], event["event"]) for event in events} == {("b", "model_status")}
+    assert {event["model"] for event in events} == {"b"}
+    assert [event["event"] for event in events] == ["model_status"] + ["status_change"] * (len(events) - 1)
     states = list(dict.fromkeys(event["data"]["status"] for event in events))
     assert states == ["loading", "loaded", "unloaded"]
     loaded = next(event["data"] for event in events if event["data"]["status"] == "loaded")
@@ -249,15 +267,18 @@ def test_a_killed_process_comes_back_with_the_next_request(server: Server) -> No
     found = status(server, "a")
     assert (found["failed"], found["exit_code"]) == (True, -signal.SIGKILL)
     assert server.post("/completion", {**ASK, "model": "a"}).status == 200
-    support.kill(support.process_of(server, "a"))
-    assert server.post("/completion", {**ASK, "model": "a"}).status == 200, "before it is noticed"
+    child = support.process_of(server, "a")
+    support.kill(child)
+    while support.is_alive(child):
+        pass
+    assert server.post("/completion", {**ASK, "model": "a"}).status == 200, "whether it is noticed yet or not"
     assert "failed" not in status(server, "a")
 
 
 @pytest.mark.parametrize(
     ("path", "body", "code", "says"),
     [
-        ("/completion", {"prompt": "x"}, 400, "names no model; there are: a, b, broken, c, folder, short"),
+        ("/completion", {"prompt": "x"}, 400, "names no model; there are: a, b, broken, c, folder, short, sleepy"),
         ("/completion", {"model": "nope"}, 400, "'nope' is not found; there are: a, b, broken"),
         ("/v1/chat/completions", {"model": 5}, 400, "got 5"),
         ("/v1/chat/completions", {"model": ""}, 400, "names no model"),
@@ -281,18 +302,16 @@ def test_bad_requests_of_other_kinds(server: Server) -> None:
     assert_error(server.get("/slots"), 400, "model")
     assert_error(server.get("/slots", params={"model": "nope"}), 400, "model")
     assert_error(server.get("/nothing"), 404)
-    assert_error(support_delete(server, {}), 400, "model")
-    assert_error(support_delete(server, {"model": "nope"}), 404, "model")
-    assert "not from the cache" in assert_error(support_delete(server, {"model": "b"}), 400, "model")["message"]
+    assert_error(delete(server, {}), 400, "model")
+    assert_error(delete(server, {"model": "nope"}), 404, "model")
+    assert "not from the cache" in assert_error(delete(server, {"model": "b"}), 400, "model")["message"]
     answer = server.post("/api/chat", {"model": "nope", "messages": MESSAGES})
     assert (answer.status, set(answer.body)) == (404, {"error"})
     answer = server.post("/v1/messages", {"model": "nope", "messages": MESSAGES, "max_tokens": 1})
     assert (answer.status, answer.body["error"]["type"]) == (404, "not_found_error")
 
 
-def support_delete(server: Server, params: dict[str, str]) -> Any:
-    from tests.support.server import Answer
-
+def delete(server: Server, params: dict[str, str]) -> Answer:
     response = server.client.delete("/models", params=params)
     return Answer(response.status_code, response.json(), response.headers)
 
@@ -313,7 +332,7 @@ def test_a_model_of_the_hub_is_fetched_served_and_removed(server: Server, hub: H
         assert server.post("/completion", {**ASK, "model": name}).body["model"] == name
         card = next(card for card in server.get("/models").body["data"] if card["id"] == name)
         assert (card["source"], card["can_remove"]) == ("cache", True)
-        assert support_delete(server, {"model": name}).body == {"success": True}
+        assert delete(server, {"model": name}).body == {"success": True}
         eventually(lambda: seen("model_remove"), "it is not removed")
         assert seen("models_reload")
     assert status(server, name) == {}
@@ -337,7 +356,7 @@ def test_new_files_are_found_on_demand(server: Server) -> None:
 def test_anthropics_client_lists_the_models(server: Server) -> None:
     client = anthropic.Anthropic(base_url=server.url, api_key="none")
     page = client.models.list()
-    assert [model.id for model in page] == ["a", "b", "broken", "c", "folder", "short"]
+    assert [model.id for model in page] == ["a", "b", "broken", "c", "folder", "short", "sleepy"]
     assert page.has_more is False
 
 

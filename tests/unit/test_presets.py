@@ -9,6 +9,7 @@ import pytest
 from rustllm.config import ServerSettings, UsageError, parse
 from rustllm.server.router_mode.arguments import environment, inherited
 from rustllm.server.router_mode.catalog import Catalog
+from rustllm.server.router_mode.models import Models
 from rustllm.server.router_mode.presets import Preset, read_presets
 
 
@@ -95,6 +96,13 @@ def test_the_command_line_wins_over_presets_over_those_of_all(catalog: Catalog, 
     assert (a.n_ctx, a.n_batch, a.alias, a.model) == (64, 2, "a", tmp_path / "models/a.gguf")
     assert (x.n_ctx, x.n_batch, x.alias, x.hf_repo) == (64, 3, "x", "o/r:Q4_0")
     assert found["a"].stop_timeout == 4
+
+
+def test_no_more_models_are_loaded_at_once_than_may_be(catalog: Catalog, tmp_path: Path) -> None:
+    (tmp_path / "presets.ini").write_text("[*]\nload-on-startup = on\n[a]\n[x]\nmodel = m.gguf\n")
+    settings = ServerSettings(models_dir=tmp_path / "models", models_max=1)
+    with pytest.raises(UsageError, match="load-on-startup of 2 models, but --models-max allows 1"):
+        Models(settings, catalog, {})
 
 
 def test_a_model_inherits_all_but_what_is_the_routers() -> None:

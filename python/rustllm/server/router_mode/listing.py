@@ -39,8 +39,8 @@ def _card(served: Served) -> dict[str, Any]:
     card |= {"aliases": sorted(entry.aliases), "tags": sorted(entry.tags)}
     if entry.path is not None:
         card["path"] = str(entry.path)
-    if run is not None and run.meta is not None:
-        card["meta"] = run.meta
+    if run is not None and run.info is not None:
+        card["meta"] = run.info["meta"]
     return card
 
 
@@ -68,8 +68,9 @@ def running(models: Models) -> list[dict[str, Any]]:
     """Ollama's list of the models that are loaded."""
     found = []
     for served in models:
-        if served.run is not None and served.run.meta is not None:
-            more = {"expires_at": "9999-12-31T23:59:59Z", "size_vram": 0, "context_length": served.run.meta["n_ctx"]}
+        if served.run is not None and served.run.info is not None:
+            context = served.run.info["meta"]["n_ctx"]
+            more = {"expires_at": "9999-12-31T23:59:59Z", "size_vram": 0, "context_length": context}
             found.append({**_tag(served), **more})
     return found
 

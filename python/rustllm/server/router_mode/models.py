@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from rustllm.config import ServerSettings
+from rustllm.config import ServerSettings, UsageError
 from rustllm.server.errors import ApiError
 from rustllm.server.router_mode.catalog import Catalog, Entry
 from rustllm.server.router_mode.events import Events
@@ -81,6 +81,10 @@ class Models:
         self._catalog = catalog
         self._environ = environ
         self._served = {name: Served(entry) for name, entry in catalog.read().items()}
+        at_once = sum(served.entry.load_on_startup for served in self._served.values())
+        if at_once > settings.models_max > 0:
+            limit = f"--models-max allows {settings.models_max}"
+            raise UsageError(f"--models-preset: load-on-startup of {at_once} models, but {limit}")
         self._changes = Changes()
         self._placing = asyncio.Lock()
         self._reading = asyncio.Lock()
@@ -209,6 +213,8 @@ class Models:
             run.failure = str(report.get("message"))
             return
         if state == "loading":
+            if run.started.done():
+                return  # It wakes; until it has, it sleeps.
             run.progress = report["progress"]
         elif state == "ready" and not run.started.done():
             await run.describe()
@@ -245,9 +251,11 @@ class Models:
             data["exit_code"] = served.exit_code or 0
         elif served.status == "loading" and run.progress is not None:
             data["progress"] = {"stages": ["text_model"], "current": "text_model", "value": run.progress}
-        elif served.status == "loaded" and run.meta is not None:
-            data["info"] = {"meta": run.meta}
-        self.events.send(served.entry.name, "model_status", data)
+        elif served.status == "loaded":
+            data["info"] = run.info
+        # llama-server has one name for the first event of a run and another for those that follow.
+        name = "model_status" if run is not None and not run.placed else "status_change"
+        self.events.send(served.entry.name, name, data)
 
     # The list
 

@@ -26,7 +26,7 @@ class Process:
             try:
                 # A session of its own keeps a terminal's Ctrl-C with the router, which ends its children.
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, *arguments, stdin=childs, env=environ, start_new_session=True
+                    sys.executable, *arguments, stdin=childs.fileno(), env=environ, start_new_session=True
                 )
             except OSError:
                 ours.close()

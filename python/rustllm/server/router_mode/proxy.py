@@ -32,7 +32,7 @@ _HOP = frozenset(
 _KEPT_HERE = _HOP | {"authorization", "x-api-key", "origin", "x-request-id"}
 
 #: The router's server and middleware write these.
-_NOT_BACK = (_HOP - {"content-length"}) | {"date", "server"}
+_NOT_BACK = (_HOP - {"content-length"}) | {"date", "server", "vary"}
 
 #: Seconds within which a process that refuses connections must be seen to have ended.
 _NOTICE_SECONDS = 5.0

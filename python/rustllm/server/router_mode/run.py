@@ -32,8 +32,8 @@ class Run:
         self.retiring = False
         self.sleeping = False
         self.progress: float | None = None
-        #: Of the model, once it is loaded.
-        self.meta: dict[str, Any] | None = None
+        #: The model in the list of its process, once it is loaded.
+        self.info: dict[str, Any] | None = None
         self.failure: str | None = None
         #: Done once it is loaded, or has ended without having been.
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -56,7 +56,7 @@ class Run:
     async def describe(self) -> None:
         """Asks the process what it serves."""
         answer = await self.client.get("http://localhost/v1/models")
-        self.meta = answer.raise_for_status().json()["data"][0]["meta"]
+        self.info = answer.raise_for_status().json()["data"][0]
 
     async def end(self) -> None:
         """Ends the process: at once while the model is being loaded, else in order."""
