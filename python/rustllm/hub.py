@@ -164,14 +164,15 @@ def _reporting(progress: Progress) -> dict[str, Any]:
 
     class Reporting(tqdm):
         def __init__(self, *values: Any, **named: Any) -> None:
-            super().__init__(*values, **named)
+            super().__init__(*values, **named)  # type: ignore[no-untyped-call]
             # The bar itself does not count where it is not shown.
             self.done = int(named.get("initial") or 0)
 
         def update(self, n: float | None = 1) -> bool | None:
             self.done += int(n or 0)
             progress(self.done, int(self.total or 0))
-            return super().update(n)
+            shown: bool | None = super().update(n)
+            return shown
 
     return {"tqdm_class": Reporting}
 

@@ -15,8 +15,9 @@ from rustllm.server.router_mode.process import Process
 #: Seconds to connect to a process that said it is ready.
 _CONNECT_SECONDS = 10.0
 
-#: Connections that are kept for the next requests; there may be any number of them at once.
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+#: A connection for each request: to make one costs little on a Unix socket, and one that was kept may lead
+#: to a process that has ended since, which only shows once the request is sent.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
 
 class Run:
