@@ -108,6 +108,7 @@ def test_every_dialect_is_routed_by_its_model(server: Server) -> None:
         assert_error(server.post("/slots/0", content=b"", params=erase), 501)
     assert [entry["name"] for entry in server.get("/api/ps").body["models"]] == ["a", "b"]
     assert server.post("/tokenize", {"model": "first", "content": "x"}).status == 200, "an alias"
+    assert server.post("/tokenize?model=b", {"content": "x"}).status == 200, "the query names it"
     assert server.post("/api/show", {"name": "a"}).body["details"]["family"] == "llama"
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
     stream = client.chat.completions.create(model="b", messages=MESSAGES, max_tokens=3, stream=True)  # type: ignore[call-overload]
@@ -368,47 +369,3 @@ def test_the_documents(server: Server) -> None:
     assert {"/models/load", "/models/sse", "/v1/chat/completions", "/api/chat", "/api/version"} <= set(paths)
     assert paths["/completion"]["post"]["requestBody"]
     assert server.get("/api/version").status == 200
-
-
-def test_keys_and_an_end_in_order(tmp_path: Path) -> None:
-    directory = support.models_directory(tmp_path, "a")
-    flags = ("--models-dir", str(directory), "--api-key", "secret", "--api-prefix", "/llm", "-c", "256")
-    one = Server(*flags, env=support.environment(tmp_path))
-    eventually(lambda: one.process.poll() is None and _reaches(one, "/llm/health"), "it does not start")
-    key = {"Authorization": "Bearer secret"}
-    assert one.get("/llm/v1/models").status == 200
-    for path in ("/llm/models", "/llm/models/load", "/llm/completion"):
-        assert_error(one.post(path, {"model": "a"}), 401)
-    assert one.client.delete("/llm/models?model=a").status_code == 401
-    with one.client.stream("GET", "/llm/models/sse", headers=key):
-        body = {**ASK, "model": "a", "n_predict": 60, "ignore_eos": True, "stream": True}
-        with one.client.stream("POST", "/llm/completion", json=body, headers=key) as answer:
-            lines = answer.iter_lines()
-            next(lines)
-            started = support.children(one.process.pid)
-            assert len(started) == 1
-            arguments = Path(f"/proc/{started[0]}/cmdline").read_bytes()
-            assert b"secret" not in arguments
-            one.process.send_signal(signal.SIGTERM)
-            assert '"stop":true' in [line for line in lines if line][-1], "the answer was cut off"
-    assert one.process.wait(timeout=20) == 0
-    assert not support.is_alive(started[0])
-
-
-def test_models_end_with_a_router_that_is_killed(tmp_path: Path) -> None:
-    directory = support.models_directory(tmp_path, "a")
-    one = Server("--models-dir", str(directory), "-c", "256", env=support.environment(tmp_path)).wait()
-    assert one.post("/completion", {**ASK, "model": "a"}).status == 200
-    child = support.process_of(one, "a")
-    one.process.kill()
-    one.process.wait()
-    eventually(lambda: not support.is_alive(child), "the model's process lives on", seconds=5)
-    one.client.close()
-    one.log.close()
-
-
-def _reaches(server: Server, path: str) -> bool:
-    try:
-        return server.client.get(path).status_code == 200
-    except httpx.TransportError:
-        return False

@@ -185,8 +185,9 @@ def proxied(route: APIRoute, dialects: Dialects, prefix: str) -> APIRoute:
             return router_props(models)
         data = b"" if reads else await read_data(request, state)
         name = _in_query(request)
-        if data or name is None:
-            name = await _in_body(request, state, data, name)
+        if name is None and not reads:
+            named = await parse_body(request, state, data, Named)
+            name = named.model or named.name
         served = _served(models, name, dialect)
         path = bytes(request.scope["raw_path"]).removeprefix(prefix.encode())
         if query := request.scope["query_string"]:
@@ -210,13 +211,6 @@ def _in_query(request: Request) -> str | None:
     query = request.query_params
     # A conversation's id may end with its model, as llama-server's page writes them.
     return query.get("model") or query.get("conv_id", "").rpartition("::")[2] or None
-
-
-async def _in_body(request: Request, state: Any, data: bytes, otherwise: str | None) -> str | None:
-    if request.method in ("GET", "HEAD", "DELETE"):
-        return otherwise
-    named = await parse_body(request, state, data, Named)
-    return named.model or named.name or otherwise
 
 
 def _served(models: Models, name: str | None, dialect: Dialect) -> Served:
