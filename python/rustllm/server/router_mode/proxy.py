@@ -62,8 +62,9 @@ async def _begin(
         run = await models.acquire(served, autoload, used)
         try:
             return run, await run.client.send(build(), stream=True)
-        except httpx.ConnectError:
-            # Nothing was sent yet. The process is gone, which is about to be noticed; another one is loaded.
+        except (httpx.ConnectError, httpx.ReadError, httpx.WriteError):
+            # The connection was refused, or reset, which it is where a process ends without having read what
+            # was sent. That the process is gone is about to be noticed; the next one gets the request.
             models.release(run)
             try:
                 await asyncio.wait_for(run.ended.wait(), _NOTICE_SECONDS)
