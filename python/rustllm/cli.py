@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rustllm.bench.command import add_flags as add_bench_flags
-from rustllm.config import EMBEDDED_MODEL, ServerSettings, UsageError, parse
+from rustllm.config import EMBEDDED_MODEL, Arguments, ServerSettings, UsageError, parse
 from rustllm.flags.command import add_engine_flags, engine_settings
+from rustllm.server.router_mode.link import Link
 
 #: Longest value that `rustllm info` shows in its table.
 SHOWN_CHARS = 200
@@ -60,6 +61,16 @@ def _serve(arguments: Sequence[str], program: str, environ: Mapping[str, str]) -
     if asked.values.get("version"):
         print(f"rustllm {_version()}")
         return 0
+    link = Link.inherited(environ)
+    try:
+        return _start(asked, link)
+    except (OSError, RuntimeError, ValueError) as error:
+        if link is not None:
+            link.report("failed", message=str(error))
+        raise
+
+
+def _start(asked: Arguments, link: Link | None) -> int:
     settings = ServerSettings.from_arguments(asked)
     _check_sampling(settings)
     from rustllm import logging
@@ -67,13 +78,19 @@ def _serve(arguments: Sequence[str], program: str, environ: Mapping[str, str]) -
     logging.set_up(verbosity=settings.verbosity, file=settings.log_file, form=settings.log_format)
     for warning in asked.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    settings = _fetch(settings)
-    if not settings.model_path.is_file():
-        raise FileNotFoundError(f"{settings.model_path}: there is no such model file")
-    from rustllm.server.app import run
-
     try:
-        return run(settings)
+        if settings.routes:
+            from rustllm.server.router_mode.app import run as run_router
+
+            return run_router(settings, asked.line)
+        if settings.models_dir or settings.models_preset:
+            print("warning: one model is served, since -m or -hf names it; --models-… have no effect", file=sys.stderr)
+        settings = _fetch(settings)
+        if not settings.model_path.is_file():
+            raise FileNotFoundError(f"{settings.model_path}: there is no such model file")
+        from rustllm.server.app import run
+
+        return run(settings, link)
     except SystemExit:
         # uvicorn's way to say that it could not start to listen; the log has the reason.
         raise RuntimeError(f"cannot listen on {settings.host}, port {settings.port}") from None

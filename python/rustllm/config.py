@@ -31,6 +31,15 @@ class ServerSettings:
     hf_token: str | None = field(default=None, repr=False)
     offline: bool = False
 
+    #: Directory of models that are served by their names; None serves one model.
+    models_dir: Path | None = None
+    #: INI file with flags for models by name.
+    models_preset: Path | None = None
+    #: Models that may be loaded at once; 0 sets no limit.
+    models_max: int = 4
+    #: Whether a request loads the model that it names.
+    models_autoload: bool = True
+
     #: Context tokens over all slots; 0 takes the model's own.
     n_ctx: int = 0
     #: None is automatic: four slots that share `n_ctx`. A number divides `n_ctx`.
@@ -123,6 +132,12 @@ class ServerSettings:
     def model_path(self) -> Path:
         """The file to load."""
         return self.model or EMBEDDED_MODEL
+
+    @property
+    def routes(self) -> bool:
+        """Whether several models are served by name. A server that is told of one serves that one, as
+        llama-server does."""
+        return bool(self.models_dir or self.models_preset) and not (self.model or self.hf_repo)
 
     @property
     def verbose(self) -> bool:

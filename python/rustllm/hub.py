@@ -6,14 +6,18 @@ HF_ENDPOINT, HF_HOME and the other variables of `huggingface_hub` are honoured; 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 #: What is taken where no quantization is named, best first; then the first model of the repository.
 PREFERRED = ("Q4_K_M", "Q8_0")
 
 #: Parts of the names of GGUF files that are no language models: projectors, statistics, draft heads.
 _SIDECARS = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
+
+T = TypeVar("T")
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 
@@ -25,9 +29,26 @@ class HubError(RuntimeError):
     """A model could not be found or downloaded."""
 
 
+#: What a file's name says of its quantization: the last part of `model-Q4_K_M.gguf`.
+_QUANT = re.compile(r"[-.]([A-Z0-9_]+)$", re.IGNORECASE)
+
+#: Takes the bytes that are there and those that there will be, while a file is downloaded.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """A model file in the cache."""
+
+    #: `user/repo:quant`, or `user/repo` where the file's name has no quantization.
+    name: str
+    repo: str
+    path: Path
+
+
 def choose_file(files: Sequence[str], quant: str | None = None) -> str:
     """The GGUF file of a repository for a quantization, or for the preferred one. Raises HubError."""
-    models = sorted(name for name in files if _is_model(name))
+    models = sorted(name for name in files if is_model(name))
     if not models:
         raise HubError("the repository has no GGUF model")
     for wanted in (quant,) if quant else PREFERRED:
@@ -41,22 +62,119 @@ def choose_file(files: Sequence[str], quant: str | None = None) -> str:
     return models[0]
 
 
-def download(repo: str, *, file: str | None = None, token: str | None = None, offline: bool = False) -> Path:
+def download(
+    repo: str,
+    *,
+    file: str | None = None,
+    token: str | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Path:
     """Downloads a model, unless the cache has it, and returns its path. Raises HubError."""
-    name, _, quant = repo.partition(":")
-    try:
-        files, away = (_cached(name), True) if offline else _listed(name, token)
-        chosen = _named(files, file) if file else choose_file(files, quant or None)
-        part = _PART.search(chosen)
-        if part and int(part[2]) > 1:
-            raise HubError(f"{chosen} is one of {int(part[2])} parts; models in parts are not supported yet")
+
+    def fetch() -> Path:
         from huggingface_hub import hf_hub_download
 
-        return Path(hf_hub_download(name, chosen, token=token, local_files_only=away))
+        chosen, away = _find(repo, file, token, offline)
+        more = {} if progress is None else _reporting(progress)
+        return Path(hf_hub_download(repo.partition(":")[0], chosen, token=token, local_files_only=away, **more))
+
+    return _explained(repo, fetch)
+
+
+def find(repo: str, token: str | None = None) -> str:
+    """The file of a repository that `download` would fetch. Raises HubError."""
+    return _explained(repo, lambda: _find(repo, None, token, False)[0])
+
+
+def cached_models() -> list[CachedModel]:
+    """The models in the cache that a server could load, by name."""
+    found = {}
+    for repo in _cached_repos():
+        for revision in sorted(repo.revisions, key=lambda one: one.last_modified):
+            for file in revision.files:
+                name = file.file_path.relative_to(revision.snapshot_path).as_posix()
+                if not is_model(name) or _PART.search(name):
+                    continue
+                quant = _QUANT.search(name.rpartition("/")[2].removesuffix(".gguf"))
+                full = f"{repo.repo_id}:{quant[1].upper()}" if quant else repo.repo_id
+                found[full] = CachedModel(full, repo.repo_id, file.file_path)
+    return [found[name] for name in sorted(found)]
+
+
+def remove(model: CachedModel) -> None:
+    """Removes a model's file from the cache, and its repository once that has no other model. Raises OSError."""
+    from huggingface_hub import scan_cache_dir
+
+    for repo in _cached_repos():
+        if repo.repo_id != model.repo:
+            continue
+        files = [file for revision in repo.revisions for file in revision.files]
+        same = [file for file in files if file.file_name == model.path.name]
+        if not any(is_model(file.file_name) for file in files if file not in same):
+            hashes = [revision.commit_hash for revision in repo.revisions]
+            scan_cache_dir(repo.repo_path.parent).delete_revisions(*hashes).execute()
+            return
+        others = {file.blob_path for file in files if file not in same}
+        for file in same:
+            file.file_path.unlink(missing_ok=True)
+            if file.blob_path not in others:
+                file.blob_path.unlink(missing_ok=True)
+
+
+def _cached_repos() -> list[Any]:
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        return [repo for repo in scan_cache_dir().repos if repo.repo_type == "model"]
+    except CacheNotFound:
+        return []
+
+
+def _find(repo: str, file: str | None, token: str | None, offline: bool) -> tuple[str, bool]:
+    """The file to take, and whether it can only come from the cache."""
+    name, _, quant = repo.partition(":")
+    files, away = (_cached(name), True) if offline else _listed(name, token)
+    chosen = _named(files, file) if file else choose_file(files, quant or None)
+    part = _PART.search(chosen)
+    if part and int(part[2]) > 1:
+        raise HubError(f"{chosen} is one of {int(part[2])} parts; models in parts are not supported yet")
+    return chosen, away
+
+
+def _explained(repo: str, work: Callable[[], T]) -> T:
+    try:
+        return work()
     except HubError as error:
-        raise HubError(f"{name}: {error}") from None
+        raise HubError(f"{repo.partition(':')[0]}: {error}") from None
     except Exception as error:  # The library lets its HTTP client's own exceptions through.
         raise HubError(f"cannot download {repo}: {_first_line(error)}") from None
+
+
+def _reporting(progress: Progress) -> dict[str, Any]:
+    """What makes the library report its progress; older versions of it cannot."""
+    from inspect import signature
+
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils.tqdm import tqdm
+
+    if "tqdm_class" not in signature(hf_hub_download).parameters:
+        return {}
+
+    class Reporting(tqdm):
+        def __init__(self, *values: Any, **named: Any) -> None:
+            super().__init__(*values, **named)  # type: ignore[no-untyped-call]
+            # The bar itself does not count where it is not shown.
+            self.done = int(named.get("initial") or 0)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.done += int(n or 0)
+            progress(self.done, int(self.total or 0))
+            shown: bool | None = super().update(n)
+            return shown
+
+    return {"tqdm_class": Reporting}
 
 
 def _listed(repo: str, token: str | None) -> tuple[list[str], bool]:
@@ -88,7 +206,8 @@ def _cached(repo: str) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")]
 
 
-def _is_model(name: str) -> bool:
+def is_model(name: str) -> bool:
+    """Whether a file is a model by its name, or the first part of one."""
     base = name.rpartition("/")[2]
     part = _PART.search(base)
     first = part is None or int(part[1]) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import anthropic
 import jsonschema
 import pytest
-from anthropic.types import Message, MessageTokensCount, RawMessageStreamEvent
+from anthropic.types import Message, MessageTokensCount, ModelInfo, RawMessageStreamEvent
 from pydantic import TypeAdapter
 
 from rustllm.server.anthropic.schemas import Message as MessageShape
@@ -320,6 +320,14 @@ def test_both_ways_to_give_a_key() -> None:
             anthropic.Anthropic(base_url=one.url, api_key="wrong", max_retries=0).messages.create(
                 **{**CALL, "max_tokens": 2}
             )
+
+
+def test_the_list_of_models(server: Server, client: anthropic.Anthropic) -> None:
+    page = client.models.list()
+    assert [(model.id, model.display_name, model.type) for model in page] == [("stories260K.gguf",) * 2 + ("model",)]
+    ModelInfo.model_validate(page.data[0].to_dict(), strict=False)
+    assert (page.has_more, page.first_id, page.last_id) == (False, "stories260K.gguf", "stories260K.gguf")
+    assert server.get("/v1/models").body["object"] == "list", "OpenAI's clients get theirs"
 
 
 def test_null_is_absent_and_unknown_fields_are_ignored(server: Server) -> None:

@@ -39,6 +39,10 @@ def test_health_models_props_slots(server: Server) -> None:
 
 def test_errors_of_the_framework_have_the_shape(server: Server) -> None:
     assert_error(server.get("/nowhere"), 404)
+    # What only a router has.
+    assert_error(server.post("/models/load", {"model": "story"}), 404)
+    assert_error(server.post("/models/unload", {"model": "story"}), 404)
+    assert_error(server.get("/models/sse"), 404)
     assert_error(server.get("/completion"), 405)
 
 

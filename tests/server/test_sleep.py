@@ -27,8 +27,10 @@ def test_a_sleeping_model_comes_back_with_the_same_answers() -> None:
     for one in running("-c", "512", "--sleep-idle-seconds", "1", "--metrics"):
         first = one.post("/completion", REQUEST).body
         wait_for_sleep(one)
-        for path in ("/health", "/v1/health", "/v1/models", "/models", "/props"):
+        for path in ("/health", "/v1/health", "/v1/models", "/models", "/props", "/api/version"):
             assert one.get(path).status == 200
+        assert len(one.get("/api/tags").body["models"]) == 1
+        assert one.get("/api/ps").body == {"models": []}, "none runs"
         assert "llamacpp:tokens_predicted_total 24.0" in one.client.get("/metrics").text
         assert one.get("/props").body["is_sleeping"] is True, "none of these wakes it"
         second = one.post("/completion", REQUEST).body

@@ -84,6 +84,8 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--path": ".",
         "--lora": str(EMBEDDED_MODEL),
         "--lora-scaled": f"{EMBEDDED_MODEL}:0.5",
+        "--models-dir": ".",
+        "--models-preset": __file__,
     }
     for flag in effective():
         name = flag.names[-1]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rustllm.config import EMBEDDED_MODEL
-from rustllm.hub import HubError, choose_file
+from rustllm.hub import CachedModel, HubError, cached_models, choose_file, remove
 from tests.support.hub import Hub, running_hub
 
 REPO = "someone/stories-GGUF"
@@ -128,3 +128,33 @@ def test_errors_are_one_line(home: Home) -> None:
 def test_a_hub_that_is_away_is_named(home: Home) -> None:
     home.env["HF_ENDPOINT"] = "http://127.0.0.1:9"
     assert f"cannot download {REPO}" in home.error(REPO)
+
+
+def cache(folder: Path, repo: str, *names: str) -> None:
+    """A repository in the cache, as the library lays it out."""
+    root = folder / f"models--{repo.replace('/', '--')}"
+    for part in ("blobs", "refs", "snapshots/c0"):
+        (root / part).mkdir(parents=True)
+    (root / "refs/main").write_text("c0")
+    for number, name in enumerate(names):
+        (root / f"blobs/{number}").write_bytes(b"GGUF")
+        (root / "snapshots/c0" / name).symlink_to(f"../../blobs/{number}")
+
+
+def test_the_cache_is_listed_and_loses_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.utils._cache_manager.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
+    assert cached_models() == [], "there is no cache yet"
+    cache(tmp_path / "hub", "o/two", "m-q4_k_m.gguf", "m-Q8_0.gguf", "mmproj-F16.gguf", "m-Q2_K-00001-of-00002.gguf")
+    cache(tmp_path / "hub", "o/one", "model.gguf")
+    cache(tmp_path / "hub", "o/none", "model.safetensors")
+    found = {model.name: model for model in cached_models()}
+    assert list(found) == ["o/one", "o/two:Q4_K_M", "o/two:Q8_0"]
+    first: CachedModel = found["o/two:Q8_0"]
+    blob = first.path.resolve()
+    remove(first)
+    assert not first.path.exists()
+    assert not blob.exists()
+    assert [model.name for model in cached_models()] == ["o/one", "o/two:Q4_K_M"]
+    remove(found["o/two:Q4_K_M"])
+    assert [model.name for model in cached_models()] == ["o/one"]

@@ -11,13 +11,14 @@ from rustllm.flags.ignored import IGNORED
 from rustllm.flags.kinds import FALSY, TRUTHY, Choice, Switch, Words
 from rustllm.flags.refused import REFUSED
 from rustllm.flags.sampling import SAMPLING
-from rustllm.flags.served import CHAT, EMBEDDING, GENERAL, LOGGING, MODEL, SERVER
+from rustllm.flags.served import CHAT, EMBEDDING, GENERAL, LOGGING, MODEL, ROUTER, SERVER
 from rustllm.flags.table import AnyFlag, Flag, Ignored, Refused
 
 #: The flags that do something, by the titles of the help text.
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "General": GENERAL,
     "Model and engine": MODEL,
+    "Several models": ROUTER,
     "Embeddings": EMBEDDING,
     "Chat": CHAT,
     "Server": SERVER,
@@ -49,6 +50,8 @@ class Arguments:
     values: dict[str, Any] = field(default_factory=dict)
     #: One line for each flag without effect.
     warnings: list[str] = field(default_factory=list)
+    #: The arguments of the command line by their flags, for processes that are to be started alike.
+    line: list[tuple[AnyFlag, list[str]]] = field(default_factory=list, compare=False)
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
@@ -59,7 +62,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
     for flag in FLAGS:
         _read_environment(flag, environ, line, shell)
     warnings = list(dict.fromkeys(line.out.warnings + shell.warnings))
-    return Arguments({**shell.values, **line.out.values}, warnings)
+    return Arguments({**shell.values, **line.out.values}, warnings, line.out.line)
 
 
 class _CommandLine:
@@ -69,18 +72,20 @@ class _CommandLine:
         self.argv = list(argv)
         self.position = 0
         self.out = Arguments()
-        self.index = _by_name()
+        self.index = by_name()
         self.given: set[AnyFlag] = set()
 
     def read(self) -> None:
         while self.position < len(self.argv):
-            argument = self.argv[self.position]
+            start = self.position
+            argument = self.argv[start]
             self.position += 1
             name, inline = _split(argument)
             found = self.index.get(name)
             if found is None:
                 raise UsageError(_unknown(argument, name, self.index))
             self._take(found, name, inline)
+            self.out.line.append((found, self.argv[start : self.position]))
 
     def _take(self, flag: AnyFlag, name: str, inline: str | None) -> None:
         self.given.add(flag)
@@ -124,7 +129,8 @@ class _CommandLine:
         return value
 
 
-def _by_name() -> dict[str, AnyFlag]:
+def by_name() -> dict[str, AnyFlag]:
+    """The flags by all their spellings."""
     index: dict[str, AnyFlag] = {}
     for flag in FLAGS:
         names = (*flag.names, *flag.off_names) if isinstance(flag, Flag) else flag.names

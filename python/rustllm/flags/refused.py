@@ -8,7 +8,7 @@ ROPE = "rotary settings come from the model file alone"
 VECTOR = "control vectors are not supported yet, and answers would differ without them"
 DRAFT = "draft models are not supported yet"
 MEDIA = "images, sound and video are not supported yet"
-ROUTER = "one process serves one model"
+REMOTE = "a model is computed on the machine that serves it"
 TOOLS = "the server runs no tools of its own"
 PRESET = "presets are not supported; name a model with -hf"
 
@@ -32,11 +32,7 @@ _ROWS: tuple[tuple[str, str | None, int, str, tuple[str, ...]], ...] = (
     ("--spec-default", None, 0, DRAFT, ()),
     ("-mm, --mmproj", "LLAMA_ARG_MMPROJ", 1, MEDIA, ()),
     ("-mmu, --mmproj-url", "LLAMA_ARG_MMPROJ_URL", 1, MEDIA, ()),
-    ("--models-dir", "LLAMA_ARG_MODELS_DIR", 1, ROUTER, ()),
-    ("--models-preset", "LLAMA_ARG_MODELS_PRESET", 1, ROUTER, ()),
-    ("--models-max", "LLAMA_ARG_MODELS_MAX", 1, ROUTER, ()),
-    ("--models-autoload, --no-models-autoload", "LLAMA_ARG_MODELS_AUTOLOAD", 0, ROUTER, ()),
-    ("--rpc", "LLAMA_ARG_RPC", 1, ROUTER, ()),
+    ("--rpc", "LLAMA_ARG_RPC", 1, REMOTE, ()),
     ("--tools", "LLAMA_ARG_TOOLS", 1, TOOLS, ()),
     ("--tools-runtime", "LLAMA_ARG_TOOLS_RUNTIME", 1, TOOLS, ()),
     ("-ag, --agent", "LLAMA_ARG_AGENT", 0, TOOLS, ()),

@@ -212,11 +212,16 @@ def _sleep(values: dict[str, Any]) -> None:
 
 
 def _directories(values: dict[str, Any]) -> None:
-    for target, name in (("slot_save_path", "--slot-save-path"), ("static_path", "--path")):
+    names = {"slot_save_path": "--slot-save-path", "static_path": "--path", "models_dir": "--models-dir"}
+    for target, name in names.items():
         if target in values:
             values[target] = Path(values[target]).expanduser()
             if not values[target].is_dir():
                 raise UsageError(f"{name}: {values[target]} is not a directory")
+    if "models_preset" in values:
+        values["models_preset"] = Path(values["models_preset"]).expanduser()
+        if not values["models_preset"].is_file():
+            raise UsageError(f"--models-preset: {values['models_preset']} is not a file")
 
 
 def _sampling(values: dict[str, Any], escape: bool) -> dict[str, Any]:

@@ -160,6 +160,43 @@ MODEL = (
     ),
 )
 
+#: Several models in one server.
+ROUTER = (
+    _flag(
+        "--models-dir",
+        "models_dir",
+        Text(),
+        "LLAMA_ARG_MODELS_DIR",
+        "Serve the GGUF files of this directory and those of the hub's cache, each by its name in a process of its "
+        "own. -m and -hf serve one model instead.",
+        "DIRECTORY",
+    ),
+    _flag(
+        "--models-preset",
+        "models_preset",
+        Text(),
+        "LLAMA_ARG_MODELS_PRESET",
+        "An INI file with flags for models by name, [*] for all; it also adds models.",
+        "FILE",
+    ),
+    _flag(
+        "--models-max",
+        "models_max",
+        Integer(0),
+        "LLAMA_ARG_MODELS_MAX",
+        "Models that may be loaded at once; the one that was used least recently makes room. 0 sets no limit.",
+        "N",
+    ),
+    _flag(
+        "--models-autoload",
+        "models_autoload",
+        Switch(),
+        "LLAMA_ARG_MODELS_AUTOLOAD",
+        "Whether a request loads the model that it names.",
+        off="--no-models-autoload",
+    ),
+)
+
 EMBEDDING = (
     _flag(
         "--embedding, --embeddings",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from rustllm.server.openai.embeddings.router import router as embeddings
 from rustllm.server.openai.models.router import router as models
 from rustllm.server.openai.responses.router import router as responses
 from rustllm.server.protocol import bounded_protocol
+from rustllm.server.router_mode.link import Link
 from rustllm.server.sleep import Activity, Sleep
 from rustllm.server.state import Model, ServerState
 from rustllm.server.unix_socket import bound_socket, is_socket
@@ -57,12 +59,16 @@ log = logging.getLogger("rustllm.server")
 #: Seconds that a drain waits for running requests.
 DRAIN_SECONDS = 30.0
 
+DIALECTS = (anthropic.DIALECT, ollama.DIALECT)
+
 LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 
-def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAPI:
-    """The app. With an engine it serves at once; without one it loads the model when it starts."""
+def create_app(settings: ServerSettings, engine: Engine | None = None, link: Link | None = None) -> FastAPI:
+    """The app. With an engine it serves at once; without one it loads the model when it starts. A link
+    leads to the router that has started the process."""
     state = ServerState(settings)
+    state.link = link
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -78,7 +84,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
 
     app = FastAPI(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
     app.state.server = state
-    dialects = Dialects((anthropic.DIALECT, ollama.DIALECT), settings.api_prefix)
+    dialects = Dialects(DIALECTS, settings.api_prefix)
     errors.install(app, lambda path, error: dialects.of(path).error(error))
     openai = (chat, responses, completions, embeddings, models, audio)
     native = (completion, infill, tokenize, embedding, rerank, props, slots, lora, metrics, streams, control)
@@ -92,8 +98,14 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
 
         state.metrics = Metrics(state)
     if settings.sleep_idle_seconds > 0:
-        state.sleep = Sleep(state, lambda: load_engine(settings))
+        state.sleep = Sleep(state, lambda: load_engine(settings, link))
         app.add_middleware(Activity, sleep=state.sleep, prefix=settings.api_prefix)
+    add_middleware(app, settings, dialects)
+    return app
+
+
+def add_middleware(app: FastAPI, settings: ServerSettings, dialects: Dialects) -> None:
+    """What every request passes before its route: keys, other origins, its id."""
     if settings.api_keys:
         pages = settings.static_path is not None
         app.add_middleware(ApiKeys, keys=settings.api_keys, dialects=dialects, prefix=settings.api_prefix, pages=pages)
@@ -106,22 +118,28 @@ def create_app(settings: ServerSettings, engine: Engine | None = None) -> FastAP
     )
     app.add_middleware(HeadOfGet)
     app.add_middleware(RequestLog, dialects=dialects)
-    return app
 
 
 async def _load(state: ServerState, engine: Engine | None) -> None:
     try:
         loop = asyncio.get_running_loop()
-        native = engine if engine is not None else await loop.run_in_executor(None, load_engine, state.settings)
+        native = (
+            engine if engine is not None else await loop.run_in_executor(None, load_engine, state.settings, state.link)
+        )
         template = make_template(state.settings, native)
         caps = template.capabilities()
         wrapped = AsyncEngine(native)
         wrapped.start()
         name = state.settings.alias or Path(state.settings.model_path).name
         state.model = Model(wrapped, template, caps, str(state.settings.model_path), name)
-        announce(state.settings, native)
+        if state.link is None:
+            announce(state.settings, native)
+        else:
+            state.link.report("ready")
     except (ModelError, OSError, ValueError, RuntimeError) as error:
         state.failure = str(error)
+        if state.link is not None:
+            state.link.report("failed", message=str(error))
         if log.isEnabledFor(logging.ERROR):
             log.error("cannot load the model: %s", error)
         else:  # a server that ends says why, however quiet it is to be
@@ -129,11 +147,13 @@ async def _load(state: ServerState, engine: Engine | None) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def load_engine(settings: ServerSettings) -> Engine:
+def load_engine(settings: ServerSettings, link: Link | None = None) -> Engine:
     """Loads the model that the settings name."""
 
     def progress(fraction: float) -> bool:
-        if sys.stderr.isatty():
+        if link is not None:
+            link.report_progress(fraction)
+        elif sys.stderr.isatty():
             print(f"\rloading {settings.model_path}: {fraction:4.0%}", end="", file=sys.stderr, flush=True)
         return True
 
@@ -151,7 +171,7 @@ def load_engine(settings: ServerSettings) -> Engine:
         lora=[path for path, _ in settings.lora],
         progress=progress,
     )
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and link is None:
         print(file=sys.stderr)
     return engine
 
@@ -206,9 +226,28 @@ async def _shut_down(state: ServerState) -> None:
     state.files.shutdown(wait=False, cancel_futures=True)
 
 
-def run(settings: ServerSettings) -> int:
-    """Serves until SIGTERM or SIGINT; a second one ends at once. Returns the exit status."""
-    app = create_app(settings)
+def run(settings: ServerSettings, link: Link | None = None) -> int:
+    """Serves one model until SIGTERM or SIGINT; a second one ends at once. Returns the exit status."""
+    app = create_app(settings, link=link)
+    started = serve(app, settings)
+    state: ServerState = app.state.server
+    return 1 if state.failure is not None or not started else 0
+
+
+class _Server(uvicorn.Server):
+    """Tells answers without an end that the server ends, before it waits for all answers."""
+
+    closing: Callable[[], None] | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.closing is not None:
+            self.closing()
+        await super().shutdown(sockets)
+
+
+def serve(app: FastAPI, settings: ServerSettings, closing: Callable[[], None] | None = None) -> bool:
+    """Serves an app until SIGTERM or SIGINT, and says whether it could start; `closing` is called when no
+    further requests are taken and those that run are waited for."""
     config: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
@@ -221,7 +260,8 @@ def run(settings: ServerSettings) -> int:
         "ssl_keyfile": settings.ssl_key_file,
         "ssl_certfile": settings.ssl_cert_file,
     }
-    server = uvicorn.Server(uvicorn.Config(app, **config))
+    server = _Server(uvicorn.Config(app, **config))
+    server.closing = closing
     # uvicorn raises the signals that it has handled once more when it has ended; here they ask for
     # an orderly end and have had it.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -231,6 +271,5 @@ def run(settings: ServerSettings) -> int:
             server.run(sockets=sockets)
     except OSError as error:
         print(f"cannot listen on {settings.host}: {error.strerror or error}", file=sys.stderr, flush=True)
-        return 1
-    state: ServerState = app.state.server
-    return 1 if state.failure is not None or not server.started else 0
+        return False
+    return server.started

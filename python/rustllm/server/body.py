@@ -21,11 +21,20 @@ Schema = TypeVar("Schema", bound=BaseModel)
 async def read_body(request: Request, state: ServerState, schema: type[Schema]) -> Schema:
     """Reads, parses and checks the body: an object, or the array of a `RootModel`. Raises ApiError 400, 408,
     413 or 415, or ValidationError."""
+    return await parse_body(request, state, await read_data(request, state), schema)
+
+
+async def read_data(request: Request, state: ServerState) -> bytes:
+    """The bytes of the body. Raises ApiError 408 or 413."""
     try:
         reading = _read_bytes(request, state.settings.max_body_bytes)
-        data = await asyncio.wait_for(reading, state.settings.timeout)
+        return await asyncio.wait_for(reading, state.settings.timeout)
     except asyncio.TimeoutError:
         raise ApiError(408, f"the body did not arrive within {state.settings.timeout} seconds (--timeout)") from None
+
+
+async def parse_body(request: Request, state: ServerState, data: bytes, schema: type[Schema]) -> Schema:
+    """Parses and checks the bytes of a body. Raises ApiError 400 or 415, or ValidationError."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     form = kind.startswith("multipart/") or kind == "application/x-www-form-urlencoded"
 

@@ -16,7 +16,7 @@ from rustllm.server.state import request_id
 
 log = logging.getLogger("rustllm.access")
 
-#: Served without a key, as llama-server does.
+#: Read without a key, as from llama-server.
 PUBLIC_PATHS = frozenset({"/health", "/v1/health", "/models", "/v1/models"})
 
 #: The operator's page (--path), which has to be there before it can ask for a key.
@@ -87,12 +87,17 @@ class ApiKeys:
         self.public = frozenset(prefix + path for path in public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self.public or scope["method"] == "OPTIONS":
+        if scope["type"] != "http" or self._is_public(scope):
             return await self.app(scope, receive, send)
         if self._allows(Headers(scope=scope)):
             return await self.app(scope, receive, send)
         error = ApiError(401, "Invalid API Key")
         await error.response(self.dialects.of(scope["path"]).error(error))(scope, receive, send)
+
+    def _is_public(self, scope: Scope) -> bool:
+        # To read the list of models is free; to change it takes a key, though the path is the same.
+        reads = scope["method"] in ("GET", "HEAD") and scope["path"] in self.public
+        return reads or scope["method"] == "OPTIONS"
 
     def _allows(self, headers: Headers) -> bool:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")

@@ -22,7 +22,9 @@ from rustllm.server.state import Model, ServerState
 log = logging.getLogger("rustllm.server")
 
 #: What monitors ask for.
-QUIET_PATHS = frozenset({"/health", "/v1/health", "/props", "/models", "/v1/models", "/metrics"})
+QUIET_PATHS = frozenset(
+    {"/health", "/v1/health", "/props", "/models", "/v1/models", "/metrics", "/api/tags", "/api/ps", "/api/version"}
+)
 
 #: Longest wait between two looks at the clock, in seconds.
 _LOOK = 1.0
@@ -78,6 +80,8 @@ class Sleep:
             model.engine.stop()
             await asyncio.get_running_loop().run_in_executor(None, model.native.shutdown)
             log.info("the model is unloaded until the next request")
+            if self.state.link is not None:
+                self.state.link.report("sleeping")
 
     async def wake(self) -> None:
         """Loads the model again, if it sleeps. Raises ApiError 503 where that fails; the next request tries again."""
@@ -96,3 +100,5 @@ class Sleep:
             self.state.model = before.with_engine(engine)
             self.state.sleeping = False
             log.info("the model is loaded again")
+            if self.state.link is not None:
+                self.state.link.report("ready")

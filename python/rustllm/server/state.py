@@ -19,6 +19,7 @@ from rustllm.server.resumable import Streams
 
 if TYPE_CHECKING:
     from rustllm.server.native.metrics.service import Metrics
+    from rustllm.server.router_mode.link import Link
     from rustllm.server.sleep import Sleep
 
 T = TypeVar("T")
@@ -68,6 +69,8 @@ class ServerState:
         self.started = time()
         #: The streams that clients may come back to.
         self.streams = Streams()
+        #: To the router that has started this process, if one has.
+        self.link: Link | None = None
         #: What `/metrics` shows; None where it is switched off.
         self.metrics: Metrics | None = None
         #: The weight of each adapter in requests that name none. They outlive an engine that sleeps.

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from rustllm.server import schema_docs
 from rustllm.server.body import read_body
-from rustllm.server.deps import LoadedModel, State
+from rustllm.server.deps import KnownModel, LoadedModel, State
 from rustllm.server.disconnect import while_connected
 from rustllm.server.errors import dumps
 from rustllm.server.generation import Job
@@ -72,15 +72,15 @@ async def older_embed(request: Request, state: State, model: LoadedModel) -> Res
 
 
 @router.get("/api/tags", response_model=None, responses=schema_docs.reads(schemas.Tags, error=OllamaError))
-async def tags(model: LoadedModel) -> dict[str, Any]:
+async def tags(model: KnownModel) -> dict[str, Any]:
     """The one model that is served."""
     return {"models": [models.entry(model)]}
 
 
 @router.get("/api/ps", response_model=None, responses=schema_docs.reads(schemas.Processes, error=OllamaError))
-async def processes(model: LoadedModel) -> dict[str, Any]:
-    """The one model that is served, as one that runs."""
-    return {"models": [models.running(model)]}
+async def processes(state: State, model: KnownModel) -> dict[str, Any]:
+    """The one model that is served, as one that runs; none while it sleeps."""
+    return {"models": [] if state.sleeping else [models.running(model)]}
 
 
 @router.post(

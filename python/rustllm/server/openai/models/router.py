@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from rustllm.model_file import file_type, short_count
 from rustllm.server import schema_docs
 from rustllm.server.deps import KnownModel
+from rustllm.server.openai.models.anthropic import asks_for_anthropic, model_page
 from rustllm.server.openai.models.schemas import Models
 
 router = APIRouter(tags=["OpenAI"])
@@ -19,8 +20,10 @@ _VOCAB_TYPES = {"spm": 1, "bpe": 2, "wpm": 3}
 
 @router.get("/v1/models", response_model=None, responses=schema_docs.reads(Models))
 @router.get("/models", response_model=None, responses=schema_docs.reads(Models))
-async def models(model: KnownModel) -> dict[str, Any]:
-    """The one model that is served, in OpenAI's and in Ollama's shape."""
+async def models(request: Request, model: KnownModel) -> dict[str, Any]:
+    """The one model that is served, in OpenAI's and in Ollama's shape, or in Anthropic's for its clients."""
+    if asks_for_anthropic(request):
+        return model_page([(model.name, model.created)])
     info = model.native.info
     ftype = file_type(model.native.metadata, model.native.info["types"])
     meta = {name: info[name] for name in ("n_vocab", "n_ctx_train", "n_embd", "n_params", "size")}
