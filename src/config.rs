@@ -8,4 +8,4 @@ mod sampling;
 
 pub use embedding::{Normalize, Pooling};
 pub use engine::{CacheType, EngineConfig};
-pub use sampling::{LogitBias, Mirostat, SamplerKind, SamplingParams};
+pub use sampling::{LogitBias, Mirostat, SAMPLER_NAMES, SamplerKind, SamplingParams};
