@@ -21,6 +21,7 @@ from rustllm.chat.syntax.lark import Lark
 from rustllm.chat.syntax.turn import Turn
 from rustllm.chat.tool import Tools
 from rustllm.chat.tools.descriptor import ToolFormat
+from rustllm.chat.tools.generic import GENERIC
 
 #: What special tokens look like.
 _NAMES = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
@@ -56,6 +57,8 @@ class Plan:
     thought: Thought | None
     #: Tokens that it may take.
     budget: int | None = None
+    #: What is written before its end where it has taken them.
+    budget_message: str = ""
 
     @property
     def reads(self) -> bool:
@@ -123,7 +126,14 @@ class Plan:
         marks = (thought.open, thought.close) if thought else None
 
         def watch(start: str, markers: Sequence[Marker] = ()) -> Watch:
-            return Watch(start, markers=markers, thought=marks, begun=self.start.begun, budget=self.budget)
+            return Watch(
+                start,
+                markers=markers,
+                thought=marks,
+                begun=self.start.begun,
+                budget=self.budget,
+                budget_message=self.budget_message,
+            )
 
         if self.tools.active and self._is_free and not constrained:
             return watch("at_marker", self.format.answer.triggers())
@@ -178,15 +188,21 @@ def make_plan(
     reasoning: ReasoningFormat,
     thinks: bool = True,
     budget: int | None = None,
+    budget_message: str = "",
 ) -> Plan:
     """The plan for answers to `prompt`. `thinks`: the request leaves thinking on; `budget`: tokens of
-    a thought."""
+    a thought, which ends with `budget_message` where it takes them."""
     thought = format_.answer.thought
     begun = thought is not None and thought.is_open_in(prompt)
     if thought is not None and not begun and (not thinks or thought.is_closed_in(prompt)):
         thought = None
     start = Start(begun=begun, opened=format_.answer.opens_in(prompt))
-    return Plan(format_, tools, start, reasoning, thought, budget)
+    return Plan(format_, tools, start, reasoning, thought, budget, budget_message)
+
+
+def text_plan() -> Plan:
+    """The plan for answers that are text and nothing else, whatever they look like."""
+    return Plan(GENERIC, Tools({}, "none"), Start(), "none", None)
 
 
 def special_token(tokenizer: Tokenizer, name: str) -> int | None:

@@ -22,6 +22,7 @@ from rustllm.engine import GenerationError
 from rustllm.server.disconnect import disconnected
 from rustllm.server.errors import ApiError, dumps, from_exception
 from rustllm.server.generation import Job
+from rustllm.server.pings import PING, Pings, ping_interval
 from rustllm.server.protocol import direct_write
 from rustllm.server.state import Model
 
@@ -77,6 +78,9 @@ class EventStream(Response):
         self.background = None
         self.init_headers(headers)
         self._model, self._parts, self._done, self._failed = model, parts, done, failed
+        # Comments are part of server-sent events alone.
+        is_events = self.headers["content-type"].startswith("text/event-stream")
+        self._silence = ping_interval(request.scope) if is_events else -1
         self._held: list[bytes] = []
         self._arrival = asyncio.Event()
         self._write: Callable[[bytes], None] = self._hold
@@ -85,13 +89,18 @@ class EventStream(Response):
         self._gone.add_done_callback(lambda _: self._work.cancel())
 
     async def begin(self) -> None:
-        """Waits for the first event, or raises what came instead of it."""
+        """Waits for the first event, or raises what came instead of it. A stream that is silent for too long
+        begins with a comment, as llama-server's do; what fails later is an event."""
         self._work.add_done_callback(lambda _: self._arrival.set())
+        ping = asyncio.get_running_loop().call_later(self._silence, self._hold, PING) if self._silence > 0 else None
         try:
             await self._arrival.wait()
         except asyncio.CancelledError:
             self._stop()
             raise
+        finally:
+            if ping is not None:
+                ping.cancel()
         if self._held:
             return
         self._stop()
@@ -101,17 +110,21 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events as they come, at last the one that says what failed."""
+        write = direct_write(scope)
+        pings = Pings(write or self._hold, self._silence)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            write = direct_write(scope)
+            pings.start()
             if write is None:
+                self._write = pings.write
                 await self._forward(send)
             else:
                 # What was held and what comes is written in this order, since nothing is awaited between.
-                self._flush(write)
+                self._flush(pings.write)
                 await asyncio.wait({self._work})
             end = self._end()
         finally:
+            pings.stop()
             self._stop()
         await send({"type": "http.response.body", "body": end, "more_body": False})
 
