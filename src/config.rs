@@ -10,4 +10,4 @@ mod sampling;
 pub use embedding::{Normalize, Pooling};
 pub use engine::{CacheType, EngineConfig};
 pub use lora::{Adapters, LoraScale, MAX_ADAPTERS};
-pub use sampling::{LogitBias, Mirostat, SamplerKind, SamplingParams};
+pub use sampling::{LogitBias, Mirostat, SAMPLER_NAMES, SamplerKind, SamplingParams};

@@ -6,6 +6,9 @@ from typing import Any, final
 
 __version__: str
 
+#: Letter, name and other names of each stage of the sampler chain.
+SAMPLERS: list[tuple[str, str, list[str]]]
+
 class InvalidRequestError(ValueError):
     """A request is outside what is allowed. `param` is the request field at fault."""
 
@@ -150,7 +153,7 @@ class Watch:
     `start` is `at_once`, `after_thought`, or `at_marker`: behind the first of `markers` outside of
     thoughts. A marker is words, with white space between them or none, and whether it counts at the
     start of the answer only. `begun`: the prompt ends inside of a thought. After `budget` tokens a
-    thought is closed. Raises InvalidRequestError."""
+    thought is closed, behind `budget_message`. Raises InvalidRequestError."""
 
     def __new__(
         cls,
@@ -160,6 +163,7 @@ class Watch:
         thought: tuple[str, str] | None = None,
         begun: bool = False,
         budget: int | None = None,
+        budget_message: str = ...,
     ) -> Watch: ...
 
 @final
@@ -277,6 +281,7 @@ class Engine:
         *,
         n_ctx: int = 0,
         n_parallel: int | None = None,
+        kv_unified: bool | None = None,
         n_batch: int = 2048,
         n_threads: int = 0,
         cache_type_k: str = "f16",

@@ -72,10 +72,8 @@ def _serve(arguments: Sequence[str], program: str, environ: Mapping[str, str]) -
 
 def _start(asked: Arguments, link: Link | None) -> int:
     settings = ServerSettings.from_arguments(asked)
-    _check_sampling(settings)
-    from rustllm import logging
-
-    logging.set_up(verbosity=settings.verbosity, file=settings.log_file, form=settings.log_format)
+    _check_requests(settings, asked.sources)
+    _set_up_log(settings)
     for warning in asked.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     try:
@@ -130,14 +128,26 @@ def _version() -> str:
     return __version__
 
 
-def _check_sampling(settings: ServerSettings) -> None:
-    """Has the engine judge the defaults of requests, in its own words."""
-    from rustllm._rustllm import InvalidRequestError, SamplingParams
+def _check_requests(settings: ServerSettings, sources: Mapping[str, str]) -> None:
+    """Has the engine judge the defaults of requests, in its own words; `sources` are the flags."""
+    from rustllm._rustllm import InvalidRequestError, SamplingParams, Watch
 
     try:
         SamplingParams(**settings.sampling_defaults)
+        Watch(thought=("<think>", "</think>"), budget_message=settings.reasoning_budget_message)
     except InvalidRequestError as error:
-        raise UsageError(str(error)) from None
+        source = sources.get(f"sampling.{error.param}") or sources.get(f"reasoning_{error.param}")
+        said = str(error).removeprefix(f"{error.param}: ")
+        raise UsageError(str(error) if source is None else f"{source}: {said}") from None
+
+
+def _set_up_log(settings: ServerSettings) -> None:
+    from rustllm import logging
+
+    try:
+        logging.set_up(verbosity=settings.verbosity, file=settings.log_file, form=settings.log_format)
+    except OSError as error:
+        raise RuntimeError(f"--log-file: cannot write {settings.log_file}: {error.strerror or error}") from None
 
 
 def _fetch(settings: ServerSettings) -> ServerSettings:
@@ -147,7 +157,7 @@ def _fetch(settings: ServerSettings) -> ServerSettings:
     from rustllm import hub
 
     path = hub.download(settings.hf_repo, file=settings.hf_file, token=settings.hf_token, offline=settings.offline)
-    return dataclasses.replace(settings, model=path, alias=settings.alias or settings.hf_repo)
+    return dataclasses.replace(settings, model=path, aliases=settings.aliases or (settings.hf_repo,))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,8 +24,10 @@ class ServerSettings:
 
     #: The model file; None is the embedded story model.
     model: Path | None = None
-    #: Name that the API reports; None takes the file's name.
-    alias: str | None = None
+    #: Names of the model in the API, the first of which answers call it by; none take the file's name.
+    aliases: tuple[str, ...] = ()
+    #: Words about the model for `/v1/models`.
+    tags: tuple[str, ...] = ()
     hf_repo: str | None = None
     hf_file: str | None = None
     hf_token: str | None = field(default=None, repr=False)
@@ -42,8 +44,10 @@ class ServerSettings:
 
     #: Context tokens over all slots; 0 takes the model's own.
     n_ctx: int = 0
-    #: None is automatic: four slots that share `n_ctx`. A number divides `n_ctx`.
+    #: Slots; None is four.
     n_parallel: int | None = None
+    #: Whether the slots share `n_ctx` instead of dividing it; None: they do if `n_parallel` is None.
+    kv_unified: bool | None = None
     n_batch: int = 2048
     #: Compute threads; 0 takes the number of cores.
     n_threads: int = 0
@@ -80,10 +84,12 @@ class ServerSettings:
     ssl_cert_file: Path | None = None
     #: Seconds that a body may take to arrive, and that an answer may stay unread.
     timeout: int = 3600
+    #: Seconds without an event after which a stream sends a comment; -1 never.
+    sse_ping_interval: int = 30
     max_body_bytes: int = 32 * 1024 * 1024
     #: Whether `/slots` answers.
     slots: bool = True
-    #: Whether POST `/props` may change settings.
+    #: Whether POST `/props` answers.
     props: bool = False
     #: Whether `/metrics` answers.
     metrics: bool = False
@@ -108,11 +114,17 @@ class ServerSettings:
     reasoning_format: str = "auto"
     #: Tokens of a thought; -1 is unlimited.
     reasoning_budget: int = -1
+    #: What is written before the end of a thought that has used them up.
+    reasoning_budget_message: str = ""
+    #: Whether thoughts and calls stay in the text.
+    skip_chat_parsing: bool = False
 
     #: Defaults of each request, by the names of `SamplingParams`.
     sampling_defaults: dict[str, Any] = field(default_factory=dict)
     #: Grammar of each request that names none: (`gbnf` or `json_schema`, its text).
     grammar: tuple[str, str] | None = None
+    #: The flag that gave it, for messages.
+    grammar_flag: str = "--grammar"
     #: Refuse schemas with keywords that cannot be enforced.
     strict_schema: bool = False
 
@@ -124,9 +136,7 @@ class ServerSettings:
     @classmethod
     def from_arguments(cls, arguments: Arguments) -> ServerSettings:
         """The settings that a command line asks for. Raises UsageError."""
-        values = resolve(arguments.values)
-        # These two are commands, which the command line has answered before.
-        return cls(**{name: value for name, value in values.items() if name not in ("help", "version")})
+        return cls(**resolve(arguments.values))
 
     @property
     def model_path(self) -> Path:
@@ -140,22 +150,11 @@ class ServerSettings:
         return bool(self.models_dir or self.models_preset) and not (self.model or self.hf_repo)
 
     @property
+    def name(self) -> str:
+        """What the API calls the model."""
+        return self.aliases[0] if self.aliases else Path(self.model_path).name
+
+    @property
     def verbose(self) -> bool:
         """Whether answers carry a `__verbose` part."""
         return self.verbosity >= VERBOSE_ANSWERS
-
-    @property
-    def n_predict(self) -> int:
-        """Tokens of an answer whose request sets no limit; -1 is unlimited."""
-        return int(self.sampling_defaults.get("n_predict", -1))
-
-    @property
-    def seed(self) -> int:
-        """Seed of requests that name none; 2^32 - 1 draws a random one."""
-        return int(self.sampling_defaults.get("seed", 0xFFFF_FFFF))
-
-    @property
-    def samplers(self) -> tuple[str, ...] | None:
-        """The order of the sampler chain; None is the usual one."""
-        names = self.sampling_defaults.get("samplers")
-        return None if names is None else tuple(names)

@@ -35,9 +35,11 @@ pub struct EngineConfig {
     pub model: PathBuf,
     /// Context tokens over all slots; 0 takes the model's own.
     pub n_ctx: usize,
-    /// Slots. `None` means 4 slots that share `n_ctx`; `Some(n)` divides `n_ctx` by n.
+    /// Slots; `None` means 4.
     pub n_parallel: Option<usize>,
-    /// Most tokens computed in one step for one sequence.
+    /// Whether the slots share `n_ctx` instead of dividing it. `None`: they do if `n_parallel` is `None`.
+    pub kv_unified: Option<bool>,
+    /// Most prompt tokens computed in one step; each running answer adds its next token.
     pub n_batch: usize,
     /// Compute threads; 0 takes the number of cores.
     pub n_threads: usize,
@@ -61,6 +63,7 @@ impl Default for EngineConfig {
             model: PathBuf::new(),
             n_ctx: 0,
             n_parallel: None,
+            kv_unified: None,
             n_batch: 2048,
             n_threads: 0,
             cache_type_k: CacheType::F16,

@@ -338,8 +338,8 @@ fn out_of_range(param: &str, value: impl std::fmt::Display, allowed: &str) -> Er
     Error::invalid(param, format!("{value} is out of range; allowed: {allowed}"))
 }
 
-/// (stage, name, other names, letter)
-const SAMPLER_NAMES: [(SamplerKind, &str, &[&str], char); 11] = [
+/// The stages of the chain: (stage, name, other names, letter).
+pub const SAMPLER_NAMES: [(SamplerKind, &str, &[&str], char); 11] = [
     (SamplerKind::Penalties, "penalties", &[], 'e'),
     (SamplerKind::Dry, "dry", &[], 'd'),
     (SamplerKind::TopNSigma, "top_n_sigma", &["top-n-sigma"], 's'),

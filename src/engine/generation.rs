@@ -167,7 +167,7 @@ impl Generation {
             && !self.decoder.is_pending()
             && let Some(close) = self.scan.as_ref().and_then(Scan::overdue)
         {
-            self.forced = tokenizer.encode(close, false, true);
+            self.forced = tokenizer.encode(&close, false, true);
             self.forced.reverse();
         }
         if let Some(token) = self.forced.pop()

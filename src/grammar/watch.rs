@@ -14,6 +14,7 @@ const MAX_SPACE: usize = 64;
 /// Caps on one watch.
 const MAX_MARKERS: usize = 64;
 const MAX_MARKER_BYTES: usize = 1024;
+const MAX_MESSAGE_BYTES: usize = 16 << 10;
 
 /// What to look for in an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub enum GrammarStart {
 }
 
 /// How a thought is told from the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Thought {
     pub open: String,
     pub close: String,
@@ -43,6 +44,8 @@ pub struct Thought {
     pub begun: bool,
     /// Tokens that thoughts may take before they are closed.
     pub budget: Option<usize>,
+    /// What is written before they are closed so.
+    pub message: String,
 }
 
 /// A text that starts the grammar: words with white space between them or none.
@@ -59,6 +62,11 @@ impl Watch {
         let markers: &[Marker] = if let GrammarStart::AtMarker(markers) = &self.start { markers } else { &[] };
         if markers.len() > MAX_MARKERS {
             return Err(Error::invalid("markers", format!("{} of them; allowed: up to {MAX_MARKERS}", markers.len())));
+        }
+        let message = self.thought.as_ref().map_or(0, |thought| thought.message.len());
+        if message > MAX_MESSAGE_BYTES {
+            let message = format!("a text of {message} bytes; allowed: up to {MAX_MESSAGE_BYTES}");
+            return Err(Error::invalid("budget_message", message));
         }
         let words = markers.iter().flat_map(|marker| &marker.words);
         let words = words.chain(self.thought.iter().flat_map(|thought| [&thought.open, &thought.close]));
@@ -128,10 +136,10 @@ impl Scan {
 
     /// The text that closes the thought, if it has used up its tokens or was asked to end.
     #[must_use]
-    pub fn overdue(&self) -> Option<&str> {
+    pub fn overdue(&self) -> Option<String> {
         let thought = self.watch.thought.as_ref().filter(|_| self.inside)?;
         let is_spent = thought.budget.is_some_and(|budget| self.thought_tokens >= budget);
-        (is_spent || self.ending).then_some(&thought.close)
+        (is_spent || self.ending).then(|| format!("{}{}", thought.message, thought.close))
     }
 
     /// Asks the thought that is being written to end. False where there is none.
@@ -250,9 +258,13 @@ mod tests {
         Marker { words: words.iter().map(ToString::to_string).collect(), at_start }
     }
 
+    fn thought_of_words() -> Thought {
+        let (open, close) = ("<think>".into(), "</think>".into());
+        Thought { open, close, begun: false, budget: None, message: String::new() }
+    }
+
     fn watch(thought: Option<bool>, markers: Vec<Marker>) -> Arc<Watch> {
-        let thought =
-            thought.map(|begun| Thought { open: "<think>".into(), close: "</think>".into(), begun, budget: Some(3) });
+        let thought = thought.map(|begun| Thought { begun, budget: Some(3), ..thought_of_words() });
         Arc::new(Watch { thought, start: GrammarStart::AtMarker(markers) })
     }
 
@@ -322,25 +334,34 @@ mod tests {
             assert_eq!(scan.overdue(), None, "after {piece}");
         }
         push(&mut scan, "c");
-        assert_eq!(scan.overdue(), Some("</think>"));
+        assert_eq!(scan.overdue().as_deref(), Some("</think>"));
         push(&mut scan, "</think>");
         assert_eq!(scan.overdue(), None);
     }
 
     #[test]
     fn a_thought_ends_when_it_is_asked_to() {
-        let thought = Thought { open: "<think>".into(), close: "</think>".into(), begun: false, budget: None };
+        let thought = Thought { open: "<think>".into(), close: "</think>".into(), ..Thought::default() };
         let mut scan = Scan::new(&Arc::new(Watch { thought: Some(thought), start: GrammarStart::AtOnce }));
         let push = |scan: &mut Scan, text: &str| scan.push(text.as_bytes(), |_| Ok(true)).unwrap();
         assert!(!scan.end_thought(), "none has begun");
         push(&mut scan, "<think>a");
         assert_eq!(scan.overdue(), None);
         assert!(scan.end_thought());
-        assert_eq!(scan.overdue(), Some("</think>"));
+        assert_eq!(scan.overdue().as_deref(), Some("</think>"));
         push(&mut scan, "</think>\n<think>");
         assert_eq!(scan.overdue(), None, "the next one may go on");
         push(&mut scan, "</think> text");
         assert!(!scan.end_thought());
+    }
+
+    #[test]
+    fn a_message_comes_before_the_end_of_an_overdue_thought() {
+        let thought = Thought { begun: true, budget: Some(0), message: "Enough.".into(), ..thought_of_words() };
+        let mut watch = Watch { thought: Some(thought), start: GrammarStart::AtOnce };
+        assert_eq!(Scan::new(&Arc::new(watch.clone())).overdue().as_deref(), Some("Enough.</think>"));
+        watch.thought.as_mut().expect("it was given").message = "x".repeat(MAX_MESSAGE_BYTES + 1);
+        assert!(watch.validate().expect_err("it is too long").to_string().starts_with("budget_message: a text of"));
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub struct PyEngine(Engine);
 impl PyEngine {
     /// Loads a model and starts its thread.
     #[staticmethod]
-    #[pyo3(signature = (model, *, n_ctx = 0, n_parallel = None, n_batch = 2048, n_threads = 0, cache_type_k = "f16",
-        cache_type_v = "f16", max_queue = 512, prefix_cache = true, pooling = None, context_shift = false,
+    #[pyo3(signature = (model, *, n_ctx = 0, n_parallel = None, kv_unified = None, n_batch = 2048, n_threads = 0,
+        cache_type_k = "f16", cache_type_v = "f16", max_queue = 512, prefix_cache = true, pooling = None, context_shift = false,
         lora = None, progress = None))]
     #[allow(clippy::too_many_arguments)] // Python keywords; they become one struct at once.
     fn load(
@@ -38,6 +38,7 @@ impl PyEngine {
         model: PathBuf,
         n_ctx: usize,
         n_parallel: Option<usize>,
+        kv_unified: Option<bool>,
         n_batch: usize,
         n_threads: usize,
         cache_type_k: &str,
@@ -53,6 +54,7 @@ impl PyEngine {
             model,
             n_ctx,
             n_parallel,
+            kv_unified,
             n_batch,
             n_threads,
             cache_type_k: CacheType::from_name("cache_type_k", cache_type_k)?,

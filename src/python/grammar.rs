@@ -27,13 +27,15 @@ pub struct PyWatch(pub Arc<Watch>);
 #[pymethods]
 impl PyWatch {
     #[new]
-    #[pyo3(signature = (start = "at_once", *, markers = Vec::new(), thought = None, begun = false, budget = None))]
+    #[pyo3(signature = (start = "at_once", *, markers = Vec::new(), thought = None, begun = false, budget = None,
+        budget_message = String::new()))]
     fn new(
         start: &str,
         markers: Vec<(Vec<String>, bool)>,
         thought: Option<(String, String)>,
         begun: bool,
         budget: Option<usize>,
+        budget_message: String,
     ) -> PyResult<Self> {
         let marker = |(words, at_start)| Marker { words, at_start };
         let start = match start {
@@ -45,7 +47,7 @@ impl PyWatch {
                 return Err(PyValueError::new_err(message));
             }
         };
-        let thought = thought.map(|(open, close)| Thought { open, close, begun, budget });
+        let thought = thought.map(|(open, close)| Thought { open, close, begun, budget, message: budget_message });
         let watch = Watch { thought, start };
         watch.validate()?;
         Ok(Self(Arc::new(watch)))

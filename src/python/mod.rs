@@ -13,10 +13,13 @@ mod tokenizer;
 
 use pyo3::prelude::*;
 
+use crate::config::SAMPLER_NAMES;
+
 #[pymodule]
 #[pyo3(name = "_rustllm")]
 fn native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add("SAMPLERS", SAMPLER_NAMES.map(|(_, name, others, letter)| (letter, name, others.to_vec())).to_vec())?;
     m.add_class::<tokenizer::PyTokenizer>()?;
     m.add_class::<params::PySamplingParams>()?;
     m.add_class::<grammar::PyGrammar>()?;

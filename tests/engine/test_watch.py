@@ -86,6 +86,16 @@ def test_a_thought_is_closed_after_its_budget(engine: Engine, budget: int) -> No
     assert rest
 
 
+def test_a_message_is_written_before_the_end_of_a_thought_that_is_closed(engine: Engine) -> None:
+    params = SamplingParams(temperature=0, n_predict=30)
+    thought = ("<think>", "</think>")
+    plain = Watch(thought=thought, begun=True, budget=4)
+    watch = Watch(thought=thought, begun=True, budget=4, budget_message=" Time is up.\n")
+    text = answer(engine, f"{PROMPT}<think>", params, None, watch)
+    inside = answer(engine, f"{PROMPT}<think>", params, None, plain).partition("</think>")[0]
+    assert text.startswith(f"{inside} Time is up.\n</think>")
+
+
 def test_a_gbnf_grammar_can_start_after_the_thought(engine: Engine) -> None:
     grammar = engine.compile_grammar("gbnf", 'root ::= "yes" | "no"', param="grammar")
     watch = Watch("after_thought", thought=("<think>", "</think>"), begun=True, budget=5)

@@ -320,10 +320,7 @@ fn any_mix_of_adapters_gives_the_bits_of_each_alone() {
 
 #[test]
 fn so_do_quantized_weights() {
-    match support::smollm2() {
-        Some(path) => check_bits(&path, CacheType::F16, 20),
-        None => println!("not checked: `make models` fetches the model that this needs"),
-    }
+    check_bits(&support::smollm2(), CacheType::F16, 20);
 }
 
 /// The error of opening an adapter for the little llama, or nothing.

@@ -37,6 +37,17 @@ def test_health_models_props_slots(server: Server) -> None:
     assert "/v1/chat/completions" in server.get("/openapi.json").body["paths"]
 
 
+def test_aliases_tags_and_slots_that_share_the_context() -> None:
+    for one in running("-c", "512", "-np", "2", "-kvu", "--alias", "story,tale", "--tags", "small,old"):
+        body = one.get("/v1/models").body
+        card = body["data"][0]
+        assert (card["id"], card["aliases"], card["tags"]) == ("story", ["story", "tale"], ["small", "old"])
+        props = one.get("/props").body
+        assert (props["total_slots"], props["default_generation_settings"]["n_ctx"]) == (2, 512)
+        answer = one.chat("Once", model="tale", max_tokens=2)
+        assert (answer.status, answer.body["model"]) == (200, "tale")
+
+
 def test_errors_of_the_framework_have_the_shape(server: Server) -> None:
     assert_error(server.get("/nowhere"), 404)
     # What only a router has.

@@ -254,3 +254,21 @@ def test_a_budget_of_nothing_closes_the_thought_at_once() -> None:
         message = one.post("/v1/chat/completions", body).body["choices"][0]["message"]
         assert "reasoning_content" not in message
         assert message["content"]
+
+
+def test_a_budget_message_and_unparsed_answers() -> None:
+    template = "{{ messages[-1].content }}<think>{# </think> #}"
+    flags = ("-c", "512", "--jinja", "--chat-template", template, "--reasoning-budget", "4")
+    body = {"messages": as_messages("hi"), "max_tokens": 40, "seed": 3}
+    for one in running(*flags, "--reasoning-budget-message", " Enough."):
+        message = one.post("/v1/chat/completions", body).body["choices"][0]["message"]
+        assert message["reasoning_content"].endswith(" Enough.")
+        assert message["content"]
+    for one in running(*flags, "--skip-chat-parsing"):
+        forced = {**body, "tools": TOOLS, "tool_choice": "required"}
+        for fields in (body, forced):
+            message = one.post("/v1/chat/completions", fields).body["choices"][0]["message"]
+            assert set(message) == {"role", "content"}
+        form = {"type": "json_object", "schema": {"const": "42"}}
+        answer = one.post("/v1/chat/completions", {**body, "response_format": form})
+        assert answer.body["choices"][0]["message"]["content"] == '"42"'

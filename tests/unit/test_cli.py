@@ -68,9 +68,30 @@ def test_version() -> None:
 def test_mistakes_on_the_command_line_have_status_2() -> None:
     assert failure(2, "serve", "--prot", "1") == ("rustllm serve: error: unknown flag '--prot'; did you mean --port?")
     assert "LLAMA_ARG_PORT" in failure(2, "serve", LLAMA_ARG_PORT="x")
-    assert "min_p" in failure(2, "serve", "--min-p", "-3")
+    assert "--min-p -3: -3 is out of range" in failure(2, "serve", "--min-p", "-3")
+    assert "--temp 1e39: inf is out of range" in failure(2, "serve", "--temp", "1e39")
+    assert "LLAMA_ARG_TOP_P=-1: -1 is out of range" in failure(2, "serve", LLAMA_ARG_TOP_P="-1")
+    assert "LLAMA_ARG_N_PARALLEL: '0' is not allowed" in failure(2, "serve", LLAMA_ARG_N_PARALLEL="0")
+    long = failure(2, "serve", "--reasoning-budget-message", "x" * 20_000)
+    assert "--reasoning-budget-message xxx" in long
+    assert len(long) < 300
     assert run("nonsense").returncode == 2
     assert run().returncode == 2
+
+
+def test_a_log_that_cannot_be_written_has_status_1(tmp_path: Path) -> None:
+    log = tmp_path / "absent" / "log"
+    line = failure(1, "serve", "--log-file", str(log))
+    assert line == f"rustllm serve: error: --log-file: cannot write {log}: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "says"),
+    [("--grammar", "root ::= (", "--grammar: "), ("--json-schema", '{"type": "nothing"}', "--json-schema: ")],
+)
+def test_a_grammar_that_cannot_be_compiled_has_status_1(flag: str, text: str, says: str) -> None:
+    line = failure(1, "serve", "--port", "0", "-lv", "0", flag, text)
+    assert line.startswith(says)
 
 
 def test_models_that_cannot_be_loaded_have_status_1(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from rustllm.flags.parse import FLAGS
 from rustllm.flags.resolve import SAMPLER_LETTERS, unescaped
 from rustllm.flags.table import Flag, Ignored, Refused
 
+PEER_FLAGS = Path(__file__).parents[1] / "data" / "llama-server-flags.txt"
+
 
 def settings(*argv: str, **environ: str) -> ServerSettings:
     return ServerSettings.from_arguments(parse(argv, environ))
@@ -41,6 +43,19 @@ def test_no_two_flags_share_a_name_or_a_variable() -> None:
     assert len(names) == len(set(names))
     envs = [env for flag in FLAGS for env in (flag.env or "").split(", ") if env]
     assert len(envs) == len(set(envs))
+
+
+def test_every_flag_and_variable_of_llama_server_is_known() -> None:
+    """Served, accepted without effect, or refused with a reason; the list is that of its --help."""
+    listed = PEER_FLAGS.read_text().split()
+    assert len(listed) > 500
+    known = {name for flag in FLAGS for name in (*flag.names, *getattr(flag, "off_names", ()), *flag.envs)}
+    assert [name for name in listed if name not in known] == []
+
+
+def test_flags_of_guessing_ahead_are_warned_of() -> None:
+    found = parse(["-Cd", "f", "--spec-ngram-size-n", "3"], {"LLAMA_ARG_DRAFT_MAX": "16"}).warnings
+    assert [line.split()[0] for line in found] == ["-Cd", "--spec-ngram-size-n", "LLAMA_ARG_DRAFT_MAX"]
 
 
 def test_every_sampling_flag_is_a_field_of_the_engine_and_shows_its_default() -> None:
@@ -121,7 +136,7 @@ def test_short_and_long_forms() -> None:
     assert short == long
     assert short.model == Path("a.gguf")
     assert (short.n_ctx, short.n_parallel, short.n_batch, short.n_threads) == (512, 2, 64, 3)
-    assert (short.cache_type_k, short.alias) == ("f32", "x")
+    assert (short.cache_type_k, short.aliases, short.name) == ("f32", ("x",), "x")
 
 
 def test_values_may_follow_an_equals_sign_and_names_may_have_underscores() -> None:
@@ -132,7 +147,7 @@ def test_values_may_follow_an_equals_sign_and_names_may_have_underscores() -> No
 
 def test_a_value_may_look_like_a_flag() -> None:
     assert settings("-r", "--port").sampling_defaults["stop"] == ["--port"]
-    assert settings("-n", "-1").n_predict == -1
+    assert settings("-n", "-1").sampling_defaults["n_predict"] == -1
 
 
 @pytest.mark.parametrize("text", ["-1", "0"])
@@ -143,15 +158,33 @@ def test_threads_are_automatic(text: str) -> None:
 def test_slots_are_automatic_or_given() -> None:
     assert settings("-np", "-1").n_parallel is None
     assert settings("-np", "3").n_parallel == 3
-    assert settings("--no-kv-unified").n_parallel == 4
-    assert settings("-kvu").n_parallel is None
-    assert "-np 3" in error("-kvu", "-np", "3")
-    assert "0" in error("-np", "0")
+    assert "'0'" in error("-np", "0")
+    assert "-1 (automatic) or a whole number from 1 to 1024" in error("-np", "-2")
+
+
+def test_sharing_the_context_goes_with_any_number_of_slots() -> None:
+    shared = settings("-kvu", "-np", "3")
+    assert (shared.n_parallel, shared.kv_unified) == (3, True)
+    divided = settings("--no-kv-unified")
+    assert (divided.n_parallel, divided.kv_unified) == (None, False)
+    assert settings().kv_unified is None
+
+
+def test_all_aliases_and_tags_are_kept() -> None:
+    given = settings("--alias", "a, b,a", "--tags", "small,fast")
+    assert (given.aliases, given.name, given.tags) == (("a", "b"), "a", ("small", "fast"))
+    assert settings().name == "stories260K.gguf"
+
+
+def test_pings_are_every_thirty_seconds_or_never() -> None:
+    assert settings().sse_ping_interval == 30
+    assert settings("--sse-ping-interval", "-1").sse_ping_interval == -1
+    assert "-1 (never)" in error("--sse-ping-interval", "0")
 
 
 def test_seed() -> None:
-    assert settings("-s", "-1").seed == 0xFFFF_FFFF
-    assert settings("--seed", "42").seed == 42
+    assert settings("-s", "-1").sampling_defaults["seed"] == 0xFFFF_FFFF
+    assert settings("--seed", "42").sampling_defaults["seed"] == 42
     assert "4294967295" in error("-s", str(2**32))
 
 

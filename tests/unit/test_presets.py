@@ -93,8 +93,8 @@ def test_the_command_line_wins_over_presets_over_those_of_all(catalog: Catalog, 
     found = catalog.read()
     assert set(found) == {"a", "x"}
     a, x = (ServerSettings.from_arguments(parse(found[name].arguments, {})) for name in ("a", "x"))
-    assert (a.n_ctx, a.n_batch, a.alias, a.model) == (64, 2, "a", tmp_path / "models/a.gguf")
-    assert (x.n_ctx, x.n_batch, x.alias, x.hf_repo) == (64, 3, "x", "o/r:Q4_0")
+    assert (a.n_ctx, a.n_batch, a.name, a.model) == (64, 2, "a", tmp_path / "models/a.gguf")
+    assert (x.n_ctx, x.n_batch, x.name, x.hf_repo) == (64, 3, "x", "o/r:Q4_0")
     assert found["a"].stop_timeout == 4
 
 

@@ -21,6 +21,7 @@ from rustllm.chat.syntax.lark import Lark
 from rustllm.chat.syntax.turn import Turn
 from rustllm.chat.tool import Tools
 from rustllm.chat.tools.descriptor import ToolFormat
+from rustllm.chat.tools.generic import GENERIC
 
 #: What special tokens look like.
 _NAMES = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
@@ -60,6 +61,8 @@ class Plan:
     budget: int | None = None
     #: Whether it may be ended while it is written.
     controlled: bool = False
+    #: What is written before its end where it has taken them.
+    budget_message: str = ""
 
     @property
     def reads(self) -> bool:
@@ -127,7 +130,14 @@ class Plan:
         marks = (thought.open, thought.close) if thought else None
 
         def watch(start: str, markers: Sequence[Marker] = ()) -> Watch:
-            return Watch(start, markers=markers, thought=marks, begun=self.start.begun, budget=self.budget)
+            return Watch(
+                start,
+                markers=markers,
+                thought=marks,
+                begun=self.start.begun,
+                budget=self.budget,
+                budget_message=self.budget_message,
+            )
 
         if markers := self.triggers(constrained=constrained):
             return watch("at_marker", markers)
@@ -189,15 +199,22 @@ def make_plan(
     thinks: bool = True,
     budget: int | None = None,
     controlled: bool = False,
+    budget_message: str = "",
 ) -> Plan:
     """The plan for answers to `prompt`. `thinks`: the request leaves thinking on; `budget`: tokens of
-    a thought; `controlled`: it may be ended while it is written."""
+    a thought, which ends with `budget_message` where it takes them; `controlled`: it may be ended while
+    it is written."""
     thought = format_.answer.thought
     begun = thought is not None and thought.is_open_in(prompt)
     if thought is not None and not begun and (not thinks or thought.is_closed_in(prompt)):
         thought = None
     start = Start(begun=begun, opened=format_.answer.opens_in(prompt))
-    return Plan(format_, tools, start, reasoning, thought, budget, controlled)
+    return Plan(format_, tools, start, reasoning, thought, budget, controlled, budget_message)
+
+
+def text_plan() -> Plan:
+    """The plan for answers that are text and nothing else, whatever they look like."""
+    return Plan(GENERIC, Tools({}, "none"), Start(), "none", None)
 
 
 def special_token(tokenizer: Tokenizer, name: str) -> int | None:

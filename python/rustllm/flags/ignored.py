@@ -9,8 +9,8 @@ MEMORY = "model files are always memory-mapped"
 THREADS = "one pool of threads does all the work"
 CACHE = "the cache is sized from -c alone"
 DRAFT = "there is no draft model"
+NGRAM = "tokens are not guessed ahead, which changes their speed alone"
 LAYOUT = "log lines have one layout; see --log-format"
-MISSING = "this endpoint does not exist yet"
 MEDIA = "only text is taken"
 WEBUI = "there is no web page yet"
 CORS = "methods and headers are fixed, see --cors-origins"
@@ -56,7 +56,7 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("--cpu-strict-batch", None, 1, THREADS),
     ("--prio-batch", None, 1, THREADS),
     ("--poll-batch", None, 1, THREADS),
-    ("-ub, --ubatch-size", "LLAMA_ARG_UBATCH", 1, "a step is as large as -b"),
+    ("-ub, --ubatch-size", "LLAMA_ARG_UBATCH", 1, "-b bounds the prompt tokens of a step"),
     ("-cb, --cont-batching, -nocb, --no-cont-batching", "LLAMA_ARG_CONT_BATCHING", 0, "batching is always continuous"),
     ("-dt, --defrag-thold", "LLAMA_ARG_DEFRAG_THOLD", 1, CACHE),
     ("--swa-full", "LLAMA_ARG_SWA_FULL", 0, CACHE),
@@ -69,8 +69,6 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("--cors-headers", "LLAMA_ARG_CORS_HEADERS", 1, CORS),
     ("--cors-credentials, --no-cors-credentials", "LLAMA_ARG_CORS_CREDENTIALS", 0, CORS),
     ("--reuse-port", "LLAMA_ARG_REUSE_PORT", 0, "one process serves a port"),
-    ("--sse-ping-interval", "LLAMA_ARG_SSE_PING_INTERVAL", 1, "streams send no pings"),
-    ("--tags", "LLAMA_ARG_TAGS", 1, "tags are not reported"),
     ("--ui, --webui, --no-ui, --no-webui", "LLAMA_ARG_UI", 0, WEBUI),
     ("--ui-config, --webui-config", "LLAMA_ARG_UI_CONFIG", 1, WEBUI),
     ("--ui-config-file, --webui-config-file", "LLAMA_ARG_UI_CONFIG_FILE", 1, WEBUI),
@@ -84,8 +82,6 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("--log-prefix, --no-log-prefix", "LLAMA_ARG_LOG_PREFIX", 0, LAYOUT),
     ("--log-timestamps, --no-log-timestamps", "LLAMA_ARG_LOG_TIMESTAMPS", 0, LAYOUT),
     ("--log-prompts-dir", None, 1, "prompts are not written to files"),
-    ("--skip-chat-parsing, --no-skip-chat-parsing", "LLAMA_ARG_SKIP_CHAT_PARSING", 0, "answers are not parsed yet"),
-    ("--reasoning-budget-message", "LLAMA_ARG_THINK_BUDGET_MESSAGE", 1, "budgets of thought are not enforced yet"),
     ("--media-path", None, 1, MEDIA),
     ("--mmproj-auto, --no-mmproj, --no-mmproj-auto", "LLAMA_ARG_MMPROJ_AUTO", 0, MEDIA),
     ("--mmproj-offload, --no-mmproj-offload", "LLAMA_ARG_MMPROJ_OFFLOAD", 0, MEDIA),
@@ -102,8 +98,10 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("--spec-draft-type-v, -ctvd, --cache-type-v-draft", "LLAMA_ARG_SPEC_DRAFT_CACHE_TYPE_V", 1, DRAFT),
     ("--spec-draft-threads, -td, --threads-draft", None, 1, DRAFT),
     ("--spec-draft-threads-batch, -tbd, --threads-batch-draft", None, 1, DRAFT),
-    ("--spec-draft-n-max, --draft, --draft-n, --draft-max", "LLAMA_ARG_SPEC_DRAFT_N_MAX", 1, DRAFT),
-    ("--spec-draft-n-min, --draft-min, --draft-n-min", "LLAMA_ARG_SPEC_DRAFT_N_MIN", 1, DRAFT),
+    ("--spec-draft-n-max", "LLAMA_ARG_SPEC_DRAFT_N_MAX", 1, DRAFT),
+    ("--draft, --draft-n, --draft-max", "LLAMA_ARG_DRAFT_MAX", 1, DRAFT),
+    ("--spec-draft-n-min", "LLAMA_ARG_SPEC_DRAFT_N_MIN", 1, DRAFT),
+    ("--draft-min, --draft-n-min", "LLAMA_ARG_DRAFT_MIN", 1, DRAFT),
     ("--spec-draft-p-split, --draft-p-split", "LLAMA_ARG_SPEC_DRAFT_P_SPLIT", 1, DRAFT),
     ("--spec-draft-p-min, --draft-p-min", "LLAMA_ARG_SPEC_DRAFT_P_MIN", 1, DRAFT),
     ("--spec-draft-device, -devd, --device-draft", None, 1, DRAFT),
@@ -116,6 +114,39 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
         1,
         DRAFT,
     ),
+    ("--spec-draft-cpu-mask, -Cd, --cpu-mask-draft", None, 1, DRAFT),
+    ("--spec-draft-cpu-range, -Crd, --cpu-range-draft", None, 1, DRAFT),
+    ("--spec-draft-cpu-strict, --cpu-strict-draft", None, 1, DRAFT),
+    ("--spec-draft-prio, --prio-draft", None, 1, DRAFT),
+    ("--spec-draft-poll, --poll-draft", None, 1, DRAFT),
+    ("--spec-draft-cpu-mask-batch, -Cbd, --cpu-mask-batch-draft", None, 1, DRAFT),
+    ("--spec-draft-cpu-strict-batch, --cpu-strict-batch-draft", None, 1, DRAFT),
+    ("--spec-draft-prio-batch, --prio-batch-draft", None, 1, DRAFT),
+    ("--spec-draft-poll-batch, --poll-batch-draft", None, 1, DRAFT),
+    ("--spec-draft-sampling", "LLAMA_ARG_SPEC_DRAFT_SAMPLING", 1, DRAFT),
+    (
+        "--spec-draft-backend-sampling, --no-spec-draft-backend-sampling",
+        "LLAMA_ARG_SPEC_DRAFT_BACKEND_SAMPLING",
+        0,
+        DRAFT,
+    ),
+    ("--spec-synth-len", "LLAMA_ARG_SPEC_SYNTH_LEN", 1, DRAFT),
+    ("--spec-synth-rates", "LLAMA_ARG_SPEC_SYNTH_RATES", 1, DRAFT),
+    ("--spec-ngram-mod-n-min", None, 1, NGRAM),
+    ("--spec-ngram-mod-n-max", None, 1, NGRAM),
+    ("--spec-ngram-mod-n-match", None, 1, NGRAM),
+    ("--spec-ngram-simple-size-n", None, 1, NGRAM),
+    ("--spec-ngram-simple-size-m", None, 1, NGRAM),
+    ("--spec-ngram-simple-min-hits", None, 1, NGRAM),
+    ("--spec-ngram-map-k-size-n", None, 1, NGRAM),
+    ("--spec-ngram-map-k-size-m", None, 1, NGRAM),
+    ("--spec-ngram-map-k-min-hits", None, 1, NGRAM),
+    ("--spec-ngram-map-k4v-size-n", None, 1, NGRAM),
+    ("--spec-ngram-map-k4v-size-m", None, 1, NGRAM),
+    ("--spec-ngram-map-k4v-min-hits", None, 1, NGRAM),
+    ("--spec-ngram-size-n", None, 1, NGRAM),
+    ("--spec-ngram-size-m", None, 1, NGRAM),
+    ("--spec-ngram-min-hits", None, 1, NGRAM),
 )
 
 IGNORED = tuple(Ignored(spellings(names), values, why, env) for names, env, values, why in _ROWS)

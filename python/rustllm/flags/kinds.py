@@ -29,10 +29,13 @@ class Integer:
 
     low: int
     high: int = 2**31 - 1
+    #: What -1 stands for where it is apart from the numbers from `low` on.
+    minus_one: str = ""
 
     @property
     def allowed(self) -> str:
-        return f"a whole number from {self.low} to {self.high}"
+        apart = f"-1 ({self.minus_one}) or " if self.minus_one else ""
+        return f"{apart}a whole number from {self.low} to {self.high}"
 
     def read(self, text: str) -> int:
         # `int` alone would take "1_000" and other alphabets' digits, and long texts slowly.
@@ -40,7 +43,7 @@ class Integer:
         if not (digits.isascii() and digits.isdecimal()) or len(digits) > 20:
             raise ValueError
         value = int(text)
-        if not self.low <= value <= self.high:
+        if not self.low <= value <= self.high and not (self.minus_one and value == -1):
             raise ValueError
         return value
 

@@ -48,6 +48,8 @@ class Arguments:
 
     #: By `Flag.target`; only what was given.
     values: dict[str, Any] = field(default_factory=dict)
+    #: Where each value comes from, such as `--temp 0.5` or `LLAMA_ARG_PORT=80`, for messages.
+    sources: dict[str, str] = field(default_factory=dict)
     #: One line for each flag without effect.
     warnings: list[str] = field(default_factory=list)
     #: The arguments of the command line by their flags, for processes that are to be started alike.
@@ -62,7 +64,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
     for flag in FLAGS:
         _read_environment(flag, environ, line, shell)
     warnings = list(dict.fromkeys(line.out.warnings + shell.warnings))
-    return Arguments({**shell.values, **line.out.values}, warnings, line.out.line)
+    values, sources = {**shell.values, **line.out.values}, {**shell.sources, **line.out.sources}
+    return Arguments(values, sources, warnings, line.out.line)
 
 
 class _CommandLine:
@@ -90,7 +93,10 @@ class _CommandLine:
     def _take(self, flag: AnyFlag, name: str, inline: str | None) -> None:
         self.given.add(flag)
         if isinstance(flag, Flag):
+            first = self.position
             _store(self.out, flag, self._value(flag, name, inline))
+            given = self.argv[first : self.position] if inline is None else [inline]
+            self.out.sources[flag.target] = " ".join([name, *map(_shown, given)])
             return
         values = self._skip(flag, name, inline)
         if isinstance(flag, Ignored):
@@ -164,8 +170,11 @@ def _read(flag: Flag, name: str, text: str) -> Any:
     try:
         return flag.kind.read(text)
     except ValueError:
-        shown = text if len(text) <= 80 else text[:80] + "..."
-        raise UsageError(f"{name}: {shown!r} is not allowed; allowed: {flag.kind.allowed}") from None
+        raise UsageError(f"{name}: {_shown(text)!r} is not allowed; allowed: {flag.kind.allowed}") from None
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 80 else text[:80] + "..."
 
 
 def _store(out: Arguments, flag: Flag, value: Any) -> None:
@@ -206,4 +215,5 @@ def _read_variables(flag: Flag, environ: Mapping[str, str], line: _CommandLine, 
         if flag.off_names and negative != variable and negative in environ:
             return _store(out, flag, False)
         if text := environ.get(variable, ""):
+            out.sources[flag.target] = f"{variable}={_shown(text)}"
             return _store(out, flag, _read(flag, variable, text))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rustllm._rustllm import SAMPLERS
 from rustllm.flags.parse import UsageError
 
 #: Longest template, grammar, schema or key file that is read.
@@ -17,50 +18,24 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 #: Bytes of a Unix socket's path, which systems cannot exceed.
 MAX_SOCKET_BYTES = 103
 
-#: Slots of a server that was not told how many.
-AUTO_SLOTS = 4
-
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 RANDOM_SEED = 0xFFFF_FFFF
 
-#: The stages of the sampler chain by letter, and the names that the engine knows.
-SAMPLER_LETTERS = {
-    "e": "penalties",
-    "d": "dry",
-    "s": "top_n_sigma",
-    "k": "top_k",
-    "y": "typ_p",
-    "p": "top_p",
-    "m": "min_p",
-    "x": "xtc",
-    "t": "temperature",
-    "i": "infill",
-    "a": "adaptive_p",
-}
+#: The stages of the sampler chain by letter, as the engine names them.
+SAMPLER_LETTERS = {letter: name for letter, name, _ in SAMPLERS}
+_SAMPLERS = {spelling: name for _, name, others in SAMPLERS for spelling in (name, *others)}
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}
 
 
 def resolve(given: dict[str, Any]) -> dict[str, Any]:
     """The fields of `ServerSettings`, from what was given. Raises UsageError."""
-    # Showing help or the version is the caller's doing.
+    # Showing help or the version is a command, which the caller has answered before.
     values = {target: value for target, value in given.items() if target not in ("help", "version")}
     sampling = {target: values.pop(target) for target in list(values) if target.startswith("sampling.")}
     escape = values.pop("escape", True)
-    for step in (
-        _model,
-        _adapters,
-        _slots,
-        _embeddings,
-        _keys,
-        _template,
-        _grammar,
-        _log,
-        _network,
-        _directories,
-        _sleep,
-    ):
+    for step in (_model, _adapters, _slots, _embeddings, _keys, _template, _grammar, _log, _network, _directories):
         step(values)
     values["sampling_defaults"] = _sampling({name.removeprefix("sampling."): v for name, v in sampling.items()}, escape)
     return values
@@ -75,8 +50,8 @@ def _model(values: dict[str, Any]) -> None:
         raise UsageError(f"-hf: {repo!r} is not allowed; allowed: USER/REPO or USER/REPO:QUANT")
     if "model" in values:
         values["model"] = Path(values["model"]).expanduser()
-    if "alias" in values:
-        values["alias"] = values["alias"][0] if values["alias"] else None
+    if "aliases" in values:
+        values["aliases"] = tuple(dict.fromkeys(values["aliases"]))
     if values.get("n_threads", 0) < 0:
         values["n_threads"] = 0
 
@@ -90,14 +65,8 @@ def _adapters(values: dict[str, Any]) -> None:
 
 
 def _slots(values: dict[str, Any]) -> None:
-    parallel, unified = values.pop("n_parallel", -1), values.pop("kv_unified", None)
-    if parallel == 0:
-        raise UsageError("-np: 0 is not allowed; allowed: -1 (automatic), 1 to 1024")
-    if unified is True and parallel > 0:
-        raise UsageError(f"-kvu: slots share the context only when -np is automatic, not with -np {parallel}")
-    if unified is False and parallel == -1:
-        parallel = AUTO_SLOTS
-    values["n_parallel"] = None if parallel == -1 else parallel
+    if values.get("n_parallel") == -1:
+        values["n_parallel"] = None
 
 
 def _embeddings(values: dict[str, Any]) -> None:
@@ -155,7 +124,7 @@ def _grammar(values: dict[str, Any]) -> None:
     if len(sources) > 1:
         raise UsageError(f"{sources[0][0]} and {sources[1][0]} exclude each other; give one of them")
     if sources:
-        values["grammar"] = sources[0][1]
+        values["grammar_flag"], values["grammar"] = sources[0]
 
 
 def _check_json(name: str, text: str) -> None:
@@ -206,11 +175,6 @@ def _check_socket(path: str) -> None:
         raise UsageError(f"--host: {path!r:.60} is too long; a socket's path has up to {MAX_SOCKET_BYTES} bytes")
 
 
-def _sleep(values: dict[str, Any]) -> None:
-    if values.get("sleep_idle_seconds") == 0:
-        raise UsageError("--sleep-idle-seconds: 0 is not allowed; allowed: -1 (never) or 1 and above")
-
-
 def _directories(values: dict[str, Any]) -> None:
     names = {"slot_save_path": "--slot-save-path", "static_path": "--path", "models_dir": "--models-dir"}
     for target, name in names.items():
@@ -247,10 +211,8 @@ def _sampler(name: str) -> str:
     a slip of the pen."""
     if len(name) == 1 and name in SAMPLER_LETTERS:
         return SAMPLER_LETTERS[name]
-    plain = name.lower().replace("-", "_")
-    alike = {"typical_p": "typ_p", "typical": "typ_p", "typ": "typ_p", "temp": "temperature", "nucleus": "top_p"}
-    plain = alike.get(plain, plain)
-    if plain not in SAMPLER_LETTERS.values():
+    plain = _SAMPLERS.get(name.lower().replace("-", "_"))
+    if plain is None:
         allowed = ", ".join(f"{letter} = {full}" for letter, full in SAMPLER_LETTERS.items())
         raise UsageError(f"--samplers: {name!r} is not a sampler; allowed: {allowed}")
     return plain

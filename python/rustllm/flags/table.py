@@ -49,6 +49,11 @@ class Ignored:
     why: str
     env: str | None = None
 
+    @property
+    def envs(self) -> tuple[str, ...]:
+        """The environment variables that stand for it."""
+        return spellings(self.env or "")
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -60,6 +65,11 @@ class Refused:
     env: str | None = None
     #: Values that ask for what happens here anyway, and are therefore accepted.
     harmless: tuple[str, ...] = ()
+
+    @property
+    def envs(self) -> tuple[str, ...]:
+        """The environment variables that stand for it."""
+        return spellings(self.env or "")
 
 
 AnyFlag = Flag | Ignored | Refused

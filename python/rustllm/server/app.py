@@ -9,7 +9,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,7 +16,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from rustllm._rustllm import Engine, ModelError, __version__
+from rustllm._rustllm import Engine, InvalidRequestError, ModelError, __version__
 from rustllm.chat.builtin import CHATML
 from rustllm.chat.template import ChatTemplate, TemplateError
 from rustllm.config import ServerSettings
@@ -126,25 +125,40 @@ async def _load(state: ServerState, engine: Engine | None) -> None:
         native = (
             engine if engine is not None else await loop.run_in_executor(None, load_engine, state.settings, state.link)
         )
+        await loop.run_in_executor(None, check_grammar, state.settings, native)
         template = make_template(state.settings, native)
         caps = template.capabilities()
         wrapped = AsyncEngine(native)
         wrapped.start()
-        name = state.settings.alias or Path(state.settings.model_path).name
-        state.model = Model(wrapped, template, caps, str(state.settings.model_path), name)
+        state.model = Model(wrapped, template, caps, str(state.settings.model_path), state.settings.name)
         if state.link is None:
             announce(state.settings, native)
         else:
             state.link.report("ready")
+    except InvalidRequestError as error:
+        _fail(state, str(error))
     except (ModelError, OSError, ValueError, RuntimeError) as error:
-        state.failure = str(error)
-        if state.link is not None:
-            state.link.report("failed", message=str(error))
-        if log.isEnabledFor(logging.ERROR):
-            log.error("cannot load the model: %s", error)
-        else:  # a server that ends says why, however quiet it is to be
-            print(f"cannot load the model: {error}", file=sys.stderr, flush=True)
-        signal.raise_signal(signal.SIGTERM)
+        _fail(state, f"cannot load the model: {error}")
+
+
+def _fail(state: ServerState, reason: str) -> None:
+    """Ends a server that cannot serve, and says why however quiet it is to be."""
+    state.failure = reason
+    if state.link is not None:
+        state.link.report("failed", message=reason)
+    if log.isEnabledFor(logging.ERROR):
+        log.error("%s", reason)
+    else:
+        print(reason, file=sys.stderr, flush=True)
+    signal.raise_signal(signal.SIGTERM)
+
+
+def check_grammar(settings: ServerSettings, engine: Engine) -> None:
+    """Compiles the grammar of requests that name none once, so that a broken one is found when the server
+    starts. Raises InvalidRequestError that names the flag."""
+    if settings.grammar is not None and engine.info["generates"]:
+        kind, source = settings.grammar
+        engine.compile_grammar(kind, source, param=settings.grammar_flag, strict=settings.strict_schema)
 
 
 def load_engine(settings: ServerSettings, link: Link | None = None) -> Engine:
@@ -161,6 +175,7 @@ def load_engine(settings: ServerSettings, link: Link | None = None) -> Engine:
         settings.model_path,
         n_ctx=settings.n_ctx,
         n_parallel=settings.n_parallel,
+        kv_unified=settings.kv_unified,
         n_batch=settings.n_batch,
         n_threads=settings.n_threads,
         cache_type_k=settings.cache_type_k,
@@ -209,7 +224,7 @@ def announce(settings: ServerSettings, engine: Engine) -> None:
     elif engine.pooling == "rank":
         path, body = "/v1/rerank", '{"query": "time", "documents": ["Once upon a time", "Far away"]}'
     print(
-        f"rustllm {__version__} serves {settings.alias or Path(settings.model_path).name} at {option}{address} "
+        f"rustllm {__version__} serves {settings.name} at {option}{address} "
         f"({engine.n_slots} slots of {engine.n_ctx} tokens)\n"
         f"try: curl {option}{address}{path} -d '{body}'",
         flush=True,

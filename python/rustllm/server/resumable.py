@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from rustllm.server.disconnect import disconnected
 from rustllm.server.errors import ApiError
+from rustllm.server.pings import Pings
 from rustllm.server.production import Events, Production
 from rustllm.server.protocol import Write, direct_write
 
@@ -137,6 +138,8 @@ class Session:
         #: Seconds since 1970.
         self.started_at = int(time())
         self.completed_at = 0
+        #: Whether an answer has begun to send it, so that what fails becomes an event of it.
+        self._has_begun = False
         #: Bytes that are no longer kept; they were the first.
         self.n_dropped = 0
         self._streams, self._done = streams, done
@@ -165,21 +168,26 @@ class Session:
         """Whether nothing more will come."""
         return self.ended.done()
 
-    async def begin(self, request: Request, model: Model, parts: Sequence[tuple[Job, Events]]) -> None:
-        """Starts the jobs and waits for the first event, or raises what came instead of it. A client that
-        leaves before it finds its stream when it comes back."""
+    async def begin(
+        self, request: Request, model: Model, parts: Sequence[tuple[Job, Events]], silence: float = -1
+    ) -> None:
+        """Starts the jobs and waits for the first event, or raises what came instead of it; a stream that
+        is silent for `silence` seconds begins without one. A client that leaves before it finds its stream
+        when it comes back."""
         self._production = Production(model, parts, self._append)
         self._production.task.add_done_callback(self._finish)
         gone = asyncio.ensure_future(disconnected(request))
         try:
             with self.read_by():
-                await asyncio.wait({gone, self.changed()}, return_when=asyncio.FIRST_COMPLETED)
+                timeout = silence if silence > 0 else None
+                await asyncio.wait({gone, self.changed()}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self._streams.forget(self)
             raise
         finally:
             gone.cancel()
-        if self.n_bytes:
+        if self.n_bytes or not (gone.done() or self._production.task.done()):
+            self._has_begun = True
             return
         task = self._production.task
         if not task.done():
@@ -245,7 +253,7 @@ class Session:
     def _finish(self, task: asyncio.Task[None]) -> None:
         """The jobs are over."""
         failed = not task.cancelled() and task.exception() is not None
-        if self._is_stopped or (failed and not self.n_bytes):
+        if self._is_stopped or (failed and not (self.n_bytes or self._has_begun)):
             # What failed before it began is its request's answer and leaves nothing behind.
             self._streams.forget(self)
             return
@@ -279,11 +287,11 @@ class Session:
 class Replay(Response):
     """The answer that sends a stream from an offset on, and goes on with it until its end."""
 
-    def __init__(self, request: Request, session: Session, offset: int = 0) -> None:
+    def __init__(self, request: Request, session: Session, offset: int = 0, silence: float = -1) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers(session.headers)
-        self._request, self._session, self._offset = request, session, offset
+        self._request, self._session, self._offset, self._silence = request, session, offset, silence
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends what is there at the client's pace, then each event when it comes."""
@@ -313,7 +321,8 @@ class Replay(Response):
                 await asyncio.wait({gone, session.changed()}, return_when=asyncio.FIRST_COMPLETED)
             else:
                 # Nothing was awaited since the stream was read to its end, so nothing is missed.
-                with session.read_by(write):
+                pings = Pings(write, self._silence)
+                with session.read_by(pings.write), pings:
                     await asyncio.wait({gone, session.ended}, return_when=asyncio.FIRST_COMPLETED)
                 break
         return b""

@@ -42,7 +42,11 @@ class SamplingFields(BaseModel):
     lora: list[Annotated[dict[str, Any], AsGiven(LoraScale)]] | None = Field(
         None, description="Adapters with their weights; others are off. Without it the server's own (`/lora-adapters`)."
     )
-    reasoning_format: str | None = Field(None, description="`none` or `auto`: thoughts stay in the text.")
+    reasoning_format: str | None = Field(
+        None,
+        description="What becomes of thoughts in chats: `none`, `auto`, `deepseek`, `deepseek-legacy`. Elsewhere "
+        "they stay in the text, and only `none` and `auto` are allowed.",
+    )
     seed: int | None = Field(None, description="-1 draws a random seed.")
     temperature: float | None = Field(None, description="0 or below is greedy.")
     dynatemp_range: float | None = Field(

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from rustllm.server.disconnect import disconnected
 from rustllm.server.errors import ApiError, dumps
 from rustllm.server.generation import Job
+from rustllm.server.pings import PING, Pings, ping_interval
 from rustllm.server.production import Events as Events
 from rustllm.server.production import Production
 from rustllm.server.protocol import direct_write
@@ -47,12 +48,13 @@ async def stream(
     """
     headers = {"Cache-Control": "no-cache", "Content-Type": media_type, **headers}
     end, failed = DONE if done else b"", failed or _failed
+    silence = ping_interval(request.scope, media_type)
     if name := request.headers.get(HEADER):
         streams: Streams = request.app.state.server.streams
         session = streams.open(name, headers, failed, end)
-        await session.begin(request, model, parts)
-        return Replay(request, session)
-    answer = EventStream(request, model, parts, end, headers, failed)
+        await session.begin(request, model, parts, silence)
+        return Replay(request, session, silence=silence)
+    answer = EventStream(request, model, parts, end, headers, failed, silence)
     await answer.begin()
     return answer
 
@@ -69,11 +71,12 @@ class EventStream(Response):
         done: bytes,
         headers: dict[str, str],
         failed: Callable[[ApiError], bytes],
+        silence: float,
     ) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers(headers)
-        self._done, self._failed = done, failed
+        self._done, self._failed, self._silence = done, failed, silence
         self._held: list[bytes] = []
         self._arrival = asyncio.Event()
         self._production = Production(model, parts, self._hold)
@@ -82,13 +85,18 @@ class EventStream(Response):
         self._gone.add_done_callback(lambda _: self._work.cancel())
 
     async def begin(self) -> None:
-        """Waits for the first event, or raises what came instead of it."""
+        """Waits for the first event, or raises what came instead of it. A stream that is silent for too long
+        begins with a comment, as llama-server's do; what fails later is an event."""
         self._work.add_done_callback(lambda _: self._arrival.set())
+        ping = asyncio.get_running_loop().call_later(self._silence, self._hold, PING) if self._silence > 0 else None
         try:
             await self._arrival.wait()
         except asyncio.CancelledError:
             self._stop()
             raise
+        finally:
+            if ping is not None:
+                ping.cancel()
         if self._held:
             return
         self._stop()
@@ -98,15 +106,18 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events as they come, at last the one that says what failed."""
+        write = direct_write(scope)
+        pings = Pings(write or self._hold, self._silence)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            write = direct_write(scope)
-            if write is None:
-                await self._forward(send)
-            else:
-                # What was held and what comes is written in this order, since nothing is awaited between.
-                self._flush(write)
-                await asyncio.wait({self._work})
+            with pings:
+                if write is None:
+                    self._production.write = pings.write
+                    await self._forward(send)
+                else:
+                    # What was held and what comes is written in this order, since nothing is awaited between.
+                    self._flush(pings.write)
+                    await asyncio.wait({self._work})
             end = self._production.last(self._failed, self._done)
         finally:
             self._stop()

@@ -124,6 +124,13 @@ fn a_slot_remembers_what_it_ran_last_until_that_is_erased() {
     assert_eq!(s.sequence(0).map(|x| x.n_cached), Some(0));
 }
 
+/// A sequence whose prompt is scored from its first token on.
+fn scored(request: u64, tokens: std::ops::Range<u32>) -> Sequence {
+    let mut x = sequence(request, 0, tokens);
+    x.score_from = Some(0);
+    x
+}
+
 /// One step, and the scored rows of `request` in it.
 fn scored_rows(s: &mut Scheduler, request: u64) -> Vec<usize> {
     let plan = s.schedule();
@@ -141,8 +148,7 @@ fn a_scored_prompt_is_computed_whole_and_few_rows_at_a_time() {
     step(&mut s);
     s.finish(0);
     for request in 2..4 {
-        let scored = Sequence { score_from: Some(0), ..sequence(request, 0, 0..200) };
-        s.submit(scored);
+        s.submit(scored(request, 0..200));
     }
     let steps: Vec<Vec<usize>> = (0..4).map(|_| scored_rows(&mut s, 2)).collect();
     assert!(steps.iter().all(|rows| rows.len() <= SCORE_ROWS));
@@ -158,7 +164,7 @@ fn a_scored_prompt_is_computed_whole_and_few_rows_at_a_time() {
 fn a_scored_prompt_that_was_preempted_goes_on_where_it_was() {
     let mut s = scheduler(2, 16, 6);
     s.submit(sequence(1, 0, 0..60));
-    s.submit(Sequence { score_from: Some(0), ..sequence(2, 0, 1000..1120) });
+    s.submit(scored(2, 1000..1120));
     let mut rows = Vec::new();
     while s.n_preempted() == 0 {
         rows.extend(scored_rows(&mut s, 2));

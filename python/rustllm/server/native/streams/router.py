@@ -11,6 +11,7 @@ from rustllm.server.body import read_body
 from rustllm.server.deps import State
 from rustllm.server.native.streams import service
 from rustllm.server.native.streams.schemas import LookupRequest, StreamState
+from rustllm.server.pings import ping_interval
 from rustllm.server.resumable import Replay
 
 router = APIRouter(tags=["llama-server"])
@@ -36,7 +37,8 @@ async def resume(request: Request, state: State) -> Response:
     """Goes on with a stream whose connection broke. Bytes are counted as the body had them."""
     query = request.query_params
     session, offset = service.stream_at(state.streams, query.get("conv_id"), query.get("from"))
-    return Replay(request, session, offset)
+    silence = ping_interval(request.scope, session.headers["Content-Type"])
+    return Replay(request, session, offset, silence)
 
 
 @router.delete(

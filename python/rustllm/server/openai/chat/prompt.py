@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from rustllm.chat.messages import Message, parse_messages
-from rustllm.chat.plan import Plan, make_plan
+from rustllm.chat.plan import Plan, make_plan, text_plan
 from rustllm.chat.reasoning import REASONING_FORMATS, THINK, reasoning_format
 from rustllm.chat.template import ALLOWED_KWARGS, check_kwargs, render_prompt
 from rustllm.chat.tool import Tools, parse_tools
@@ -92,6 +92,8 @@ def chat_plan(state: ServerState, model: Model, prompt: str, fields: ChatFields,
         message = f"reasoning_format: {wanted!r:.60} is unknown; allowed: {allowed}"
         raise ApiError(400, message, param="reasoning_format")
     settings = state.settings
+    if settings.skip_chat_parsing:
+        return text_plan()
     wished = fields.thinking_budget_tokens
     budget = settings.reasoning_budget if wished is None else wished
     explicit = (wanted or settings.reasoning_format) in ("deepseek", "deepseek-legacy")
@@ -103,4 +105,5 @@ def chat_plan(state: ServerState, model: Model, prompt: str, fields: ChatFields,
         thinks=_kwargs(state, fields).get("enable_thinking") is not False,
         budget=None if budget < 0 else budget,
         controlled=bool(fields.reasoning_control),
+        budget_message=settings.reasoning_budget_message,
     )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 
 from rustllm.model_file import file_type, short_count
 from rustllm.server import schema_docs
-from rustllm.server.deps import KnownModel
+from rustllm.server.deps import KnownModel, State
 from rustllm.server.openai.models.anthropic import asks_for_anthropic, model_page
 from rustllm.server.openai.models.schemas import Models
 
@@ -20,7 +20,7 @@ _VOCAB_TYPES = {"spm": 1, "bpe": 2, "wpm": 3}
 
 @router.get("/v1/models", response_model=None, responses=schema_docs.reads(Models))
 @router.get("/models", response_model=None, responses=schema_docs.reads(Models))
-async def models(request: Request, model: KnownModel) -> dict[str, Any]:
+async def models(request: Request, model: KnownModel, state: State) -> dict[str, Any]:
     """The one model that is served, in OpenAI's and in Ollama's shape, or in Anthropic's for its clients."""
     if asks_for_anthropic(request):
         return model_page([(model.name, model.created)])
@@ -32,8 +32,8 @@ async def models(request: Request, model: KnownModel) -> dict[str, Any]:
         "data": [
             {
                 "id": model.name,
-                "aliases": [model.name],
-                "tags": [],
+                "aliases": list(state.settings.aliases) or [model.name],
+                "tags": list(state.settings.tags),
                 "object": "model",
                 "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
                 "created": model.created,

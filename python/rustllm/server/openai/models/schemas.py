@@ -34,7 +34,7 @@ class ModelCard(Shape):
 
     id: str = Field(description="The model's name.")
     aliases: list[str] = Field(description="All its names.")
-    tags: list[str] = Field(description="Always empty.")
+    tags: list[str] = Field(description="Words about it, from `--tags`.")
     object: Literal["model"] = Field(description="What this is.")
     architecture: ModelArchitecture = Field(description="What goes in and comes out.")
     created: int = Field(description="When the model was loaded; seconds since 1970.")
