@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from rustllm.config import ServerSettings
 from rustllm.engine import AsyncEngine
 from rustllm.server.protocol import EXTENSION
 from rustllm.server.resumable import HEADER, Streams
@@ -82,7 +83,8 @@ class Client:
     def request(self, name: str | None = None, streams: Streams | None = None) -> Request:
         """A request of this client; `name` is that of its stream."""
         headers = [] if name is None else [(HEADER.lower().encode(), name.encode())]
-        app = SimpleNamespace(state=SimpleNamespace(server=SimpleNamespace(streams=streams)))
+        state = SimpleNamespace(streams=streams, settings=ServerSettings())
+        app = SimpleNamespace(state=SimpleNamespace(server=state))
         return Request({"type": "http", "headers": headers, "app": app}, self.receive)
 
     async def begin(self, parts: int = 1, name: str | None = None, streams: Streams | None = None) -> Response:

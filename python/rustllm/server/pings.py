@@ -14,10 +14,9 @@ PING = b":\n\n"
 
 def ping_interval(scope: Scope, media_type: str) -> float:
     """Seconds of `--sse-ping-interval`; below 0 there are no pings, as in what is not server-sent events."""
-    app = scope.get("app")  # FastAPI's, which tests of a stream alone have not
-    if app is None or media_type != "text/event-stream":
+    if media_type != "text/event-stream":
         return -1
-    return float(app.state.server.settings.sse_ping_interval)
+    return float(scope["app"].state.server.settings.sse_ping_interval)
 
 
 class Pings:

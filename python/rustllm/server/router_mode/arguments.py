@@ -11,7 +11,7 @@ from rustllm.server.router_mode.link import VARIABLE
 #: Settings that the router has for itself, or that it makes for each model.
 ROUTERS_OWN = frozenset(
     {
-        *("model", "hf_repo", "hf_file", "hf_token", "alias", "host", "port", "api_prefix", "static_path"),
+        *("model", "hf_repo", "hf_file", "hf_token", "aliases", "tags", "host", "port", "api_prefix", "static_path"),
         *("api_keys", "api_key_file", "cors_origins", "ssl_key_file", "ssl_cert_file"),
         *("models_dir", "models_preset", "models_max", "models_autoload"),
     }

@@ -86,10 +86,8 @@ def _take(preset: Preset, section: str, key: str, value: str, index: dict[str, A
     flag = index.get(key)
     if flag is None:
         raise UsageError(f"{place}: there is no such flag; allowed: the names of flags without dashes")
-    if "--tags" in flag.names:
-        preset.tags = _words(value)
-    elif isinstance(flag, Flag) and flag.target == "alias":
-        preset.aliases = _words(value)
+    if isinstance(flag, Flag) and flag.target in ("aliases", "tags"):
+        setattr(preset, flag.target, flag.kind.read(value))
     elif isinstance(flag, Flag) and flag.target in _NAMED:
         preset.source[flag.target] = value
     elif not is_routers(flag) and (argument := _argument(flag, key, value, place)):
@@ -115,7 +113,3 @@ def _read(kind: Kind, value: str, place: str) -> int:
         return int(kind.read(value))
     except ValueError:
         raise UsageError(f"{place}: {value!r} is not allowed; allowed: {kind.allowed}") from None
-
-
-def _words(value: str) -> tuple[str, ...]:
-    return tuple(word for part in value.split(",") if (word := part.strip()))
