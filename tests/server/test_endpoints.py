@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,14 @@ def test_health_models_props_slots(server: Server) -> None:
     assert props["default_generation_settings"]["params"]["top_k"] == 40
     assert [slot["is_processing"] for slot in server.get("/slots").body] == [False, False]
     assert "/v1/chat/completions" in server.get("/openapi.json").body["paths"]
+
+
+def test_the_pages_of_the_api_need_no_other_server(server: Server) -> None:
+    for page in ("/docs", "/redoc"):
+        html = server.client.get(page).text
+        fetched = re.findall(r'(?:src|href)="([^"]+)"', html)
+        assert len(fetched) >= 2
+        assert all(url.startswith("/") and server.client.get(url).status_code == 200 for url in fetched), fetched
 
 
 def test_aliases_tags_and_slots_that_share_the_context() -> None:

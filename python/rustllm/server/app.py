@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
@@ -81,7 +82,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None, link: Lin
                 task.cancel()
             await _shut_down(state)
 
-    app = FastAPI(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPIOffline(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
     app.state.server = state
     dialects = Dialects(DIALECTS, settings.api_prefix)
     errors.install(app, lambda path, error: dialects.of(path).error(error))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.staticfiles import StaticFiles
 
 from rustllm._rustllm import __version__
@@ -38,7 +39,7 @@ def create_router(settings: ServerSettings, models: Models, downloads: Downloads
             await downloads.close()
             await models.close()
 
-    app = FastAPI(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPIOffline(title="rustllm", version=__version__, lifespan=lifespan, redirect_slashes=False)
     app.state.server, app.state.models, app.state.downloads = ServerState(settings), models, downloads
     dialects = Dialects(DIALECTS, settings.api_prefix)
     errors.install(app, lambda path, error: dialects.of(path).error(error))

@@ -236,10 +236,11 @@ def _autoload(request: Request, models: Models) -> bool:
 
 
 def api_routes(routes: Any) -> Iterator[APIRoute]:
-    """The routes of an app or a router; a router that was included may stand for its own."""
+    """The documented routes of an app or a router; a router that was included may stand for its own."""
     for route in routes:
         if isinstance(route, APIRoute):
-            yield route
+            if route.include_in_schema:
+                yield route
         elif (inner := getattr(route, "original_router", None)) is not None:
             yield from api_routes(inner.routes)
 
