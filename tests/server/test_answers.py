@@ -180,10 +180,11 @@ def test_props_are_closed_unless_opened() -> None:
 
 
 def api_paths(routes: Any) -> Iterator[str]:
-    """The paths of routes; a router that was included may stand for its own."""
+    """The paths of routes but for the documents' own; a router that was included may stand for its own."""
     for route in routes:
         if isinstance(route, APIRoute):
-            yield route.path
+            if route.include_in_schema:
+                yield route.path
         elif (router := getattr(route, "original_router", None)) is not None:
             yield from api_paths(router.routes)
 
