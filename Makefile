@@ -55,7 +55,7 @@ else
 endif
 
 test-python: build models ## Python tests, against real server processes
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-aarch64: ## Kernel tests for AArch64, under qemu on other processors
 	@scripts/test_aarch64.sh $(ARGS)
