@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from rustllm._rustllm import Output
+from rustllm.chat.plan import read_answer
 from rustllm.chat.prompt import chat_plan
+from rustllm.choice import Choice, chat_finish_reason
 from rustllm.engine import Name
 from rustllm.server.constraints import check_prompt_logprobs
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
-    Choice,
     Job,
     collect,
     probs_json,
@@ -21,7 +22,7 @@ from rustllm.server.generation import (
     usage_json,
 )
 from rustllm.server.native.completion.service import final_json, make_job
-from rustllm.server.openai.chat.message import ChoiceDeltas, chat_finish_reason, message_json, read_answer
+from rustllm.server.openai.chat.message import ChoiceDeltas, message_json
 from rustllm.server.openai.chat.prompt import chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest
 from rustllm.server.openai.ids import envelope
