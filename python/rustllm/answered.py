@@ -117,7 +117,7 @@ class Deltas:
         reason = None
         if output.is_last:
             reason = _reason(finish_reason(_ended(output)))
-        if not output.text and reason is None:
+        if not output.text and not output.tokens and reason is None:
             return []
         probs = _logprobs(job, output.probs)
         return [Delta(output.text, number, output.index, output.tokens, reason, probs)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rustllm._rustllm import Engine, Grammar, InvalidRequestError, Output, Watch
 from rustllm._rustllm import SamplingParams as NativeParams
@@ -26,6 +26,9 @@ from rustllm.dispatch import Dispatcher
 from rustllm.engine import GenerationError
 from rustllm.invalid import invalid
 from rustllm.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 #: A text, or its token ids.
 Prompt = str | Sequence[int]
@@ -118,7 +121,7 @@ class Jobs:
                 raise invalid(param, f"{token!r:.60} is not a token id; allowed: {allowed}")
         if not prompt:
             raise invalid(param, "it is empty; at least one token is needed")
-        return list(prompt)
+        return [int(token) for token in prompt]
 
 
 def _asked(params: SamplingParams) -> list[Constraint]:
@@ -153,7 +156,7 @@ def response_format(form: Any) -> Format:
     return Format(constraint.json_schema(dict(form), "response_format"), loads)
 
 
-def is_pydantic(value: Any) -> bool:
+def is_pydantic(value: Any) -> TypeGuard[type[BaseModel]]:
     """Whether it is a pydantic model's class; asking does not import pydantic."""
     return isinstance(value, type) and hasattr(value, "model_json_schema") and hasattr(value, "model_validate_json")
 
