@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from rustllm._rustllm import Output, Tokenizer, TokenProb
+from rustllm._rustllm import Output, TokenProb
 from rustllm.chat.plan import AnswerReader, read_answer
 from rustllm.chat.syntax.events import CallArguments, CallStart, Content, Event, Reasoning
 from rustllm.choice import Choice, PromptProb, chat_finish_reason, finish_reason
@@ -27,32 +27,30 @@ from rustllm.results import (
 )
 
 
-def completion(job: Job, choices: Sequence[Choice], tokenizer: Tokenizer) -> Completion:
+def completion(job: Job, choices: Sequence[Choice]) -> Completion:
     """The answers to a prompt."""
-    outputs = [_output(job, choice, tokenizer) for choice in choices]
+    outputs = [_output(job, choice) for choice in choices]
     n = job.params.prompt_logprobs
     of_prompt = None if n is None else [None, *(_prompt_logprob(prob, n) for prob in choices[0].prompt_probs)]
     return Completion(job.prompt, job.tokens, outputs, _usage(job, choices), of_prompt)
 
 
-def _output(job: Job, choice: Choice, tokenizer: Tokenizer) -> CompletionOutput:
+def _output(job: Job, choice: Choice) -> CompletionOutput:
     assert choice.finish is not None
-    choice.drop_stop_word_probs(tokenizer)
     reason: FinishReason = "length" if finish_reason(choice) == "length" else "stop"
     word = choice.finish.stopping_word or None
     return CompletionOutput(choice.index, choice.text, choice.tokens, reason, word, _logprobs(job, choice.probs))
 
 
-def reply(job: Job, choices: Sequence[Choice], tokenizer: Tokenizer) -> Reply[Any]:
+def reply(job: Job, choices: Sequence[Choice]) -> Reply[Any]:
     """The answer to a chat, with its alternatives. ValueError where the answer is whole and `parse` refuses it."""
     usage = _usage(job, choices)
-    first, *others = (_reply(job, choice, usage, tokenizer) for choice in choices)
+    first, *others = (_reply(job, choice, usage) for choice in choices)
     first.alternatives.extend(others)
     return first
 
 
-def _reply(job: Job, choice: Choice, usage: Usage, tokenizer: Tokenizer) -> Reply[Any]:
-    choice.drop_stop_word_probs(tokenizer)
+def _reply(job: Job, choice: Choice, usage: Usage) -> Reply[Any]:
     answer = read_answer(job.plan, choice.text)
     calls = [ToolCall(call.id, call.name, call.arguments) for call in answer.calls or []]
     reason = _reason(chat_finish_reason(choice, bool(calls)))

@@ -29,7 +29,8 @@ class Dispatcher:
         self.engine = engine
         #: For each request its listener and how many of its choices have not ended.
         self._running: dict[int, tuple[Listener, int]] = {}
-        self._lock = threading.Lock()
+        # Dropping a stream aborts it, which the garbage collector may do while this thread holds the lock.
+        self._lock = threading.RLock()
         self._closed = False
         self._pid = os.getpid()
         self._end_reader, self._end_writer = os.pipe()

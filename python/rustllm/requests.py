@@ -156,11 +156,11 @@ class Requests:
 
     def completion(self, job: Job, choices: Sequence[Choice]) -> Completion:
         """Of `generate`."""
-        return answered.completion(job, choices, self._tokenizer)
+        return answered.completion(job, choices)
 
     def reply(self, job: Job, choices: Sequence[Choice]) -> Reply[Any]:
         """Of `chat`."""
-        return answered.reply(job, choices, self._tokenizer)
+        return answered.reply(job, choices)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class CompletionOutput:
     finish_reason: FinishReason
     #: The stop text that ended it, if one did.
     stop_reason: str | None = None
-    #: With `logprobs`, for each token.
+    #: With `logprobs`, for each of `token_ids`, those of a stop text included.
     logprobs: list[TokenLogprob] | None = field(default=None, repr=False)
 
 

@@ -86,7 +86,7 @@ class SamplingParams:
     #: Longest repeated run of tokens that DRY leaves alone.
     dry_allowed_length: int = 2
     #: Tokens that DRY looks at; 0 none, -1 the context.
-    dry_penalty_last_n: int = -1
+    dry_penalty_last_n: int = 64
     #: Texts that end a run for DRY.
     dry_sequence_breakers: Sequence[str] = ("\n", ":", '"', "*")
     #: 0 off, 1 or 2.
