@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from rustllm._rustllm import Engine, read_gguf
+from rustllm.chat.template import ChatTemplate
 from rustllm.config import EMBEDDED_MODEL, ServerSettings
 from rustllm.dispatch import Dispatcher
 from rustllm.flags.resolve import REPOSITORY
@@ -84,6 +86,11 @@ def make_settings(
     )
 
 
+def _template(settings: ServerSettings, engine: Engine) -> tuple[ChatTemplate, dict[str, bool]]:
+    template = make_template(settings, engine)
+    return template, template.capabilities()
+
+
 class Loaded:
     """A model that is loaded, until `close`."""
 
@@ -91,11 +98,14 @@ class Loaded:
         self.settings = settings
         self.native: Engine = load_engine(settings, progress)
         try:
-            template = make_template(settings, self.native)
+            # On a thread of its own: what templates raise on the way leaves cycles behind, which would hold the
+            # callers' frames, and with them this model, until the garbage collector comes by.
+            with ThreadPoolExecutor(1) as pool:
+                template, capabilities = pool.submit(_template, settings, self.native).result()
         except BaseException:
             self.native.shutdown()
             raise
-        self.jobs = Jobs(self.native, settings, template, template.capabilities())
+        self.jobs = Jobs(self.native, settings, template, capabilities)
         self.dispatcher = Dispatcher(self.native)
         #: Also called when this is dropped, and when the interpreter ends.
         self.close = weakref.finalize(self, self.dispatcher.close)
