@@ -49,7 +49,8 @@ def run(name: str, *arguments: str) -> str:
 
 
 def test_pyright_is_content(tmp_path: Path) -> None:
-    settings = {"include": [str(ROOT / "examples")], "typeCheckingMode": "strict", "extraPaths": [str(ROOT / "python")]}
+    folders = {"include": [str(ROOT / "examples")], "extraPaths": [str(ROOT / "python")]}
+    settings = {**folders, "typeCheckingMode": "strict"}
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [
         sys.executable,
