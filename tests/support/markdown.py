@@ -22,5 +22,5 @@ def run_page(path: Path, **names: Any) -> dict[str, Any]:
     blocks = python_blocks(path)
     assert blocks, f"{path}: no block is marked as Python"
     for line, code in blocks:
-        exec(compile("\n" * (line - 1) + code, str(path), "exec"), space)
+        exec(compile("\n" * (line - 1) + code, str(path), "exec", dont_inherit=True), space)
     return space
