@@ -287,7 +287,7 @@ class AsyncLLM:
             return results
         queue = _Queue()
         with Batch(self._llm._loaded.dispatcher, queue.put) as batch:
-            batch.embed(tokens, normalize, dimensions)
+            batch.embed(tokens, normalize, dimensions, self._llm._loaded.jobs.lora)
             with progress(len(tokens), name, use_tqdm) as advance:
                 for _ in tokens:
                     number, item = await queue.get()

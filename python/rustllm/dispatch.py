@@ -66,11 +66,18 @@ class Dispatcher:
             self._running[request] = (to, choices)
         return request
 
-    def embed(self, inputs: Sequence[Sequence[int]], normalize: int, dimensions: int | None, to: Listener) -> int:
+    def embed(
+        self,
+        inputs: Sequence[Sequence[int]],
+        normalize: int,
+        dimensions: int | None,
+        lora: Sequence[tuple[int, float]],
+        to: Listener,
+    ) -> int:
         """As `generate`, for texts to embed. Raises what `Engine.embed` raises."""
         self.check()
         with self._lock:
-            request = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions)
+            request = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions, lora=lora)
             self._running[request] = (to, len(inputs))
         return request
 

@@ -88,10 +88,15 @@ class Jobs:
     template: ChatTemplate
     template_caps: dict[str, bool] = field(default_factory=dict)
 
+    @property
+    def lora(self) -> list[tuple[int, float]]:
+        """The adapters with their weights."""
+        return [(index, scale) for index, (_, scale) in enumerate(self.settings.lora)]
+
     def of_prompt(self, prompt: Prompt, params: SamplingParams) -> Job:
         """A job that continues a prompt. Raises InvalidRequestError."""
         compiled = compile_constraint(self.native, the_one(_asked(params)), None)
-        native = params.native(self.native.tokenizer)
+        native = params.native(self.native.tokenizer, lora=self.lora)
         text = prompt if isinstance(prompt, str) else None
         return Job(self.tokens(prompt, "prompt"), native, params, text, compiled.grammar, compiled.watch)
 
@@ -102,7 +107,7 @@ class Jobs:
         asked = [*_asked(params), *([] if form.constraint is None else [form.constraint])]
         compiled = compile_constraint(self.native, the_one(asked), plan)
         tokenizer = self.native.tokenizer
-        native = params.native(tokenizer, preserved_tokens=plan.preserved(tokenizer))
+        native = params.native(tokenizer, preserved_tokens=plan.preserved(tokenizer), lora=self.lora)
         tokens = tokenizer.encode(prompt, add_special=True, parse_special=True)
         reads = plan if plan.reads else None
         return Job(tokens, native, params, prompt, compiled.grammar, compiled.watch, reads, form.parse)
@@ -210,7 +215,13 @@ class Batch:
         request = self._dispatcher.generate(job.tokens, job.native, n, to, grammar=job.grammar, watch=job.watch)
         self._requests.add(request)
 
-    def embed(self, texts: Sequence[Sequence[int]], normalize: int, dimensions: int | None) -> None:
+    def embed(
+        self,
+        texts: Sequence[Sequence[int]],
+        normalize: int,
+        dimensions: int | None,
+        lora: Sequence[tuple[int, float]],
+    ) -> None:
         """Starts to embed texts; each is put with its place among them. Raises what `Engine.embed` raises."""
 
         def take(output: Output) -> None:
@@ -219,7 +230,7 @@ class Batch:
             else:
                 self._put(output.index, output.vectors)
 
-        self._requests.add(self._dispatcher.embed(texts, normalize, dimensions, take))
+        self._requests.add(self._dispatcher.embed(texts, normalize, dimensions, lora, take))
 
 
 def _take_stream(put: Callable[[Any], None], output: Output) -> None:

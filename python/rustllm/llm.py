@@ -379,7 +379,7 @@ class LLM:
         if not tokens:
             return results
         with Batch(self._loaded.dispatcher, lambda number, item: done.put((number, item))) as batch:
-            batch.embed(tokens, normalize, dimensions)
+            batch.embed(tokens, normalize, dimensions, self._loaded.jobs.lora)
             with progress(len(tokens), name, use_tqdm) as advance:
                 for _ in tokens:
                     number, item = done.get()

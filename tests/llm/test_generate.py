@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rustllm import LLM, Completion, ContextExceededError, InvalidRequestError, SamplingParams
 from rustllm._rustllm import SamplingParams as NativeParams
+from tests.support.adapter_file import write_adapter
 
 GREEDY = SamplingParams(max_tokens=12, temperature=0)
 
@@ -167,6 +169,15 @@ def test_logit_bias_takes_texts_and_ids(llm: LLM) -> None:
     assert out.token_ids[0] != forbidden
     with pytest.raises(InvalidRequestError, match="logit_bias: 512 is not a token"):
         llm.generate("Once", SamplingParams(logit_bias={512: 1.0}))
+
+
+def test_adapters_apply_with_their_weights(llm: LLM, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter.gguf", seed=1)
+    with LLM(lora=[adapter]) as adapted, LLM(lora=[(adapter, 0.0)]) as without:
+        plain = llm.generate("Once upon a time", GREEDY)[0].text
+        assert without.generate("Once upon a time", GREEDY)[0].text == plain
+        assert adapted.generate("Once upon a time", GREEDY)[0].text != plain
+        assert adapted.embed("Once")[0].vector != without.embed("Once")[0].vector
 
 
 def test_results_show_themselves(llm: LLM) -> None:
