@@ -210,7 +210,7 @@ class AsyncLLM:
         self, query: str, documents: Sequence[str], *, top_n: int | None = None, use_tqdm: bool = False
     ) -> list[Ranked]:
         """As `LLM.rerank`."""
-        tokens = await asyncio.to_thread(self._llm._requests.rerank, query, documents)
+        tokens = await asyncio.to_thread(self._llm._requests.rerank, query, documents, top_n)
         return ranked(documents, await self._vectors(tokens, "rerank", use_tqdm, -1, None), top_n)
 
     async def score(

@@ -264,7 +264,7 @@ class LLM:
         Traceback (most recent call last):
         rustllm._rustllm.UnsupportedError: this model does not rank documents; load one that does, with pooling='rank'
         """
-        tokens = self._requests.rerank(query, documents)
+        tokens = self._requests.rerank(query, documents, top_n)
         return ranked(documents, self._vectors(tokens, "rerank", use_tqdm, -1, None), top_n)
 
     def score(

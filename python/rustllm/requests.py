@@ -131,11 +131,13 @@ class Requests:
             raise UnsupportedError("this model ranks documents and has no vectors; use rerank")
         return [self._loaded.jobs.tokens(text, "texts") for text in several_prompts(texts, "texts")]
 
-    def rerank(self, query: str, documents: Sequence[str]) -> list[list[int]]:
+    def rerank(self, query: str, documents: Sequence[str], top_n: int | None) -> list[list[int]]:
         """The tokens of a query with each of the documents."""
         self._loaded.check()
         if self._loaded.native.pooling != "rank":
             raise UnsupportedError("this model does not rank documents; load one that does, with pooling='rank'")
+        if top_n is not None and top_n < 0:
+            raise invalid("top_n", f"{top_n} is out of range; allowed: 0 or above")
         return [self._tokenizer.encode_pair(query, text) for text in documents]
 
     def _check_generates(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rustllm import LLM, Embedding, InvalidRequestError, SamplingParams, UnsupportedError
+from tests.support.embeddings import RANK
 
 
 def test_vectors_are_normalized_and_in_order(minilm: LLM) -> None:
@@ -42,6 +43,23 @@ def test_similarity_needs_equal_sizes() -> None:
 def test_pooling_none_is_refused() -> None:
     with LLM(pooling="none") as llm, pytest.raises(UnsupportedError, match="pooling='mean'"):
         llm.embed("Once")
+
+
+def test_rerank() -> None:
+    documents = ["the cat sat", "a dog", "cats and dogs and birds"]
+    with LLM(RANK) as llm:
+        found = llm.rerank("a cat", documents, use_tqdm=False)
+        assert sorted(one.index for one in found) == [0, 1, 2]
+        assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+        assert all(one.document == documents[one.index] for one in found)
+        assert llm.rerank("a cat", documents, top_n=1, use_tqdm=False) == found[:1]
+        # Each score is that of its own pair.
+        assert llm.rerank("a cat", documents[2:])[0].score == next(one.score for one in found if one.index == 2)
+        assert llm.rerank("a cat", []) == []
+        with pytest.raises(InvalidRequestError, match="top_n: -1 is out of range; allowed: 0 or above"):
+            llm.rerank("a cat", documents, top_n=-1)
+        with pytest.raises(UnsupportedError, match="use rerank"):
+            llm.embed("a cat")
 
 
 def test_scores_are_those_of_the_answers(llm: LLM) -> None:
