@@ -73,15 +73,15 @@ lint: build ## Formatting, clippy, ruff, mypy, stubs
 	cargo fmt --check
 	cargo clippy --release --all-targets --quiet -- -D warnings
 	cargo clippy --release --features python --quiet -- -D warnings
-	$(BIN)/ruff check python tests scripts benches
-	$(BIN)/ruff format --check python tests scripts benches
+	$(BIN)/ruff check python tests scripts benches examples
+	$(BIN)/ruff format --check python tests scripts benches examples
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest rustllm._rustllm --allowlist tests/stubtest-allowlist.txt
 
 format: venv ## Format all sources
 	cargo fmt
-	$(BIN)/ruff check --fix-only --quiet python tests scripts benches
-	$(BIN)/ruff format --quiet python tests scripts benches
+	$(BIN)/ruff check --fix-only --quiet python tests scripts benches examples
+	$(BIN)/ruff format --quiet python tests scripts benches examples
 
 docs: build ## Write docs/conformance.md: what each endpoint does with each field
 	$(BIN)/python scripts/conformance.py

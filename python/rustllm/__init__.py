@@ -1,4 +1,9 @@
-"""rustllm serves language models from GGUF files."""
+"""rustllm runs and serves language models from GGUF files.
+
+`LLM` and `AsyncLLM` run one in this process; `rustllm-serve` serves one over HTTP.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from rustllm._rustllm import (
     ContextExceededError,
@@ -6,18 +11,99 @@ from rustllm._rustllm import (
     InvalidRequestError,
     ModelError,
     QueueFullError,
-    SamplingParams,
     Tokenizer,
+    UnsupportedError,
     __version__,
 )
 
+if TYPE_CHECKING:
+    from rustllm.async_llm import AsyncLLM, AsyncStream
+    from rustllm.dispatch import ForkedError
+    from rustllm.engine import GenerationError
+    from rustllm.hub import HubError
+    from rustllm.llm import LLM
+    from rustllm.results import (
+        ChatDelta,
+        Completion,
+        CompletionOutput,
+        Delta,
+        Embedding,
+        Ranked,
+        Reply,
+        Score,
+        TokenLogprob,
+        ToolCall,
+        ToolCallDelta,
+        Usage,
+    )
+    from rustllm.sampling_params import SamplingParams
+    from rustllm.stream import Stream
+
+#: Where the names are that are imported once they are asked for: a server starts without them.
+_PLACES = {
+    "AsyncLLM": "async_llm",
+    "AsyncStream": "async_llm",
+    "ChatDelta": "results",
+    "Completion": "results",
+    "CompletionOutput": "results",
+    "Delta": "results",
+    "Embedding": "results",
+    "ForkedError": "dispatch",
+    "GenerationError": "engine",
+    "HubError": "hub",
+    "LLM": "llm",
+    "Ranked": "results",
+    "Reply": "results",
+    "SamplingParams": "sampling_params",
+    "Score": "results",
+    "Stream": "stream",
+    "TokenLogprob": "results",
+    "ToolCall": "results",
+    "ToolCallDelta": "results",
+    "Usage": "results",
+}
+
 __all__ = [
+    "LLM",
+    "AsyncLLM",
+    "AsyncStream",
+    "ChatDelta",
+    "Completion",
+    "CompletionOutput",
     "ContextExceededError",
+    "Delta",
+    "Embedding",
     "EngineClosedError",
+    "ForkedError",
+    "GenerationError",
+    "HubError",
     "InvalidRequestError",
     "ModelError",
     "QueueFullError",
+    "Ranked",
+    "Reply",
     "SamplingParams",
+    "Score",
+    "Stream",
+    "TokenLogprob",
     "Tokenizer",
+    "ToolCall",
+    "ToolCallDelta",
+    "UnsupportedError",
+    "Usage",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'rustllm' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"rustllm.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustllm import SamplingParams
+from rustllm._rustllm import SamplingParams
 from rustllm.config import EMBEDDED_MODEL, ServerSettings, UsageError, parse
 from rustllm.flags.kinds import AdapterFiles, Bias, Integer, Switch
 from rustllm.flags.parse import FLAGS

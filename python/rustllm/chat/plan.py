@@ -217,6 +217,16 @@ def text_plan() -> Plan:
     return Plan(GENERIC, Tools({}, "none"), Start(), "none", None)
 
 
+def read_answer(plan: Plan | None, text: str) -> Answer:
+    """The parts of a whole answer."""
+    if plan is None:
+        return Answer(content=text)
+    answer = plan.reader().read(text)
+    if plan.reasoning == "deepseek-legacy":
+        answer.content = plan.reader(raw_thoughts=True).read(text).content
+    return answer
+
+
 def special_token(tokenizer: Tokenizer, name: str) -> int | None:
     """The special token of this name, if it is one whose name is no text."""
     ids = tokenizer.encode(name, add_special=False, parse_special=True)

@@ -17,9 +17,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
+from rustllm import loading
 from rustllm._rustllm import Engine, InvalidRequestError, ModelError, __version__
-from rustllm.chat.builtin import CHATML
-from rustllm.chat.template import ChatTemplate, TemplateError
 from rustllm.config import ServerSettings
 from rustllm.engine import AsyncEngine
 from rustllm.server import errors
@@ -127,7 +126,7 @@ async def _load(state: ServerState, engine: Engine | None) -> None:
             engine if engine is not None else await loop.run_in_executor(None, load_engine, state.settings, state.link)
         )
         await loop.run_in_executor(None, check_grammar, state.settings, native)
-        template = make_template(state.settings, native)
+        template = loading.make_template(state.settings, native)
         caps = template.capabilities()
         wrapped = AsyncEngine(native)
         wrapped.start()
@@ -172,44 +171,10 @@ def load_engine(settings: ServerSettings, link: Link | None = None) -> Engine:
             print(f"\rloading {settings.model_path}: {fraction:4.0%}", end="", file=sys.stderr, flush=True)
         return True
 
-    engine = Engine.load(
-        settings.model_path,
-        n_ctx=settings.n_ctx,
-        n_parallel=settings.n_parallel,
-        kv_unified=settings.kv_unified,
-        n_batch=settings.n_batch,
-        n_threads=settings.n_threads,
-        cache_type_k=settings.cache_type_k,
-        cache_type_v=settings.cache_type_v,
-        max_queue=settings.max_queue,
-        pooling=settings.pooling,
-        context_shift=settings.context_shift,
-        lora=[path for path, _ in settings.lora],
-        progress=progress,
-    )
+    engine = loading.load_engine(settings, progress)
     if sys.stderr.isatty() and link is None:
         print(file=sys.stderr)
     return engine
-
-
-def make_template(settings: ServerSettings, engine: Engine) -> ChatTemplate:
-    """The operator's template, else the model's own, else ChatML. Raises TemplateError."""
-    tokenizer = engine.tokenizer
-
-    def text(token: int | None) -> str:
-        return "" if token is None else tokenizer.raw_text(token)
-
-    own = engine.metadata.get("tokenizer.chat_template")
-    source = settings.chat_template or (own if isinstance(own, str) and own else CHATML)
-    try:
-        template = ChatTemplate(source, text(tokenizer.bos), text(tokenizer.eos), jinja=settings.jinja)
-        template.check()
-        return template
-    except TemplateError as error:
-        if settings.chat_template:
-            raise
-        log.warning("the model's chat template is not usable, ChatML is used instead: %s", error)
-        return ChatTemplate(CHATML, text(tokenizer.bos), text(tokenizer.eos))
 
 
 def announce(settings: ServerSettings, engine: Engine) -> None:

@@ -1,30 +1,16 @@
-"""vLLM's fields beside OpenAI's: what an answer must be, the grammars for that, and what is told of prompts."""
+"""vLLM's fields beside OpenAI's: what an answer must be, and what is told of prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import orjson
 from pydantic import BaseModel, Field
 
+from rustllm.chat import constraint
+from rustllm.chat.constraint import Constraint
 from rustllm.server.errors import ApiError
 from rustllm.server.parts import Part
-
-#: Bytes of a regular expression, and of all choices.
-MAX_TEXT = 64 << 10
-
-
-class Constraint(NamedTuple):
-    """What an answer must be."""
-
-    #: `gbnf`, `json_schema`, `json_object` or `regex`.
-    kind: str
-    source: str
-    #: The request's field, for errors.
-    param: str
-    #: Refuse keywords that cannot be enforced.
-    strict: bool = False
 
 
 class StructuredOutputs(Part):
@@ -53,7 +39,7 @@ class ConstraintFields(BaseModel):
 
 
 def asked(fields: object) -> Iterator[Constraint]:
-    """What these fields ask for. Raises ApiError."""
+    """What these fields ask for. Raises InvalidRequestError."""
     if not isinstance(fields, ConstraintFields):
         return
     outputs = fields.structured_outputs
@@ -75,46 +61,10 @@ def _asked(
     param: str, schema: Any, regex: str | None, choice: list[str] | None, grammar: str | None
 ) -> Iterator[Constraint]:
     if schema is not None:
-        name = param.format("json")
-        yield Constraint("json_schema", schema if isinstance(schema, str) else orjson.dumps(schema).decode(), name)
+        yield constraint.json_schema(schema, param.format("json"))
     if regex is not None:
-        name = param.format("regex")
-        _check_size(len(regex.encode("utf-8", "replace")), name)
-        yield Constraint("regex", regex, name)
+        yield constraint.regex(regex, param.format("regex"))
     if choice is not None:
-        name = param.format("choice")
-        _check_size(sum(len(text.encode("utf-8", "replace")) + 8 for text in choice), name)
-        if not choice or "" in choice:
-            raise ApiError(
-                400, f"{name}: {choice!r:.60} has nothing to choose; expected texts of some length", param=name
-            )
-        yield Constraint("gbnf", "root ::= " + " | ".join(map(_literal, choice)), name)
+        yield constraint.choice(choice, param.format("choice"))
     if grammar is not None:
         yield Constraint("gbnf", grammar, param.format("grammar"))
-
-
-def _check_size(size: int, param: str) -> None:
-    if size > MAX_TEXT:
-        raise ApiError(400, f"{param}: it has {size} bytes; allowed: up to {MAX_TEXT}", param=param)
-
-
-def _literal(text: str) -> str:
-    """A text as GBNF writes it."""
-    plain = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    return '"' + "".join(plain.get(char) or (char if char.isprintable() else _code(char)) for char in text) + '"'
-
-
-def _code(char: str) -> str:
-    return f"\\U{ord(char):08x}"
-
-
-def regex_grammar(regex: str) -> str:
-    """A regular expression as a grammar of the engine's own language."""
-    # A slash ends it there, and a line break the whole line.
-    out, escaped = [], False
-    for char in regex:
-        plain = {"/": "\\/", "\n": "\\n", "\r": "\\r"}.get(char, char)
-        # What follows a backslash has one already.
-        out.append(plain[1:] if escaped and len(plain) > 1 else plain)
-        escaped = char == "\\" and not escaped
-    return f"start: /{''.join(out)}/"

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rustllm._rustllm import Finish, Grammar, Output, SamplingParams, Timings, TokenProb, Watch
+from rustllm._rustllm import Grammar, Output, SamplingParams, Timings, TokenProb, Watch
 from rustllm.chat.plan import Plan
+from rustllm.choice import Choice, PromptProb
 from rustllm.engine import Name
 from rustllm.server.production import start_job
 from rustllm.server.state import Model
-
-#: A token of a prompt, its place among all tokens, and the most probable ones there.
-PromptProb = tuple[TokenProb, int, list[TokenProb]]
 
 
 @dataclass
@@ -42,43 +40,6 @@ class Job:
         return int(self.settings["n"])
 
 
-@dataclass
-class Choice:
-    """One finished or growing answer."""
-
-    index: int
-    text: str = ""
-    tokens: list[int] = field(default_factory=list)
-    probs: list[tuple[TokenProb, list[TokenProb]]] = field(default_factory=list)
-    #: The tokens of the prompt behind its first, where they are asked for.
-    prompt_probs: list[PromptProb] = field(default_factory=list)
-    finish: Finish | None = None
-    #: The output that has the newest timings. They are read where they are wanted only: most tokens
-    #: of a stream need nothing but their text.
-    latest: Output | None = None
-
-    @property
-    def timings(self) -> Timings | None:
-        """Counts and durations so far."""
-        return None if self.latest is None else self.latest.timings
-
-    def take(self, output: Output) -> None:
-        """Takes an output in."""
-        if (prob := output.prompt_prob) is not None:
-            self.prompt_probs.append(prob)
-            return
-        self.follow(output)
-        self.text += output.text
-        self.tokens += output.tokens
-        self.probs += output.probs
-
-    def follow(self, output: Output) -> None:
-        """Takes in how far it is, which is all that a stream needs to know of what it has sent."""
-        if output.is_last:
-            self.finish = output.finish
-        self.latest = output
-
-
 async def collect(model: Model, job: Job) -> list[Choice]:
     """All choices of a job, finished. Being cancelled aborts it."""
     choices = [Choice(index) for index in range(job.choices)]
@@ -89,16 +50,8 @@ async def collect(model: Model, job: Job) -> list[Choice]:
     with start_job(model, job, take) as running:
         await running.ended
     for choice in choices:
-        _drop_stop_word_probs(model, choice)
+        choice.drop_stop_word_probs(model.native.tokenizer)
     return choices
-
-
-def _drop_stop_word_probs(model: Model, choice: Choice) -> None:
-    """The tokens of a stop string are not part of the answer."""
-    word = choice.finish.stopping_word if choice.finish else ""
-    if word and choice.probs:
-        n = len(model.native.tokenizer.encode(word, add_special=False, parse_special=False))
-        del choice.probs[max(0, len(choice.probs) - n) :]
 
 
 def timings_json(timings: Timings) -> dict[str, Any]:
@@ -136,11 +89,6 @@ def usage_json(job: Job, choices: list[Choice]) -> dict[str, Any]:
         "total_tokens": len(job.prompt) + completion,
         "prompt_tokens_details": {"cached_tokens": cached},
     }
-
-
-def finish_reason(choice: Choice) -> str:
-    """OpenAI's name for the end of a choice."""
-    return "length" if choice.finish is None or choice.finish.stop_type == "limit" else "stop"
 
 
 def prompt_logprobs_json(probs: list[PromptProb], n: int) -> list[dict[str, Any] | None]:

@@ -14,7 +14,8 @@ from pydantic_core import from_json
 
 from rustllm._rustllm import Output, Timings
 from rustllm.chat.syntax.events import CallStart, Content, Event
-from rustllm.server.generation import Choice, Job, collect
+from rustllm.choice import Choice
+from rustllm.server.generation import Job, collect
 from rustllm.server.native.completion.service import tokenize_prompt
 from rustllm.server.openai.chat.prompt import chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer, Watch
-from rustllm.chat.plan import Plan, Schema
-from rustllm.chat.syntax.calls import Marker
-from rustllm.flags.resolve import SAMPLER_LETTERS
-from rustllm.server.constraints import ConstraintFields, asked, regex_grammar
+from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer
+from rustllm.chat.constraint import Compiled, Constraint, compile_constraint, from_response_format, the_one
+from rustllm.chat.plan import Plan
+from rustllm.sampling_values import logit_bias_pairs, sampler_names, seed_value
+from rustllm.server.constraints import ConstraintFields, asked
 from rustllm.server.errors import ApiError
 from rustllm.server.parts import AsGiven, Part
 from rustllm.server.state import Model, ServerState
@@ -169,13 +169,13 @@ def build_params(
     if isinstance(fields, ConstraintFields):
         values["prompt_logprobs"] = fields.prompt_logprobs
     if fields.seed is not None:
-        values["seed"] = _seed(fields.seed)
+        values["seed"] = seed_value(fields.seed)
     if fields.stop is not None:
         values["stop"] = [fields.stop] if isinstance(fields.stop, str) else fields.stop
     if fields.samplers is not None:
-        values["samplers"] = _samplers(fields.samplers)
+        values["samplers"] = sampler_names(fields.samplers)
     if fields.logit_bias is not None:
-        values["logit_bias"] = _logit_bias(fields.logit_bias, tokenizer)
+        values["logit_bias"] = logit_bias_pairs(fields.logit_bias, tokenizer)
     try:
         return SamplingParams(**values)
     except InvalidRequestError as error:
@@ -202,67 +202,6 @@ def _refuse_unsupported(fields: SamplingFields, supported_here: Sequence[str]) -
             raise ApiError(400, f"{name}: {value!r:.60} is not supported yet; allowed: {allowed}", param=name)
 
 
-def _seed(seed: int) -> int:
-    if not -1 <= seed <= 0xFFFF_FFFF:
-        raise ApiError(400, f"seed: {seed} is out of range; allowed: -1 (random) to 4294967295", param="seed")
-    return 0xFFFF_FFFF if seed == -1 else seed
-
-
-def _samplers(samplers: list[str] | str) -> list[str]:
-    if isinstance(samplers, list):
-        return samplers
-    return [SAMPLER_LETTERS[letter] for letter in samplers if letter in SAMPLER_LETTERS]
-
-
-def _logit_bias(entries: dict[str, float | bool] | list[Any], tokenizer: Tokenizer) -> list[tuple[int, float]]:
-    if isinstance(entries, dict):
-        pairs: list[Any] = [(int(key) if key.lstrip("-").isdecimal() else key, bias) for key, bias in entries.items()]
-    else:
-        pairs = entries
-    out = []
-    for pair in pairs:
-        if len(pair) != 2:
-            raise ApiError(400, f"logit_bias: {pair!r:.60} is not a pair of token and bias", param="logit_bias")
-        token, bias = pair
-        if bias is True or isinstance(bias, str):
-            raise ApiError(400, f"logit_bias: {bias!r:.60} is not a bias; allowed: a number, false", param="logit_bias")
-        value = float("-inf") if bias is False else float(bias)
-        out += [(id_, value) for id_ in _bias_tokens(token, tokenizer)]
-    return out
-
-
-def _bias_tokens(token: object, tokenizer: Tokenizer) -> list[int]:
-    if isinstance(token, str):
-        return tokenizer.encode(token, add_special=False, parse_special=False)
-    if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < tokenizer.vocab_size:
-        allowed = f"a text, or a token id from 0 to {tokenizer.vocab_size - 1}"
-        raise ApiError(400, f"logit_bias: {token!r:.60} is not a token; allowed: {allowed}", param="logit_bias")
-    return [token]
-
-
-#: Kinds of grammars for all of an answer, thoughts and calls included.
-_WITHOUT_THOUGHT = ("gbnf", "regex")
-
-
-def _compile_regex(model: Model, regex: str, param: str) -> Grammar:
-    try:
-        return model.native.compile_syntax(regex_grammar(regex), [], param=param)
-    except InvalidRequestError:
-        message = (
-            f"{param}: {regex!r:.60} is no regular expression that can be followed; allowed: those of Rust's regex"
-        )
-        raise ApiError(400, f"{message}, which look neither ahead nor back", param=param) from None
-
-
-class Compiled(NamedTuple):
-    """What holds an answer to its form."""
-
-    grammar: Grammar | None
-    watch: Watch | None
-    #: Behind which texts the grammar starts, where it does not hold from the start.
-    triggers: Sequence[Marker] = ()
-
-
 async def compile_grammar(
     fields: SamplingFields,
     response_format: dict[str, Any] | None,
@@ -271,96 +210,29 @@ async def compile_grammar(
     plan: Plan | None = None,
 ) -> Compiled:
     """The grammar that a request asks for, if it does, and what the engine watches for."""
-    chosen = _grammar_source(fields, response_format)
-    if plan is not None and plan.tools.active:
-        return await _compile_calls(chosen, plan, state, model)
+    chosen = the_one(_asked(fields, response_format))
+    default = chosen is None and state.settings.grammar is not None
     if chosen is None and state.settings.grammar is not None:
-        kind, source = state.settings.grammar
-        chosen = (kind, source, "grammar", False)
-    if chosen is None:
-        return Compiled(None, None if plan is None else plan.watch(constrained=False, gbnf=False))
-    kind, source, param, strict = chosen
-    if plan is not None and plan.frames and kind not in _WITHOUT_THOUGHT:
-        return await _compile_calls(chosen, plan, state, model)
-    strict = strict or state.settings.strict_schema
+        chosen = Constraint(*state.settings.grammar, "grammar")
 
-    def work() -> Grammar:
-        if kind == "regex":
-            return _compile_regex(model, source, param)
-        return model.native.compile_grammar(kind, source, param=param, strict=strict)
+    def work() -> Compiled:
+        return compile_constraint(model.native, chosen, plan, strict=state.settings.strict_schema, default=default)
 
+    if chosen is None and (plan is None or not plan.tools.active):
+        return work()
     # Compiling takes milliseconds at least, so never on the loop's thread.
-    grammar = await state.off_loop(1 << 30, work)
-    return Compiled(grammar, None if plan is None else plan.watch(constrained=True, gbnf=kind in _WITHOUT_THOUGHT))
+    return await state.off_loop(1 << 30, work)
 
 
-async def _compile_calls(
-    chosen: tuple[str, str, str, bool] | None, plan: Plan, state: ServerState, model: Model
-) -> Compiled:
-    """The grammar of an answer that is more than a schema's: calls, or a thought before it."""
-    schema = None
-    if chosen is not None:
-        kind, source, param, strict = chosen
-        if kind in _WITHOUT_THOUGHT:
-            raise ApiError(
-                400, f"{param}: it cannot be combined with tools, which have a grammar of their own", param=param
-            )
-        value = orjson.loads(source) if kind == "json_schema" else {"type": "object"}
-        schema = Schema(value, param, strict or state.settings.strict_schema)
-
-    def work() -> Grammar | None:
-        lark = plan.grammar(model.native.tokenizer, schema)
-        if lark is None:
-            return None
-        return model.native.compile_syntax(lark.source, lark.schemas, param="tools", ignored=lark.ignored)
-
-    constrained = schema is not None or plan.tools.choice == "required"
-    grammar = await state.off_loop(1 << 30, work)
-    watch = plan.watch(constrained=constrained, gbnf=False)
-    return Compiled(grammar, watch, plan.triggers(constrained=constrained))
-
-
-def _grammar_source(
-    fields: SamplingFields, response_format: dict[str, Any] | None
-) -> tuple[str, str, str, bool] | None:
-    """(kind, source, field, strict)"""
-    found: list[tuple[str, str, str, bool]] = list(asked(fields))
+def _asked(fields: SamplingFields, response_format: dict[str, Any] | None) -> list[Constraint]:
+    found = list(asked(fields))
     if fields.grammar:
-        found.append(("gbnf", fields.grammar, "grammar", False))
+        found.append(Constraint("gbnf", fields.grammar, "grammar"))
     if fields.json_schema is not None:
-        found.append(("json_schema", _json(fields.json_schema), "json_schema", False))
-    if response_format is not None:
-        found += _from_response_format(response_format)
-    if len(found) > 1:
-        names = " and ".join(row[2] for row in found)
-        raise ApiError(400, f"{names}: only one of them may be given", param=found[1][2])
-    return found[0] if found else None
-
-
-def _from_response_format(form: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
-    kind = form.get("type")
-    if kind == "text":
-        return []
-    if kind == "json_object":
-        if form.get("schema") is not None:
-            return [("json_schema", _json(form["schema"]), "response_format.schema", False)]
-        return [("json_object", "", "response_format", False)]
-    if kind == "json_schema":
-        outer = form.get("json_schema")
-        if not isinstance(outer, dict):
-            raise ApiError(400, "response_format.json_schema: an object is needed", param="response_format.json_schema")
-        if outer.get("schema") is None:
-            param = "response_format.json_schema.schema"
-            raise ApiError(400, f"{param}: it is missing", param=param)
-        strict = outer.get("strict") is True
-        return [("json_schema", _json(outer["schema"]), "response_format.json_schema.schema", strict)]
-    allowed = "'text', 'json_object', 'json_schema'"
-    message = f"response_format.type: {kind!r:.60} is unknown; allowed: {allowed}"
-    raise ApiError(400, message, param="response_format.type")
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(value).decode()
+        found.append(Constraint("json_schema", orjson.dumps(fields.json_schema).decode(), "json_schema"))
+    if response_format is not None and (one := from_response_format(response_format)) is not None:
+        found.append(one)
+    return found
 
 
 def schema_headers(grammar: Grammar | None) -> dict[str, str]:

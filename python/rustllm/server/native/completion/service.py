@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from rustllm._rustllm import Output, Tokenizer
 from rustllm.chat.plan import Plan
+from rustllm.choice import Choice
 from rustllm.server.errors import ApiError
-from rustllm.server.generation import Choice, Job, collect, probs_json, progress_json, timings_json
+from rustllm.server.generation import Job, collect, probs_json, progress_json, timings_json
 from rustllm.server.generation_settings import reading_json, settings_json
 from rustllm.server.native.completion.schemas import Answered
 from rustllm.server.sampling import SamplingFields, build_params, compile_grammar

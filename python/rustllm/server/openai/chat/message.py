@@ -6,17 +6,6 @@ from typing import Any
 
 from rustllm.chat.plan import Plan
 from rustllm.chat.syntax.events import Answer, CallArguments, CallStart, Content, Event, Reasoning
-from rustllm.server.generation import Choice, finish_reason
-
-
-def read_answer(plan: Plan | None, text: str) -> Answer:
-    """The parts of a whole answer."""
-    if plan is None:
-        return Answer(content=text)
-    answer = plan.reader().read(text)
-    if plan.reasoning == "deepseek-legacy":
-        answer.content = plan.reader(raw_thoughts=True).read(text).content
-    return answer
 
 
 def message_json(answer: Answer) -> dict[str, Any]:
@@ -31,12 +20,6 @@ def message_json(answer: Answer) -> dict[str, Any]:
             for call in answer.calls
         ]
     return message
-
-
-def chat_finish_reason(choice: Choice, has_calls: bool) -> str:
-    """OpenAI's name for the end of a choice."""
-    reason = finish_reason(choice)
-    return "tool_calls" if has_calls and reason == "stop" else reason
 
 
 class ChoiceDeltas:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from rustllm._rustllm import Output
+from rustllm.chat.plan import read_answer
+from rustllm.chat.prompt import chat_plan
+from rustllm.choice import Choice, chat_finish_reason
 from rustllm.engine import Name
 from rustllm.server.constraints import check_prompt_logprobs
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
-    Choice,
     Job,
     collect,
     probs_json,
@@ -20,8 +22,8 @@ from rustllm.server.generation import (
     usage_json,
 )
 from rustllm.server.native.completion.service import final_json, make_job
-from rustllm.server.openai.chat.message import ChoiceDeltas, chat_finish_reason, message_json, read_answer
-from rustllm.server.openai.chat.prompt import chat_plan, chat_prompt
+from rustllm.server.openai.chat.message import ChoiceDeltas, message_json
+from rustllm.server.openai.chat.prompt import chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest
 from rustllm.server.openai.ids import envelope
 from rustllm.server.renamed import renamed
@@ -34,7 +36,7 @@ async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Jo
     check_prompt_logprobs(request, stream=request.stream)
     _set_logprobs(request)
     prompt = await chat_prompt(state, model, request)
-    plan = chat_plan(state, model, prompt, request, request.reasoning_format)
+    plan = chat_plan(model, state.settings, prompt, request, request.reasoning_format)
     with renamed((("n_probs", "top_logprobs"),) if request.top_logprobs is not None else ()):
         job = await make_job(state, model, prompt, request, request.response_format, plan)
     if job.verbose:

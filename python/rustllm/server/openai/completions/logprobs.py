@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rustllm._rustllm import Tokenizer, TokenProb
-from rustllm.server.generation import PromptProb, probs_json
+from rustllm.choice import PromptProb
+from rustllm.server.generation import probs_json
 
 
 @dataclass(frozen=True)

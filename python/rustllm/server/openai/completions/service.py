@@ -7,14 +7,12 @@ from itertools import accumulate
 from typing import Any
 
 from rustllm._rustllm import Output
+from rustllm.choice import Choice, PromptProb, finish_reason
 from rustllm.server.constraints import check_prompt_logprobs
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
-    Choice,
     Job,
-    PromptProb,
     collect,
-    finish_reason,
     progress_json,
     prompt_logprobs_json,
     timings_json,

@@ -1,0 +1,52 @@
+"""From settings to a loaded model: its engine and its chat template."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from rustllm._rustllm import Engine
+from rustllm.chat.builtin import CHATML
+from rustllm.chat.template import ChatTemplate, TemplateError
+from rustllm.config import ServerSettings
+
+log = logging.getLogger("rustllm.model")
+
+
+def load_engine(settings: ServerSettings, progress: Callable[[float], bool] | None = None) -> Engine:
+    """Loads the model that the settings name; `progress` hears the part that is done and may stop it."""
+    return Engine.load(
+        settings.model_path,
+        n_ctx=settings.n_ctx,
+        n_parallel=settings.n_parallel,
+        kv_unified=settings.kv_unified,
+        n_batch=settings.n_batch,
+        n_threads=settings.n_threads,
+        cache_type_k=settings.cache_type_k,
+        cache_type_v=settings.cache_type_v,
+        max_queue=settings.max_queue,
+        pooling=settings.pooling,
+        context_shift=settings.context_shift,
+        lora=[path for path, _ in settings.lora],
+        progress=progress,
+    )
+
+
+def make_template(settings: ServerSettings, engine: Engine) -> ChatTemplate:
+    """The operator's template, else the model's own, else ChatML. Raises TemplateError."""
+    tokenizer = engine.tokenizer
+
+    def text(token: int | None) -> str:
+        return "" if token is None else tokenizer.raw_text(token)
+
+    own = engine.metadata.get("tokenizer.chat_template")
+    source = settings.chat_template or (own if isinstance(own, str) and own else CHATML)
+    try:
+        template = ChatTemplate(source, text(tokenizer.bos), text(tokenizer.eos), jinja=settings.jinja)
+        template.check()
+        return template
+    except TemplateError as error:
+        if settings.chat_template:
+            raise
+        log.warning("the model's chat template is not usable, ChatML is used instead: %s", error)
+        return ChatTemplate(CHATML, text(tokenizer.bos), text(tokenizer.eos))
