@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BENCH := .bench
 CLIENTS := .clients
+WHEEL := .wheel
 BIN := $(VENV)/bin
 MODELS := .models
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -19,7 +20,7 @@ PARITY_DIR ?= ../shared/parity
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-.PHONY: help venv build serve test test-rust test-python test-clients test-aarch64 lint format docs models parity fuzz fuzz-check wheel clean bench-compare bench-constraints bench-serve
+.PHONY: help venv build serve test test-rust test-python test-clients test-aarch64 lint format docs models parity fuzz fuzz-check wheel test-wheel clean bench-compare bench-constraints bench-serve
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -114,9 +115,21 @@ bench-constraints: build models ## Measure masks, and new schemas beside streams
 bench-serve: build models $(BENCH)/.dependencies ## Measure the server beside llama-server (ARGS="--clients 16")
 	PYTHONPATH=python $(BENCH)/bin/python -m benches.serve $(ARGS)
 
-wheel: venv ## Build a wheel for others into dist/
-	$(BIN)/maturin build --profile dist --out dist
+# zig links against an old C library, so that the wheel runs on any Linux of the last ten years.
+wheel: $(WHEEL)/.dependencies ## Build a wheel for others, and the sources, into dist/
+	rm -rf dist
+	PATH=$(CURDIR)/$(WHEEL)/bin:$$PATH $(WHEEL)/bin/maturin build --profile dist --zig --compatibility manylinux2014 --out dist
+	$(WHEEL)/bin/maturin sdist --out dist
+
+test-wheel: wheel ## Check what is in dist/, install the wheel into a fresh environment and ask its server
+	$(WHEEL)/bin/python scripts/check_wheel.py dist
+
+$(WHEEL)/.dependencies: pyproject.toml scripts/requirements.py
+	test -x $(WHEEL)/bin/python || $(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python scripts/requirements.py wheel > $(WHEEL)/requirements.txt
+	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check -r $(WHEEL)/requirements.txt
+	@touch $@
 
 clean: ## Remove what was built
-	rm -rf $(VENV) $(BENCH) $(CLIENTS) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) $(CLIENTS) $(WHEEL) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find python -name '*.so' -delete

@@ -1,19 +1,16 @@
-"""What is written about the Python API: the examples of docstrings, and of the page."""
+"""What docstrings say about the Python API: their examples, and that all of it has them."""
 
 from __future__ import annotations
 
 import doctest
 import inspect
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 import rustllm
 from rustllm import LLM, AsyncLLM
-from tests.support.markdown import python_blocks, run_page
 
-ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("async_llm", "display", "llm", "results", "sampling_params", "stream")
 NAMES = {name: getattr(rustllm, name) for name in rustllm.__all__}
 
@@ -41,17 +38,3 @@ def test_methods_have_an_example_and_their_errors(name: str) -> None:
     text = inspect.getdoc(getattr(LLM, name)) or ""
     assert ">>>" in text
     assert "raise" in text.lower() or name in ("info", "detokenize")
-
-
-def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    run_page(ROOT / "docs/python.md")
-
-
-def test_blocks_of_a_page(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("text\n```python\na = 1\n```\n```\nno code\n```\n\n```python\nassert a == 2, a\n```\n")
-    assert python_blocks(page) == [(3, "a = 1\n"), (10, "assert a == 2, a\n")]
-    with pytest.raises(AssertionError) as failed:
-        run_page(page)
-    assert failed.traceback[-1].lineno == 9
