@@ -123,6 +123,7 @@ wheel: $(WHEEL)/.dependencies ## Build a wheel for others, and the sources, into
 
 test-wheel: wheel ## Check what is in dist/, install the wheel into a fresh environment and ask its server
 	$(WHEEL)/bin/python scripts/check_wheel.py dist
+	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target} $(WHEEL)/bin/python -m pip wheel --quiet --no-deps -w dist/of-sources dist/*.tar.gz
 
 $(WHEEL)/.dependencies: pyproject.toml scripts/requirements.py
 	test -x $(WHEEL)/bin/python || $(PYTHON) -m venv $(WHEEL)

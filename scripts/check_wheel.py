@@ -1,5 +1,5 @@
-"""Checks the packages of a folder: the wheel by auditwheel and by what is in it, in a fresh environment by its programs;
-the sources by what is in them.
+"""Checks the packages of a folder: the wheel by auditwheel, by what is in it, and in a fresh environment by its
+programs; the sources by what is in them.
 
 Usage: check_wheel.py FOLDER. Exits with status 1 at the first thing that is wrong.
 """
@@ -21,7 +21,14 @@ from pathlib import Path
 PLATFORM = "manylinux_2_17_x86_64"
 
 IN_WHEEL = ("_rustllm.abi3.so", "_rustllm.pyi", "py.typed", "models/stories260K.gguf", "models/NOTICE")
-IN_SOURCES = ("Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "src/lib.rs", "python/rustllm/models/stories260K.gguf")
+IN_SOURCES = (
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "src/lib.rs",
+    *(f"python/rustllm/{name}" for name in IN_WHEEL[1:]),
+)
 
 PORT = 18080
 READY_SECONDS = 30
@@ -66,10 +73,8 @@ def use(wheel: Path, root: Path) -> None:
     try:
         wait_until_ready()
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8}
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{PORT}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        answer = json.load(urllib.request.urlopen(request))
+        chat = f"http://127.0.0.1:{PORT}/v1/chat/completions"
+        answer = json.load(urllib.request.urlopen(chat, json.dumps(body).encode()))
         assert answer["usage"]["completion_tokens"] == 8, answer
     finally:
         server.terminate()
