@@ -17,12 +17,12 @@ from rustllm._rustllm import (
 )
 
 if TYPE_CHECKING:
-    from rustllm.async_llm import AsyncLLM, AsyncStream
-    from rustllm.dispatch import ForkedError
     from rustllm.engine import GenerationError
     from rustllm.hub import HubError
-    from rustllm.llm import LLM
-    from rustllm.results import (
+    from rustllm.llm.async_llm import AsyncLLM, AsyncStream
+    from rustllm.llm.dispatch import ForkedError
+    from rustllm.llm.llm import LLM
+    from rustllm.llm.results import (
         ChatDelta,
         Completion,
         CompletionOutput,
@@ -36,31 +36,31 @@ if TYPE_CHECKING:
         ToolCallDelta,
         Usage,
     )
-    from rustllm.sampling_params import SamplingParams
-    from rustllm.stream import Stream
+    from rustllm.llm.sampling_params import SamplingParams
+    from rustllm.llm.stream import Stream
 
 #: Where the names are that are imported once they are asked for: a server starts without them.
 _PLACES = {
-    "AsyncLLM": "async_llm",
-    "AsyncStream": "async_llm",
-    "ChatDelta": "results",
-    "Completion": "results",
-    "CompletionOutput": "results",
-    "Delta": "results",
-    "Embedding": "results",
-    "ForkedError": "dispatch",
+    "AsyncLLM": "llm.async_llm",
+    "AsyncStream": "llm.async_llm",
+    "ChatDelta": "llm.results",
+    "Completion": "llm.results",
+    "CompletionOutput": "llm.results",
+    "Delta": "llm.results",
+    "Embedding": "llm.results",
+    "ForkedError": "llm.dispatch",
     "GenerationError": "engine",
     "HubError": "hub",
-    "LLM": "llm",
-    "Ranked": "results",
-    "Reply": "results",
-    "SamplingParams": "sampling_params",
-    "Score": "results",
-    "Stream": "stream",
-    "TokenLogprob": "results",
-    "ToolCall": "results",
-    "ToolCallDelta": "results",
-    "Usage": "results",
+    "LLM": "llm.llm",
+    "Ranked": "llm.results",
+    "Reply": "llm.results",
+    "SamplingParams": "llm.sampling_params",
+    "Score": "llm.results",
+    "Stream": "llm.stream",
+    "TokenLogprob": "llm.results",
+    "ToolCall": "llm.results",
+    "ToolCallDelta": "llm.results",
+    "Usage": "llm.results",
 }
 
 __all__ = [

@@ -17,7 +17,7 @@ NAMES = {name: getattr(rustllm, name) for name in rustllm.__all__}
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_of_docstrings(module: str) -> None:
-    found = doctest.testmod(import_module(f"rustllm.{module}"), extraglobs=NAMES)
+    found = doctest.testmod(import_module(f"rustllm.llm.{module}"), extraglobs=NAMES)
     assert found.attempted
     assert not found.failed
 

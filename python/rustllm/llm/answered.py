@@ -10,8 +10,8 @@ from rustllm._rustllm import Output, TokenProb
 from rustllm.chat.plan import AnswerReader, read_answer
 from rustllm.chat.syntax.events import CallArguments, CallStart, Content, Event, Reasoning
 from rustllm.choice import Choice, PromptProb, chat_finish_reason, finish_reason
-from rustllm.jobs import Job
-from rustllm.results import (
+from rustllm.llm.jobs import Job
+from rustllm.llm.results import (
     ChatDelta,
     Completion,
     CompletionOutput,

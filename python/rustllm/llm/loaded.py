@@ -15,9 +15,9 @@ from typing import Any
 from rustllm._rustllm import Engine, read_gguf
 from rustllm.chat.template import ChatTemplate
 from rustllm.config import EMBEDDED_MODEL, ServerSettings
-from rustllm.dispatch import Dispatcher
 from rustllm.flags.resolve import REPOSITORY
-from rustllm.jobs import Jobs
+from rustllm.llm.dispatch import Dispatcher
+from rustllm.llm.jobs import Jobs
 from rustllm.loading import load_engine, make_template
 
 #: Prompts that run together unless settings say otherwise.

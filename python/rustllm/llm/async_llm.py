@@ -13,13 +13,13 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from rustllm import answered
-from rustllm.bar import progress
-from rustllm.jobs import Batch, Job, Prompt
-from rustllm.llm import LLM, Message
-from rustllm.requests import ChatKeywords, Params, Work, embeddings, ranked
-from rustllm.results import ChatDelta, Completion, Delta, Embedding, Ranked, Reply, Score
-from rustllm.stream import Read
+from rustllm.llm import answered
+from rustllm.llm.bar import progress
+from rustllm.llm.jobs import Batch, Job, Prompt
+from rustllm.llm.llm import LLM, Message
+from rustllm.llm.requests import ChatKeywords, Params, Work, embeddings, ranked
+from rustllm.llm.results import ChatDelta, Completion, Delta, Embedding, Ranked, Reply, Score
+from rustllm.llm.stream import Read
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from rustllm import display
+from rustllm.llm import display
 
 T = TypeVar("T")
 

@@ -22,10 +22,10 @@ from rustllm.chat.template import ChatTemplate, TemplateError
 from rustllm.chat.tool import ToolError
 from rustllm.choice import Choice
 from rustllm.config import ServerSettings
-from rustllm.dispatch import Dispatcher
 from rustllm.engine import GenerationError
 from rustllm.invalid import invalid
-from rustllm.sampling_params import SamplingParams
+from rustllm.llm.dispatch import Dispatcher
+from rustllm.llm.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

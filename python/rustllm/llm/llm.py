@@ -8,13 +8,13 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from rustllm import answered
-from rustllm.bar import progress
-from rustllm.jobs import Batch, Job, Prompt
-from rustllm.loaded import N_PARALLEL, Loaded, find_model, make_settings, one_of
-from rustllm.requests import ChatKeywords, Params, Requests, Work, embeddings, ranked
-from rustllm.results import ChatDelta, Completion, Delta, Embedding, Ranked, Reply, Score
-from rustllm.stream import Stream
+from rustllm.llm import answered
+from rustllm.llm.bar import progress
+from rustllm.llm.jobs import Batch, Job, Prompt
+from rustllm.llm.loaded import N_PARALLEL, Loaded, find_model, make_settings, one_of
+from rustllm.llm.requests import ChatKeywords, Params, Requests, Work, embeddings, ranked
+from rustllm.llm.results import ChatDelta, Completion, Delta, Embedding, Ranked, Reply, Score
+from rustllm.llm.stream import Stream
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from rustllm._rustllm import Output
-from rustllm.dispatch import Dispatcher
-from rustllm.jobs import Batch
-from rustllm.requests import Work
+from rustllm.llm.dispatch import Dispatcher
+from rustllm.llm.jobs import Batch
+from rustllm.llm.requests import Work
 
 D = TypeVar("D")
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
-from rustllm import answered
 from rustllm._rustllm import UnsupportedError
 from rustllm.choice import Choice
 from rustllm.invalid import invalid
-from rustllm.jobs import ChatOptions, Job, Prompt, per_job, placed, response_format
-from rustllm.loaded import Loaded
-from rustllm.results import Completion, Embedding, Ranked, Reply, Score
-from rustllm.sampling_params import SamplingParams
+from rustllm.llm import answered
+from rustllm.llm.jobs import ChatOptions, Job, Prompt, per_job, placed, response_format
+from rustllm.llm.loaded import Loaded
+from rustllm.llm.results import Completion, Embedding, Ranked, Reply, Score
+from rustllm.llm.sampling_params import SamplingParams
 
 #: Parameters of one call: for all of its prompts, or one for each.
 Params = SamplingParams | Sequence[SamplingParams] | None
