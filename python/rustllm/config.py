@@ -95,8 +95,12 @@ class ServerSettings:
     metrics: bool = False
     #: Directory of saved slots; None refuses to save and restore.
     slot_save_path: Path | None = None
-    #: Directory of files that are served at `/`.
+    #: Directory of files that are served at `/`, instead of the page.
     static_path: Path | None = None
+    #: Whether a page is served at `/`, ours or the operator's.
+    webui: bool = True
+    #: What the page starts with, instead of its own defaults.
+    ui_settings: dict[str, Any] = field(default_factory=dict)
     #: Seconds without a request after which the model is unloaded; -1 never.
     sleep_idle_seconds: int = -1
 

@@ -12,7 +12,7 @@ DRAFT = "there is no draft model"
 NGRAM = "tokens are not guessed ahead, which changes their speed alone"
 LAYOUT = "log lines have one layout; see --log-format"
 MEDIA = "only text is taken"
-WEBUI = "there is no web page yet"
+WEBUI = "the page talks to this server alone"
 CORS = "methods and headers are fixed, see --cors-origins"
 
 _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
@@ -69,9 +69,6 @@ _ROWS: tuple[tuple[str, str | None, int | str, str], ...] = (
     ("--cors-headers", "LLAMA_ARG_CORS_HEADERS", 1, CORS),
     ("--cors-credentials, --no-cors-credentials", "LLAMA_ARG_CORS_CREDENTIALS", 0, CORS),
     ("--reuse-port", "LLAMA_ARG_REUSE_PORT", 0, "one process serves a port"),
-    ("--ui, --webui, --no-ui, --no-webui", "LLAMA_ARG_UI", 0, WEBUI),
-    ("--ui-config, --webui-config", "LLAMA_ARG_UI_CONFIG", 1, WEBUI),
-    ("--ui-config-file, --webui-config-file", "LLAMA_ARG_UI_CONFIG_FILE", 1, WEBUI),
     (
         "--ui-mcp-proxy, --webui-mcp-proxy, --no-ui-mcp-proxy, --no-webui-mcp-proxy",
         "LLAMA_ARG_UI_MCP_PROXY",

@@ -34,6 +34,7 @@ EXCLUSIVE = (
     frozenset({"model", "hf_repo"}),
     frozenset({"chat_template", "chat_template_file"}),
     frozenset({"log_format", "log_jsonl"}),
+    frozenset({"ui_settings", "ui_settings_file"}),
     frozenset({"verbose", "verbosity", "log_disable"}),
 )
 

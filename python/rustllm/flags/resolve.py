@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rustllm._rustllm import SAMPLERS
+from rustllm.flags.kinds import JsonObject
 from rustllm.flags.parse import UsageError
 
 #: Longest template, grammar, schema or key file that is read.
@@ -35,7 +36,19 @@ def resolve(given: dict[str, Any]) -> dict[str, Any]:
     values = {target: value for target, value in given.items() if target not in ("help", "version")}
     sampling = {target: values.pop(target) for target in list(values) if target.startswith("sampling.")}
     escape = values.pop("escape", True)
-    for step in (_model, _adapters, _slots, _embeddings, _keys, _template, _grammar, _log, _network, _directories):
+    for step in (
+        _model,
+        _adapters,
+        _slots,
+        _embeddings,
+        _keys,
+        _template,
+        _grammar,
+        _log,
+        _network,
+        _directories,
+        _pages,
+    ):
         step(values)
     values["sampling_defaults"] = _sampling({name.removeprefix("sampling."): v for name, v in sampling.items()}, escape)
     return values
@@ -186,6 +199,19 @@ def _directories(values: dict[str, Any]) -> None:
         values["models_preset"] = Path(values["models_preset"]).expanduser()
         if not values["models_preset"].is_file():
             raise UsageError(f"--models-preset: {values['models_preset']} is not a file")
+
+
+def _pages(values: dict[str, Any]) -> None:
+    path = values.pop("ui_settings_file", None)
+    if path is None:
+        return
+    if values.get("ui_settings"):
+        raise UsageError("--ui-config and --ui-config-file exclude each other; give one of them")
+    text = _file("--ui-config-file", path)
+    try:
+        values["ui_settings"] = JsonObject().read(text)
+    except ValueError:
+        raise UsageError(f"--ui-config-file: {path} does not hold {JsonObject.allowed}") from None
 
 
 def _sampling(values: dict[str, Any], escape: bool) -> dict[str, Any]:

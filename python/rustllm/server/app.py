@@ -15,17 +15,16 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 
 from rustllm import loading
 from rustllm._rustllm import Engine, InvalidRequestError, ModelError, __version__
 from rustllm.config import ServerSettings
 from rustllm.engine import AsyncEngine
-from rustllm.server import errors
+from rustllm.server import errors, pages
 from rustllm.server.anthropic import errors as anthropic
 from rustllm.server.anthropic.router import router as messages
 from rustllm.server.dialects import Dialects
-from rustllm.server.middleware import ApiKeys, HeadOfGet, RequestLog
+from rustllm.server.middleware import PUBLIC_PATHS, ApiKeys, HeadOfGet, PublicPaths, RequestLog
 from rustllm.server.native.completion.router import router as completion
 from rustllm.server.native.control.router import router as control
 from rustllm.server.native.embedding.router import router as embedding
@@ -89,8 +88,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None, link: Lin
     native = (completion, infill, tokenize, embedding, rerank, props, slots, lora, metrics, streams, control)
     for router in (health, *openai, messages, ollama_router, vllm, *native):
         app.include_router(router, prefix=settings.api_prefix)
-    if settings.static_path is not None:
-        app.mount(settings.api_prefix or "/", StaticFiles(directory=settings.static_path, html=True))
+    pages.install(app, settings)
     if settings.metrics:
         # Its library takes a megabyte, which a server without it need not pay.
         from rustllm.server.native.metrics.service import Metrics
@@ -106,8 +104,9 @@ def create_app(settings: ServerSettings, engine: Engine | None = None, link: Lin
 def add_middleware(app: FastAPI, settings: ServerSettings, dialects: Dialects) -> None:
     """What every request passes before its route: keys, other origins, its id."""
     if settings.api_keys:
-        pages = settings.static_path is not None
-        app.add_middleware(ApiKeys, keys=settings.api_keys, dialects=dialects, prefix=settings.api_prefix, pages=pages)
+        paths, start = pages.public_paths(settings)
+        public = PublicPaths(paths | {settings.api_prefix + path for path in PUBLIC_PATHS}, start)
+        app.add_middleware(ApiKeys, keys=settings.api_keys, dialects=dialects, public=public)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -192,9 +191,15 @@ def announce(settings: ServerSettings, engine: Engine) -> None:
     print(
         f"rustllm {__version__} serves {settings.name} at {option}{address} "
         f"({engine.n_slots} slots of {engine.n_ctx} tokens)\n"
+        f"{_page_line(settings, address)}"
         f"try: curl {option}{address}{path} -d '{body}'",
         flush=True,
     )
+
+
+def _page_line(settings: ServerSettings, address: str) -> str:
+    """Where the page is, unless there is none or no browser could get there."""
+    return f"chat: {address}/\n" if settings.webui and not is_socket(settings.host) else ""
 
 
 async def _shut_down(state: ServerState) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+from dataclasses import dataclass
 from time import perf_counter
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,8 +20,17 @@ log = logging.getLogger("rustllm.access")
 #: Read without a key, as from llama-server.
 PUBLIC_PATHS = frozenset({"/health", "/v1/health", "/models", "/v1/models"})
 
-#: The operator's page (--path), which has to be there before it can ask for a key.
-PAGE_PATHS = frozenset({"/", "/index.html"})
+
+@dataclass(frozen=True)
+class PublicPaths:
+    """What is read without a key."""
+
+    paths: frozenset[str]
+    #: What further paths start with.
+    start: str | None = None
+
+    def __contains__(self, path: str) -> bool:
+        return path in self.paths or (self.start is not None and path.startswith(self.start))
 
 
 class RequestLog:
@@ -77,14 +87,11 @@ class HeadOfGet:
 class ApiKeys:
     """Asks for one of the keys, in `Authorization: Bearer` or `X-Api-Key`."""
 
-    def __init__(
-        self, app: ASGIApp, keys: tuple[str, ...], dialects: Dialects, prefix: str = "", pages: bool = False
-    ) -> None:
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], dialects: Dialects, public: PublicPaths) -> None:
         self.app = app
         self.dialects = dialects
         self.keys = tuple(key.encode() for key in keys)
-        public = PUBLIC_PATHS | PAGE_PATHS if pages else PUBLIC_PATHS
-        self.public = frozenset(prefix + path for path in public)
+        self.public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._is_public(scope):

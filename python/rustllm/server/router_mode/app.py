@@ -9,19 +9,18 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.staticfiles import StaticFiles
 
 from rustllm._rustllm import __version__
 from rustllm.config import ServerSettings
 from rustllm.flags.table import AnyFlag
-from rustllm.server import errors
+from rustllm.server import errors, pages
 from rustllm.server.app import DIALECTS, add_middleware, create_app, serve
 from rustllm.server.dialects import Dialects
 from rustllm.server.router_mode.arguments import environment, inherited
 from rustllm.server.router_mode.catalog import Catalog
 from rustllm.server.router_mode.downloads import Downloads
 from rustllm.server.router_mode.models import Models
-from rustllm.server.router_mode.router import OWN_PATHS, api_routes, asks_for_model, proxied, router
+from rustllm.server.router_mode.router import OF_ONE_MODEL, OWN_PATHS, api_routes, asks_for_model, proxied, router
 from rustllm.server.state import ServerState
 from rustllm.server.unix_socket import is_socket
 
@@ -47,18 +46,19 @@ def create_router(settings: ServerSettings, models: Models, downloads: Downloads
     others = APIRouter()
     # The endpoints are those of a server of one model. What asks for no model is answered here.
     single = create_app(
-        dataclasses.replace(settings, api_prefix="", static_path=None, sleep_idle_seconds=-1, metrics=False)
+        dataclasses.replace(
+            settings, api_prefix="", static_path=None, sleep_idle_seconds=-1, metrics=False, webui=False
+        )
     )
     for route in api_routes(single.routes):
         if route.path in OWN_PATHS:
             continue
-        if asks_for_model(route):
+        if asks_for_model(route) or route.path in OF_ONE_MODEL:
             app.router.routes.append(proxied(route, dialects, settings.api_prefix))
         else:
             others.routes.append(route)
     app.include_router(others, prefix=settings.api_prefix)
-    if settings.static_path is not None:
-        app.mount(settings.api_prefix or "/", StaticFiles(directory=settings.static_path, html=True))
+    pages.install(app, settings)
     add_middleware(app, settings, dialects)
     return app
 

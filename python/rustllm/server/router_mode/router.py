@@ -32,6 +32,9 @@ router = APIRouter(tags=["Several models"])
 #: What the router answers itself, though a server of one model asks its model.
 OWN_PATHS = frozenset({"/health", "/v1/health", "/models", "/v1/models", "/api/tags", "/api/ps"})
 
+#: What a model's process answers, though it does not need its model for that.
+OF_ONE_MODEL = frozenset({"/metrics"})
+
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -168,7 +171,11 @@ def router_props(models: Models) -> dict[str, Any]:
         "model_alias": "rustllm",
         "model_path": "none",
         "default_generation_settings": {"params": {}, "n_ctx": 0},
-        "ui_settings": {},
+        "webui": models.settings.webui,
+        "ui": models.settings.webui,
+        "ui_settings": models.settings.ui_settings,
+        "endpoint_metrics": models.settings.metrics,
+        "endpoint_slots": models.settings.slots,
         "build_info": BUILD,
         "cors_proxy_enabled": False,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -94,6 +94,8 @@ class Metrics:
     def __init__(self, state: ServerState) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(EngineCollector(state))
+        # Memory, processor time and open files of the process, where the system tells them.
+        ProcessCollector(registry=self.registry)
 
     def text(self) -> bytes:
         """All metrics, as Prometheus reads them."""
