@@ -1,4 +1,4 @@
-"""The pages at `/` and `/dashboard`, with what they load: the files of `rustllm/webui`, or an operator's own (`--path`).
+"""The pages at `/` and `/dashboard`, with what they load: the files of `rustllm/webui`, or those of `--path`.
 
 Our pages load nothing from elsewhere and run no script that is not a file of theirs; the headers tell the browser
 to hold them to that, so that text of a model can do nothing even where the pages should fail to treat it as text.
