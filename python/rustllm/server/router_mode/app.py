@@ -45,11 +45,8 @@ def create_router(settings: ServerSettings, models: Models, downloads: Downloads
     app.include_router(router, prefix=settings.api_prefix)
     others = APIRouter()
     # The endpoints are those of a server of one model. What asks for no model is answered here.
-    single = create_app(
-        dataclasses.replace(
-            settings, api_prefix="", static_path=None, sleep_idle_seconds=-1, metrics=False, webui=False
-        )
-    )
+    plain = dataclasses.replace(settings, api_prefix="", sleep_idle_seconds=-1, metrics=False, webui=False)
+    single = create_app(plain)
     for route in api_routes(single.routes):
         if route.path in OWN_PATHS:
             continue
