@@ -115,6 +115,13 @@ export function parsed({ name, label, kind }, text) {
   }
 }
 
+/** What one would have typed for a value. @param {Field} field @param {any} value @returns {string} */
+export function typed({ kind }, value) {
+  if (kind === "flag") return value ? "yes" : "no";
+  if (Array.isArray(value) && kind !== "json") return value.join(kind === "words" ? "; " : "\n");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
 /** `\n` in a line stands for a line break, which a line cannot hold. @param {string} line */
 function unescaped(line) {
   return line.replace(/\\(n|t|\\)/g, (_, char) => ({ n: "\n", t: "\t" })[/** @type {"n" | "t"} */ (char)] ?? "\\");

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { GROUPS, parsed, parsedJson } from "./fields.js";
+import { GROUPS, parsed, parsedJson, typed } from "./fields.js";
 
 const KEY = "rustllm.settings";
 
@@ -84,11 +84,10 @@ export class Settings {
    */
   adopt(config) {
     if (localStorage.getItem(KEY) !== null || !config) return;
-    const names = new Set(Object.values(GROUPS).flat().map(({ name }) => name));
-    for (const [name, value] of Object.entries(config)) {
-      if (names.has(name)) this.values.fields[name] = typeof value === "object" ? JSON.stringify(value) : String(value);
-      else if (name === "systemMessage") this.values.system = String(value);
+    for (const field of Object.values(GROUPS).flat()) {
+      if (field.name in config) this.values.fields[field.name] = typed(field, config[field.name]);
     }
+    if (typeof config.systemMessage === "string") this.values.system = config.systemMessage;
   }
 
   /**
