@@ -99,7 +99,8 @@ export class Api {
     });
     if (!response.body) return;
     for await (const data of events(response.body)) {
-      if (data === "[DONE]") return;
+      // Read to the end, the connection is left open for the next request.
+      if (data === "[DONE]") continue;
       const chunk = JSON.parse(data);
       if (chunk.error) throw new ApiError(chunk.error.code ?? 500, chunk.error.message ?? data);
       yield chunk;

@@ -37,8 +37,9 @@ export class MessageView {
     this.stats = el("span", { class: "stats" });
     this.branches = el("span", { class: "branches" });
     this.buttons = el("span", { class: "buttons" });
-    this.tokens = new TokenView((index, text) => actions.choose(message, index, text));
-    this.body.append(this.details, this.text, this.tokens.element, this.calls, this.error);
+    /** Made when it is first shown. @type {TokenView | null} */
+    this.tokens = null;
+    this.body.append(this.details, this.text, this.calls, this.error);
     const foot = el("div", { class: "foot" }, this.branches, this.buttons, this.stats);
     this.element = el(
       "article",
@@ -58,17 +59,29 @@ export class MessageView {
     this.element.setAttribute("aria-busy", String(running));
     this.showThought(running);
     const hasTokens = Boolean(message.tokens?.length);
-    const tokensOnly = hasTokens && this.showsTokens;
-    this.tokens.element.hidden = !tokensOnly;
-    this.text.hidden = tokensOnly;
-    if (tokensOnly) this.tokens.show(message.tokens ?? []);
-    else this.showText();
+    // An answer whose tokens are asked for shows them from the first one on.
+    if (hasTokens && running && !this.tokens) this.showsTokens = true;
+    this.showContent();
     this.showCalls(running);
     this.error.hidden = !message.error;
     this.error.textContent = message.error ?? "";
     this.stats.textContent = running && !message.stats?.tokens ? progress || "Waiting…" : statsOf(message);
     this.showBranches(index, count);
     if (!this.body.classList.contains("editing")) this.showButtons(running, hasTokens);
+  }
+
+  /** The text, or its tokens. */
+  showContent() {
+    const { message, actions } = this;
+    const asTokens = this.showsTokens && Boolean(message.tokens?.length);
+    if (asTokens && !this.tokens) {
+      this.tokens = new TokenView((index, text) => actions.choose(message, index, text));
+      this.text.after(this.tokens.element);
+    }
+    this.text.hidden = asTokens;
+    if (this.tokens) this.tokens.element.hidden = !asTokens;
+    if (asTokens) this.tokens?.show(message.tokens ?? []);
+    else this.showText();
   }
 
   showText() {
@@ -143,10 +156,7 @@ export class MessageView {
     const toggle = button("Tokens", () => {
       this.showsTokens = !this.showsTokens;
       toggle.setAttribute("aria-pressed", String(this.showsTokens));
-      this.text.hidden = this.showsTokens;
-      this.tokens.element.hidden = !this.showsTokens;
-      if (this.showsTokens) this.tokens.show(this.message.tokens ?? []);
-      else this.showText();
+      this.showContent();
     }, { class: "quiet", "aria-pressed": String(this.showsTokens) });
     return toggle;
   }
