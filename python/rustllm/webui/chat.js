@@ -333,6 +333,7 @@ class Chat {
 
   showServer() {
     byId("about").textContent = this.server.summary;
+    byId("greeting").textContent = this.picker.name || "rustllm";
     this.panel.setDefaults(this.server.defaults);
   }
 

@@ -51,11 +51,11 @@ const ROWS = [
     read: (now, _, before) => [mean(before, now, BETWEEN), quantile(before, now, BETWEEN, 0.95)],
   },
   {
-    plot: { title: "Slots", hint: "Requests that run, and slots that there are", series: ["busy", "all"], format: count, least: 1 },
+    plot: { title: "Slots", hint: "Requests that run, and slots that there are", series: ["busy", "all"], format: count, least: 2 },
     read: (now, _last, _before, info) => [now.value("llamacpp:requests_processing"), info.props.total_slots ?? null],
   },
   {
-    plot: { title: "Queue", hint: "Requests that wait for a slot", series: ["waiting"], format: count, least: 1 },
+    plot: { title: "Queue", hint: "Requests that wait for a slot", series: ["waiting"], format: count, least: 2 },
     read: (now) => [now.value("llamacpp:requests_deferred")],
   },
   {
@@ -63,7 +63,7 @@ const ROWS = [
     read: (now, _, before) => [quantile(before, now, WAITED, 0.5), quantile(before, now, WAITED, 0.95)],
   },
   {
-    plot: { title: "Cache", hint: "Share of the blocks in use; share of prompt tokens found in the cache, of the last 30 seconds", series: ["in use", "found"], format: share, least: 1 },
+    plot: { title: "Cache", hint: "Share of its blocks that run; share of prompt tokens that were in it, of the last 30 seconds", series: ["in use", "prompts found"], format: share, top: 1 },
     read: (now, _, before) => {
       const [asked, found] = [growth(before, now, "vllm:prefix_cache_queries_total"), growth(before, now, "vllm:prefix_cache_hits_total")];
       return [now.value("vllm:kv_cache_usage_perc"), asked && found !== null ? found / asked : null];

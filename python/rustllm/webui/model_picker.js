@@ -36,6 +36,11 @@ export class ModelPicker {
     if (chosen) await this.choose(chosen.id);
   }
 
+  /** The model that answers. */
+  get name() {
+    return this.server.isRouter ? this.settings.values.model : (this.server.models[0]?.id ?? "");
+  }
+
   /** @param {string} id */
   async choose(id) {
     this.settings.set({ model: id });

@@ -12,6 +12,7 @@ import { el } from "./dom.js";
  * @property {string[]} series names, at most three
  * @property {(value: number) => string} format
  * @property {number} [least] the top of the axis is never below it
+ * @property {number} [top] the top of the axis, where it is always the same
  */
 /** @typedef {{time: number, values: (number | null)[]}} Point */
 
@@ -71,7 +72,7 @@ export class Plot {
     const end = this.points.at(-1)?.time ?? Date.now();
     const begin = end - 1000 * this.seconds;
     const shown = this.points.filter(({ time }) => time >= begin);
-    const top = niceTop(Math.max(this.options.least ?? 0, ...shown.flatMap(({ values }) => values.map((value) => value ?? 0))));
+    const top = this.options.top ?? niceTop(Math.max(this.options.least ?? 0, ...shown.flatMap(({ values }) => values.map((value) => value ?? 0))));
     const x = (/** @type {number} */ time) => EDGE.left + ((time - begin) / (end - begin)) * (this.width - EDGE.left - EDGE.right);
     const y = (/** @type {number} */ value) => HEIGHT - EDGE.bottom - (value / top) * (HEIGHT - EDGE.top - EDGE.bottom);
     this.drawGrid(top, y);
@@ -148,9 +149,9 @@ function areaOf(points, x, y) {
   return `M${x(whole[0].time).toFixed(1)} ${y(0)}L${line}L${x(whole[whole.length - 1].time).toFixed(1)} ${y(0)}Z`;
 }
 
-/** The next of 1, 2, 5, 10, 20 … above a value. @param {number} value */
+/** The next of 1, 2, 4, 6, 10, 20 … from a value on; half of each is a round number too. @param {number} value */
 function niceTop(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return ([1, 2, 5, 10].find((step) => step * power >= value * 1.02) ?? 20) * power;
+  return ([1, 2, 4, 6, 10].find((step) => step * power >= value) ?? 20) * power;
 }

@@ -182,7 +182,8 @@ export class SettingsPanel {
   keyField() {
     const input = /** @type {HTMLInputElement} */ (el("input", { type: "password", id: "set-key", autocomplete: "off", value: this.api.key }));
     input.addEventListener("input", () => (this.api.key = input.value.trim()));
-    return el("div", { class: "field wide" }, el("label", { for: "set-key" }, "API key"), input, el("small", {}, "kept in this browser"));
+    // A browser offers to keep passwords only of forms, and says so on its console.
+    return el("form", { class: "field wide", on: { submit: (/** @type {Event} */ event) => event.preventDefault() } }, el("label", { for: "set-key" }, "API key"), input, el("small", {}, "kept in this browser"));
   }
 }
 
