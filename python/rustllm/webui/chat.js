@@ -66,7 +66,7 @@ class Chat {
     byId("schema-chip").addEventListener("click", () => this.toggleSchema());
     byId("tokens-chip").addEventListener("click", () => this.panel.set({ tokensOn: !this.settings.values.tokensOn }));
     addEventListener("hashchange", () => this.openFromAddress());
-    addEventListener("pagehide", () => this.running.forEach((_, id) => this.store.put(/** @type {Conversation} */ (this.open.get(id)))));
+    addEventListener("pagehide", () => this.store.keep([...this.open.values()]));
     this.store.onChange((id) => this.onOtherWindow(id));
     listen({
       stop: () => this.escape(),
@@ -257,7 +257,7 @@ class Chat {
     if (this.running.has(conversation.id)) return;
     const { model } = this.settings.values;
     const json = this.settings.values.schemaOn;
-    const begun = start ? { content: start.content, reasoning: start.reasoning, tokens: start.tokens?.slice() } : {};
+    const begun = start ? { content: start.content, reasoning: start.reasoning, tokens: this.begunTokens(start) } : {};
     const message = addMessage(conversation, { role: "assistant", ...begun, ...(json ? { json } : {}) }, parent);
     const generation = new Generation(this.api, message);
     this.running.set(conversation.id, generation);
@@ -286,6 +286,12 @@ class Chat {
       message.error = /** @type {Error} */ (error).message;
     }
     await this.ended(conversation, message);
+  }
+
+  /** The tokens of an answer's begin, if those of its rest are to follow. @param {Message} start */
+  begunTokens({ tokens, content }) {
+    if (!this.settings.values.tokensOn) return undefined;
+    return tokens?.slice() ?? [{ text: content, p: null, top: [] }];
   }
 
   /** @param {Conversation} conversation @param {Message} message */

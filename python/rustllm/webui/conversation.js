@@ -22,7 +22,7 @@
  * @property {boolean} [json] whether it was asked for as JSON
  */
 /** @typedef {{id: string, name: string, arguments: string}} ToolCall */
-/** @typedef {{text: string, p: number, top: {text: string, p: number}[]}} Token probabilities from 0 to 1 */
+/** @typedef {{text: string, p: number | null, top: {text: string, p: number}[]}} Token `p` is from 0 to 1, null for text that was given */
 /** @typedef {{tokens: number, perSecond: number, first: number, prompt: number, cached: number}} Stats `first`: milliseconds */
 
 /**
@@ -156,7 +156,7 @@ function checkedMessage(id, value) {
     message.toolCalls = value.toolCalls.map((/** @type {any} */ call) => ({ id: string(call?.id), name: string(call?.name), arguments: string(call?.arguments) }));
   }
   if (Array.isArray(value.tokens)) {
-    message.tokens = value.tokens.map((/** @type {any} */ token) => ({ ...choice(token), top: Array.isArray(token?.top) ? token.top.map(choice) : [] }));
+    message.tokens = value.tokens.map((/** @type {any} */ token) => ({ text: string(token?.text), p: token?.p === null ? null : number(token?.p), top: Array.isArray(token?.top) ? token.top.map(choice) : [] }));
   }
   if (typeof value.stats === "object" && value.stats !== null) {
     const { tokens, perSecond, first, prompt, cached } = value.stats;

@@ -34,6 +34,9 @@ export class ConversationView {
    * @param {Conversation} conversation @param {Generation | undefined} generation
    */
   show(conversation, generation) {
+    // A frame that is still to come would show an answer that has ended as one that goes on.
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
     const messages = path(conversation);
     const wanted = new Set(messages.map(({ id }) => id));
     for (const [id, view] of this.views) {

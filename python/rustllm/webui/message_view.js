@@ -26,7 +26,7 @@ export class MessageView {
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
-    this.showsTokens = Boolean(message.tokens?.length);
+    this.showsTokens = true;
     this.body = el("div", { class: "body" });
     this.text = el("div", { class: "markdown" });
     this.thought = el("div", { class: "markdown" });
@@ -59,8 +59,6 @@ export class MessageView {
     this.element.setAttribute("aria-busy", String(running));
     this.showThought(running);
     const hasTokens = Boolean(message.tokens?.length);
-    // An answer whose tokens are asked for shows them from the first one on.
-    if (hasTokens && running && !this.tokens) this.showsTokens = true;
     this.showContent();
     this.showCalls(running);
     this.error.hidden = !message.error;

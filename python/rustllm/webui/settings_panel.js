@@ -34,6 +34,7 @@ export class SettingsPanel {
   /** What the server does with a request that says nothing. @param {Record<string, any>} defaults */
   setDefaults(defaults) {
     this.defaults = defaults;
+    this.opener.dataset.ready = "true";
     this.settings.others = groupsFor(defaults).Other ?? [];
     if (!this.panel.hidden) this.render();
   }

@@ -9,6 +9,7 @@ import { checked } from "./conversation.js";
 
 const DATABASE = "rustllm";
 const TABLE = "conversations";
+const UNSAVED = "rustllm.unsaved.";
 const FORMAT = "rustllm-conversations";
 
 /** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
@@ -33,7 +34,9 @@ export class ConversationStore {
     try {
       const request = indexedDB.open(DATABASE, 1);
       request.onupgradeneeded = () => request.result.createObjectStore(TABLE, { keyPath: "id" });
-      return new ConversationStore(await result(request));
+      const store = new ConversationStore(await result(request));
+      await store.recover();
+      return store;
     } catch {
       // Some private windows have no database.
       return new ConversationStore(null);
@@ -65,6 +68,29 @@ export class ConversationStore {
     if (this.database) await result(this.table("readwrite").put(conversation));
     else this.memory.set(conversation.id, conversation);
     this.channel.postMessage(conversation.id);
+  }
+
+  /**
+   * Keeps conversations while the page is being left, when there is no time for a database.
+   * @param {Conversation[]} conversations
+   */
+  keep(conversations) {
+    for (const conversation of conversations) {
+      try {
+        localStorage.setItem(UNSAVED + conversation.id, JSON.stringify(conversation));
+      } catch {
+        // It is too long; the last saving is at most a second old.
+      }
+    }
+  }
+
+  /** Puts what was kept into the database. */
+  async recover() {
+    for (const name of Object.keys(localStorage).filter((key) => key.startsWith(UNSAVED))) {
+      const text = localStorage.getItem(name);
+      localStorage.removeItem(name);
+      if (text) await this.put(checked(JSON.parse(text)));
+    }
   }
 
   /** @param {string} id */

@@ -50,8 +50,9 @@ export class TokenView {
 
   /** @param {Token} token @param {number} index */
   span({ text, p, top }, index) {
-    const isBest = !top.length || p >= top[0].p - 1e-9;
-    return el("span", { id: `${this.prefix}-${index}`, class: `token p${Math.min(9, Math.floor(p * 10))}${isBest ? "" : " other"}`, role: "option", "aria-selected": "false", data: { index } }, text === "" ? "∅" : text);
+    const isBest = p === null || !top.length || p >= top[0].p - 1e-9;
+    const color = p === null ? "given" : `p${Math.min(9, Math.floor(p * 10))}`;
+    return el("span", { id: `${this.prefix}-${index}`, class: `token ${color}${isBest ? "" : " other"}`, role: "option", "aria-selected": "false", data: { index } }, text === "" ? "∅" : text);
   }
 
   /** @param {Event} event */
@@ -76,6 +77,7 @@ export class TokenView {
 
   /** @param {Token} token @param {number} index */
   rows(token, index) {
+    if (token.p === null) return [el("p", { class: "hint" }, "This was there before the answer went on.")];
     const top = token.top.some(({ text }) => text === token.text) ? token.top : [...token.top, { text: token.text, p: token.p }];
     return top.map(({ text, p }) => {
       const taken = text === token.text;
