@@ -117,7 +117,7 @@ class ChatPage(Watched):
 
     def expect_length(self, length: int) -> None:
         """Waits until the last answer has so many characters."""
-        expect(self.text).to_have_text(re.compile(".{%d}" % length, re.DOTALL), timeout=20_000)
+        expect(self.text).to_have_text(re.compile(f".{{{length}}}", re.DOTALL), timeout=20_000)
 
     def press(self, name: str) -> None:
         """Presses a button of the last answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -52,6 +53,8 @@ class Server:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
         # Tests of clients run in an environment that has no server.
         python = os.environ.get("RUSTLLM_PYTHON", sys.executable)
+        flags = dict(itertools.pairwise(arguments))
+        self.health = flags.get("--api-prefix", "") + "/health"
         command = [python, "-m", "rustllm", "serve", "--port", str(self.port), *arguments]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
         self.process = subprocess.Popen(
@@ -66,7 +69,7 @@ class Server:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.output()}")
             try:
-                if self.client.get("/health").status_code == 200:
+                if self.client.get(self.health).status_code == 200:
                     return self
             except httpx.TransportError:
                 pass

@@ -92,6 +92,7 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--samplers": "top_k",
         "--sampling-seq": "k",
         "--json-schema": "{}",
+        "--webui-config": "{}",
         "--api-prefix": "/v",
         "--hf-repo": "a/b",
         "--max-body-bytes": "4096",

@@ -190,7 +190,8 @@ def test_export_and_import(chat: ChatPage, browser: Browser, tmp_path: Path) -> 
         ),
         (
             '{"format": "rustllm-conversations", "conversations": [{"messages": '
-            '{"a": {"role": "user", "content": "", "parent": "b"}, "b": {"role": "user", "content": "", "parent": "a"}}}]}',
+            '{"a": {"role": "user", "content": "", "parent": "b"}, '
+            '"b": {"role": "user", "content": "", "parent": "a"}}}]}',
             "is behind itself",
         ),
     ],
@@ -214,7 +215,9 @@ def test_errors_are_the_servers_words(chat: ChatPage, server: Server) -> None:
     chat.set(fields={"top_p": "-3"})
     chat.say("Once upon a time")
     body = {"messages": [{"role": "user", "content": "x"}], "top_p": -3}
-    expect(chat.answer.locator(".error")).to_have_text(server.post("/v1/chat/completions", body).body["error"]["message"])
+    expect(chat.answer.locator(".error")).to_have_text(
+        server.post("/v1/chat/completions", body).body["error"]["message"]
+    )
     chat.set(fields={"top_p": "many"})
     chat.press("Regenerate")
     expect(chat.answer.locator(".error")).to_have_text("Top p: “many” is not a number")

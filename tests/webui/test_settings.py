@@ -33,7 +33,10 @@ def defaults(server: Server) -> dict[str, Any]:
 def test_every_setting_of_the_server_has_a_field(chat: ChatPage, server: Server) -> None:
     chat.find("#open-settings").click()
     wanted = {name for name in defaults(server) if name not in NOT_SETTINGS and not name.startswith("speculative")}
-    shown = {item.removeprefix("set-") for item in chat.find("#settings [id^=set-]").evaluate_all("all => all.map(one => one.id)")}
+    shown = {
+        item.removeprefix("set-")
+        for item in chat.find("#settings [id^=set-]").evaluate_all("all => all.map(one => one.id)")
+    }
     assert wanted - shown == set()
     assert chat.find("#set-temperature").get_attribute("placeholder") == "0.8"
     assert chat.find("#set-seed").get_attribute("placeholder") == "−1"
@@ -121,7 +124,9 @@ def test_tokens_by_keyboard(chat: ChatPage) -> None:
     chat.say("Once upon a time")
     chat.answer.locator(".tokens").focus()
     chat.page.keyboard.press("ArrowRight")
-    expect(chat.answer.locator(".token").locator("xpath=self::*[@aria-selected='true']")).to_have_attribute("data-index", "1")
+    expect(chat.answer.locator(".token").locator("xpath=self::*[@aria-selected='true']")).to_have_attribute(
+        "data-index", "1"
+    )
     chat.page.keyboard.press("Enter")
     expect(chat.answer.locator(".alternative:focus")).to_have_count(1)
 
@@ -139,7 +144,11 @@ def test_the_system_prompt(chat: ChatPage) -> None:
 
 
 def test_calls_of_tools(chat: ChatPage) -> None:
-    chat.set(fields={}, tools=json.dumps([TOOL]), extra='{"tool_choice": "required", "parallel_tool_calls": false, "seed": 1}')
+    chat.set(
+        fields={},
+        tools=json.dumps([TOOL]),
+        extra='{"tool_choice": "required", "parallel_tool_calls": false, "seed": 1}',
+    )
     chat.say("Look at the sea")
     call = chat.answer.locator(".call")
     expect(call).to_have_count(1)
@@ -170,7 +179,13 @@ def test_thoughts_are_folded(browser: Browser) -> None:
 
 
 def test_what_the_operator_has_set(browser: Browser) -> None:
-    config = {"temperature": 0.125, "systemMessage": "Be kind.", "samplers": ["top_k"], "ignore_eos": True, "max_tokens": 3}
+    config = {
+        "temperature": 0.125,
+        "systemMessage": "Be kind.",
+        "samplers": ["top_k"],
+        "ignore_eos": True,
+        "max_tokens": 3,
+    }
     for server in running("-c", "512", "--ui-config", json.dumps(config)):
         with browser.new_context() as context:
             chat = ChatPage(context, server.url + "/").open()

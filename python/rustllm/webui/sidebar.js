@@ -55,7 +55,7 @@ export class Sidebar {
     let age = "";
     for (const { id, title, updated } of found) {
       const next = ageOf(updated);
-      if (next !== age) rows.push(el("li", { class: "age", role: "presentation" }, next));
+      if (next !== age) rows.push(el("li", { class: "age" }, next));
       age = next;
       const props = { type: "button", class: "conversation", "aria-current": id === this.current ? "true" : null, title, data: { conversation: id }, on: { click: () => this.onOpen(id) } };
       rows.push(el("li", {}, el("button", props, title)));
