@@ -19,9 +19,8 @@ def add_engine_flags(parser: argparse.ArgumentParser, defaults: Mapping[str, Any
         if flag.target in defaults:
             default = defaults[flag.target]
             help = f"{flag.help} ({default})"
-            reader = _reader(flag)
             parser.add_argument(
-                *flag.names, dest=flag.target, type=reader, default=default, metavar=flag.metavar, help=help
+                *flag.names, dest=flag.target, type=reader(flag), default=default, metavar=flag.metavar, help=help
             )
 
 
@@ -34,7 +33,9 @@ def engine_settings(options: argparse.Namespace, names: Iterable[str]) -> dict[s
     return values
 
 
-def _reader(flag: Flag) -> Callable[[str], Any]:
+def reader(flag: Flag) -> Callable[[str], Any]:
+    """What reads a flag's value for argparse."""
+
     def read(text: str) -> Any:
         try:
             return flag.kind.read(text)
