@@ -182,6 +182,9 @@ def test_axe_finds_nothing_serious(browser: Browser, server: Server, scheme: Any
         chat.say("Once upon a time")
         chat.answer.locator(".token").nth(3).hover()
         assert violations(chat.page) == []
+        chat.set(fields={"max_tokens": "12"}, grammar='root ::= "a  " "\\n" "\\n b"', tokensOn=True)
+        chat.say("Blanks")
+        assert violations(chat.page) == []
         chat.find("#open-settings").click()
         for summary in chat.find("#settings details:not([open]) > summary").all()[::-1]:
             summary.click()

@@ -52,7 +52,9 @@ export class TokenView {
   span({ text, p, top }, index) {
     const isBest = p === null || !top.length || p >= top[0].p - 1e-9;
     const color = p === null ? "given" : `p${Math.min(9, Math.floor(p * 10))}`;
-    return el("span", { id: `${this.prefix}-${index}`, class: `token ${color}${isBest ? "" : " other"}`, role: "option", "aria-selected": "false", data: { index } }, text === "" ? "∅" : text);
+    // What is only blanks has no name that a screen reader could say.
+    const name = text.trim() === "" ? `Blank ${JSON.stringify(text)}` : null;
+    return el("span", { id: `${this.prefix}-${index}`, "aria-label": name, class: `token ${color}${isBest ? "" : " other"}`, role: "option", "aria-selected": "false", data: { index } }, text === "" ? "∅" : text);
   }
 
   /** @param {Event} event */
