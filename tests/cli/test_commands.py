@@ -15,28 +15,8 @@ import pytest
 
 from rustllm.config import EMBEDDED_MODEL
 from rustllm.logging import JsonFormatter, TextFormatter, set_up
+from tests.support.commands import failure, run
 from tests.support.server import Server
-
-
-def run(*argv: str, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
-    return subprocess.run(
-        [sys.executable, "-m", "rustllm", *argv],
-        env={**environ, **env},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def failure(status: int, *argv: str, **env: str) -> str:
-    done = run(*argv, **env)
-    assert done.returncode == status, done
-    assert done.stdout == ""
-    (line,) = done.stderr.strip().splitlines()
-    return line
-
 
 # rustllm serve
 

@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from rustllm import LLM, SamplingParams
-from tests.cli.test_commands import failure, run
+from tests.support.commands import failure, run
 
 #: What the editor sends before it takes what is typed: pasted text is to be marked from now on.
 PROMPT = "\x1b[?2004h"

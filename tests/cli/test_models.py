@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rustllm.config import EMBEDDED_MODEL
-from tests.cli.test_commands import run
+from tests.support.commands import run
 from tests.support.hub import running_hub
 
 STORY = EMBEDDED_MODEL.read_bytes()

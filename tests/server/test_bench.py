@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.commands import failure, run
 from tests.support.server import Server, running
-from tests.unit.test_cli import failure, run
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from rustllm._rustllm import ContextExceededError, Engine, InvalidRequestError, measure_limits
 from rustllm.bench.rows import Plan, better, main_type
 from rustllm.config import EMBEDDED_MODEL
-from tests.unit.test_cli import failure, run
+from tests.support.commands import failure, run
 
 
 def test_json_rows() -> None:
