@@ -12,7 +12,9 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -218,15 +220,15 @@ INTERRUPTED = """
     ],
 )
 def test_an_interrupt_stops_a_batch_at_once(tmp_path: Path, call: str) -> None:
-    process = start(tmp_path, INTERRUPTED.format(call=call))
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.5)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    line = process.stdout.readline()
-    took = time.monotonic() - began
-    _, errors = process.communicate(timeout=20)
+    with started(tmp_path, INTERRUPTED.format(call=call)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        line = process.stdout.readline()
+        took = time.monotonic() - began
+        _, errors = process.communicate(timeout=20)
     assert (line, process.returncode) == ("usable\n", 0), errors
     assert took < 1.5
 
@@ -254,16 +256,21 @@ def wait_for(check: Any, seconds: float = 5.0) -> bool:
     return True
 
 
-def start(folder: Path, script: str, *arguments: str) -> subprocess.Popen[str]:
-    """Starts a script in a process of its own."""
+@contextmanager
+def started(folder: Path, script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A script in a process of its own, which does not outlive the test."""
     path = folder / "script.py"
     path.write_text(textwrap.dedent(script))
     command = [sys.executable, str(path), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run(folder: Path, script: str, *arguments: str) -> None:
     """Runs a script to its end, which must be a good one."""
-    process = start(folder, script, *arguments)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    with started(folder, script, *arguments) as process:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors

@@ -26,6 +26,8 @@ export class ConversationStore {
     this.database = database;
     /** @type {Map<string, Conversation>} */
     this.memory = new Map();
+    /** Writes that the database has not confirmed. @type {Set<{ conversation: Conversation }>} */
+    this.writes = new Set();
     this.channel = new BroadcastChannel(DATABASE);
   }
 
@@ -65,17 +67,28 @@ export class ConversationStore {
 
   /** @param {Conversation} conversation */
   async put(conversation) {
-    if (this.database) await result(this.table("readwrite").put(conversation));
-    else this.memory.set(conversation.id, conversation);
+    if (this.database) {
+      const write = { conversation };
+      this.writes.add(write);
+      try {
+        await result(this.table("readwrite").put(conversation));
+      } finally {
+        this.writes.delete(write);
+      }
+    } else {
+      this.memory.set(conversation.id, conversation);
+    }
     this.channel.postMessage(conversation.id);
   }
 
   /**
-   * Keeps conversations while the page is being left, when there is no time for a database.
+   * Keeps conversations, and those whose writes are not confirmed, while the page is being left, when there
+   * is no time for a database.
    * @param {Conversation[]} conversations
    */
   keep(conversations) {
-    for (const conversation of conversations) {
+    const unwritten = [...this.writes].map((write) => write.conversation);
+    for (const conversation of new Set([...conversations, ...unwritten])) {
       try {
         localStorage.setItem(UNSAVED + conversation.id, JSON.stringify(conversation));
       } catch {
