@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 MODELS := .models
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 MINILM := $(MODELS)/all-MiniLM-L6-v2.F16.gguf
+GEMMA3 := $(MODELS)/gemma-3-270m.Q4_K_M.gguf
+QWEN2 := $(MODELS)/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf
 TIME ?= 60
 ARGS ?=
 PARITY_DIR ?= ../shared/parity
@@ -90,9 +92,9 @@ browser: ## Install the browser that the pages are tested with, or say how
 docs: build ## Write docs/conformance.md: what each endpoint does with each field
 	$(BIN)/python scripts/conformance.py
 
-models: $(SMOLLM2) $(MINILM) ## Fetch the test models into .models
+models: $(SMOLLM2) $(MINILM) $(GEMMA3) $(QWEN2) ## Fetch the test models into .models
 
-$(SMOLLM2) $(MINILM): | $(VENV)/.dependencies
+$(SMOLLM2) $(MINILM) $(GEMMA3) $(QWEN2): | $(VENV)/.dependencies
 	$(BIN)/python scripts/fetch_models.py $(MODELS)
 
 parity: build ## Replay recorded answers with the checker in PARITY_DIR

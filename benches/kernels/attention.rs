@@ -35,7 +35,7 @@ struct Load {
 
 /// Times all of them.
 pub fn bench(bench: &mut Bench) {
-    let shape = |n_head, n_head_kv| Shape { n_head, n_head_kv, dim_k: 64, dim_v: 64, scale: 0.125 };
+    let shape = |n_head, n_head_kv| Shape { n_head, n_head_kv, dim_k: 64, dim_v: 64, scale: 0.125, window: usize::MAX };
     let models = [
         Model { name: "1.1B", shape: shape(32, 4), n_layer: 22 },
         Model { name: "SmolLM2", shape: shape(9, 3), n_layer: 30 },
@@ -153,7 +153,7 @@ impl Setup {
         let rotations = Rotations { kind: RopeKind::Normal, n_dims: s.dim_k, cos: table, sin: table };
         let span = |seq: usize| Span { row: seq * n_rows, n_rows, n_past, blocks: &blocks[seq], causal: true };
         let spans: Vec<Span<'_>> = (0..*n_seq).map(span).collect();
-        let rows = Rows { shape: s, qkv: &qkv[..n * s.qkv_width()], rotations, spans: &spans };
+        let rows = Rows { shape: s, qkv: &qkv[..n * s.qkv_width()], norms: None, rotations, spans: &spans };
         let layer_bytes = SEGMENT * s.n_head_kv * (keys.bytes() + values.bytes());
         for layer in 0..model.n_layer {
             let start = layer * layer_bytes;

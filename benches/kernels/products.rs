@@ -3,7 +3,7 @@
 use std::cell::LazyCell;
 
 use rustllm::gguf::GgmlType;
-use rustllm::kernels::{Activations, Forms, Matrix, Pool, Simd, Weight, gemm, gemm_gated};
+use rustllm::kernels::{Activations, Forms, Gate, Matrix, Pool, Simd, Weight, gemm, gemm_gated};
 
 use super::{Bench, FEED_FORWARD, VOCABULARY, WIDTH, Work};
 
@@ -64,7 +64,7 @@ fn bench_gated(bench: &mut Bench, ty: GgmlType) {
             |(next, a, hidden), pool, simd| {
                 *next = (*next + 2) % (ring.len() - 1);
                 let [gate, up] = [*next, *next + 1].map(|at| weight(&ring[at]));
-                gemm_gated(&gate, &up, a, hidden, up.forms(), pool, simd);
+                gemm_gated(Gate::Silu, [&gate, &up], a, hidden, up.forms(), pool, simd);
             },
         );
     }

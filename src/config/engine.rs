@@ -28,6 +28,9 @@ impl CacheType {
     }
 }
 
+/// Slots when their number is not given.
+const AUTO_SLOTS: usize = 4;
+
 /// How a model is loaded and run. Defaults are llama-server's.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -78,6 +81,26 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
+    /// Context tokens over all slots, for a model that was trained with `n_ctx_train`.
+    #[must_use]
+    pub fn total_context(&self, n_ctx_train: usize) -> usize {
+        if self.n_ctx == 0 { n_ctx_train } else { self.n_ctx }
+    }
+
+    /// Slots.
+    #[must_use]
+    pub fn n_slots(&self) -> usize {
+        self.n_parallel.unwrap_or(AUTO_SLOTS)
+    }
+
+    /// Context tokens of one sequence, for a model that was trained with `n_ctx_train`.
+    #[must_use]
+    pub fn sequence_context(&self, n_ctx_train: usize) -> usize {
+        let total = self.total_context(n_ctx_train);
+        let is_shared = self.kv_unified.unwrap_or(self.n_parallel.is_none());
+        if is_shared { total } else { (total / self.n_slots()).max(1) }
+    }
+
     /// Refuses settings out of range, naming the field, the value and what is allowed.
     pub fn validate(&self) -> Result<()> {
         let check = |ok: bool, field: &'static str, value: usize, allowed: &str| {

@@ -4,21 +4,14 @@ use crate::config::EngineConfig;
 use crate::kv_cache::BLOCK_TOKENS;
 use crate::models::ModelInfo;
 
-/// Slots when their number is not given.
-const AUTO_SLOTS: usize = 4;
-
 /// Memory for blocks that are kept only because they may be reused, beyond what the slots need.
 const REUSE_BYTES: usize = 1 << 30;
 
 /// Slots, context tokens of each, and context tokens in all.
 pub fn context_layout(config: &EngineConfig, info: &ModelInfo) -> (usize, usize, usize) {
-    let total = if config.n_ctx == 0 { info.n_ctx_train } else { config.n_ctx };
-    let n_slots = config.n_parallel.unwrap_or(AUTO_SLOTS);
-    let is_shared = config.kv_unified.unwrap_or(config.n_parallel.is_none());
-    let n_ctx = if is_shared { total } else { (total / n_slots).max(1) };
     // An encoder has vectors for so many positions, and no more.
     let longest = if info.generates { usize::MAX } else { info.n_ctx_train };
-    (n_slots, n_ctx.min(longest), total)
+    (config.n_slots(), config.sequence_context(info.n_ctx_train).min(longest), config.total_context(info.n_ctx_train))
 }
 
 /// Blocks for the context of all slots, and more that only serve reuse while they are cheap.

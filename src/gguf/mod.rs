@@ -6,6 +6,7 @@ mod dequantize;
 mod finite;
 mod metadata;
 mod reader;
+mod split;
 mod types;
 
 pub use dequantize::dequantize_row;

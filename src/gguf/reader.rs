@@ -12,7 +12,7 @@ use memmap2::Mmap;
 use super::bytes::Bytes;
 use super::dequantize::dequantize_row;
 use super::finite::first_not_finite;
-use super::{GgmlType, Metadata, Value};
+use super::{GgmlType, Metadata, Value, split};
 use crate::error::{Error, Result};
 
 /// Alignment of tensor data where the file does not give one.
@@ -37,6 +37,8 @@ pub struct TensorInfo {
     pub name: String,
     pub dims: Vec<usize>,
     pub ty: GgmlType,
+    /// The file it is in, of a model in several.
+    pub part: usize,
     /// Where the data starts in the file.
     pub offset: usize,
     pub bytes: usize,
@@ -50,7 +52,7 @@ impl TensorInfo {
     }
 }
 
-/// An open, checked GGUF file. Cheap to clone (the map is shared).
+/// An open, checked GGUF file, or a model in several. Cheap to clone (the maps are shared).
 #[derive(Debug, Clone)]
 pub struct GgufFile {
     inner: Arc<Inner>,
@@ -59,27 +61,34 @@ pub struct GgufFile {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    map: Mmap,
+    /// The file, or all parts in order.
+    maps: Vec<Mmap>,
     metadata: Metadata,
     tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
 }
 
 impl GgufFile {
-    /// Maps and checks `path`: every count, size, offset and type before use.
+    /// Maps and checks `path`: every count, size, offset and type before use. Of a model in several files,
+    /// `path` is the first, and the others lie beside it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let io = |source| Error::Io { path: path.clone(), source };
-        let file = File::open(&path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
-            return Err(io(std::io::Error::other("it is not a regular file")));
+        let (map, Header { metadata, tensors }) = open_file(&path)?;
+        let mut inner = Inner { path, maps: vec![map], metadata, tensors, by_name: HashMap::new() };
+        let paths = split::paths(&inner.metadata, &inner.path)?;
+        for (part, path) in paths.iter().enumerate().skip(1) {
+            let (map, Header { metadata, tensors }) = open_file(path)?;
+            split::check_part(&metadata, part, paths.len())?;
+            inner.maps.push(map);
+            inner.tensors.extend(tensors.into_iter().map(|tensor| TensorInfo { part, ..tensor }));
         }
-        // SAFETY: the map is only read. That nobody truncates the file while it is served is the
-        // contract of every program that maps its model.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let header = Header::parse(&map, &path)?;
-        let by_name = header.tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
-        Ok(Self { inner: Arc::new(Inner { path, map, metadata: header.metadata, tensors: header.tensors, by_name }) })
+        split::check_tensors(&inner.metadata, inner.tensors.len())?;
+        for (index, tensor) in inner.tensors.iter().enumerate() {
+            if inner.by_name.insert(tensor.name.clone(), index).is_some() {
+                return Err(inner.metadata.error(&tensor.name, "the tensor occurs twice"));
+            }
+        }
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Keys and values.
@@ -112,15 +121,17 @@ impl GgufFile {
     /// file. Loading packs the weights, after which the file's own copy would only take memory.
     pub fn release_pages(&self) {
         #[cfg(unix)]
-        // SAFETY: the map is of a file and never written to, so a dropped page is read again as it was.
-        // Not being heard costs memory only.
-        let _ = unsafe { self.inner.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        for map in &self.inner.maps {
+            // SAFETY: the map is of a file and never written to, so a dropped page is read again as it was.
+            // Not being heard costs memory only.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
     }
 
     /// The bytes of a tensor of this file, row after row.
     #[must_use]
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
-        &self.inner.map[tensor.offset..tensor.offset + tensor.bytes]
+        &self.inner.maps[tensor.part][tensor.offset..tensor.offset + tensor.bytes]
     }
 
     /// Decodes a whole tensor to f32, whatever its type.
@@ -144,11 +155,24 @@ impl GgufFile {
         }
     }
 
-    /// Where the file is.
+    /// Where the file is, or the first part.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
+}
+
+fn open_file(path: &Path) -> Result<(Mmap, Header)> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(io(std::io::Error::other("it is not a regular file")));
+    }
+    // SAFETY: the map is only read. That nobody truncates the file while it is served is the
+    // contract of every program that maps its model.
+    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+    let header = Header::parse(&map, path)?;
+    Ok((map, header))
 }
 
 struct Header {
@@ -231,7 +255,7 @@ fn parse_tensor(bytes: &mut Bytes<'_>, name: String) -> Result<TensorInfo> {
     let n_bytes = (size / ty.block_size()).checked_mul(ty.block_bytes());
     let n_bytes = n_bytes.ok_or_else(|| bytes.error(&name, format!("the shape {dims:?} is too large")))?;
     let offset = usize::try_from(offset).map_err(|_| bytes.error(&name, format!("offset {offset} is too large")))?;
-    Ok(TensorInfo { name, dims, ty, offset, bytes: n_bytes })
+    Ok(TensorInfo { name, dims, ty, part: 0, offset, bytes: n_bytes })
 }
 
 /// Turns offsets into positions in the file: aligned, inside, not overlapping.

@@ -122,11 +122,52 @@ fn put_short(y: &mut [f32], products: &Lanes, add: bool) {
     }
 }
 
-/// The gated half of a feed-forward layer: silu(x · gateᵀ) · (x · upᵀ), put into `out` in `forms`
-/// as the input of the next product.
+/// What the gates of a feed-forward layer pass through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    Silu,
+    Gelu,
+}
+
+/// The gated half of a feed-forward layer: f(x · gateᵀ) · (x · upᵀ), put into `out` in `forms` as the input
+/// of the next product.
 pub fn gemm_gated(
-    gate: &Weight,
-    up: &Weight,
+    f: Gate,
+    halves: [&Weight; 2],
+    a: &Activations,
+    out: &mut Activations,
+    forms: Forms,
+    pool: &Pool,
+    simd: Simd,
+) {
+    // A branch in the loop over a tile would keep it from being vectorized, so each has code of its own.
+    match f {
+        Gate::Silu => gemm_gated_by(
+            #[inline(always)]
+            |gate, up| silu(gate) * up,
+            halves,
+            a,
+            out,
+            forms,
+            pool,
+            simd,
+        ),
+        Gate::Gelu => gemm_gated_by(
+            #[inline(always)]
+            |gate, up| gelu(gate) * up,
+            halves,
+            a,
+            out,
+            forms,
+            pool,
+            simd,
+        ),
+    }
+}
+
+fn gemm_gated_by(
+    f: impl Fn(f32, f32) -> f32 + Sync,
+    [gate, up]: [&Weight; 2],
     a: &Activations,
     out: &mut Activations,
     forms: Forms,
@@ -155,7 +196,7 @@ pub fn gemm_gated(
                     let gates = gate.biased(first + tile, gates[tile][row]);
                     let ups = up.biased(first + tile, ups[tile][row]);
                     for ((value, gate), up) in values[tile * TILE..].iter_mut().zip(gates).zip(ups) {
-                        *value = silu(gate) * up;
+                        *value = f(gate, up);
                     }
                 }
                 // SAFETY: two tiles from an even one on are one unit, which no other piece has.

@@ -68,22 +68,25 @@ pub fn silu(x: f32) -> f32 {
 /// Scales `x` by the inverse of its root mean square and by `weight`, into `out`.
 #[inline(always)]
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    // Eight partial sums by column, then in order: the same bits for every vector width.
-    let mut lanes = [0.0f64; 8];
-    let (chunks, rest) = x.as_chunks::<8>();
-    for chunk in chunks {
-        for (sum, v) in lanes.iter_mut().zip(chunk) {
-            *sum += f64::from(*v) * f64::from(*v);
-        }
-    }
-    for (sum, v) in lanes.iter_mut().zip(rest) {
-        *sum += f64::from(*v) * f64::from(*v);
-    }
-    let squares: f64 = lanes.iter().sum();
-    let scale = 1.0 / ((squares / x.len() as f64) as f32 + eps).sqrt();
+    let scale = inverse_rms(x, eps);
     for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
         *out = x * scale * w;
     }
+}
+
+/// Adds what [`rms_norm`] gives to `out`.
+#[inline(always)]
+pub fn add_rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let scale = inverse_rms(x, eps);
+    for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+        *out += x * scale * w;
+    }
+}
+
+#[inline(always)]
+fn inverse_rms(x: &[f32], eps: f32) -> f32 {
+    let squares = sum_by_lanes(x, |v| f64::from(v) * f64::from(v));
+    1.0 / ((squares / x.len() as f64) as f32 + eps).sqrt()
 }
 
 /// Takes the mean from `x`, scales it by the inverse of its standard deviation and by `weight`, and adds

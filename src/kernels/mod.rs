@@ -39,7 +39,7 @@ pub mod rotary;
 
 pub use activations::{Activations, Forms};
 pub use dispatch::Simd;
-pub use gemm::{Weight, gemm, gemm_gated, gemm_gelu};
+pub use gemm::{Gate, Weight, gemm, gemm_gated, gemm_gelu};
 pub use kv_format::{GROUP, Kind, KvFormat};
 pub use limits::{Limits, MemoryProbe};
 pub use low_rank::{LowRank, PartUpdates, RowUpdates, Tiles, add_low_rank};

@@ -4,17 +4,32 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 
-use super::RopeTable;
 use super::context::{Compute, floats, floats_mut};
+use super::{RmsNorm, RopeTable};
 pub use crate::kernels::attention::Shape as AttentionShape;
-use crate::kernels::attention::{Rows, Span, attend, prefetch, store};
+use crate::kernels::attention::{HeadNorms, Rows, Span, attend, prefetch, store};
 use crate::kernels::kv_memory::LayerCache;
 use crate::models::StepInput;
 
-/// One layer's attention over the sequences of a step.
+/// Normalizations of each query and each key, head by head, before they are rotated.
+#[derive(Debug)]
+pub struct QueryKeyNorms {
+    pub query: RmsNorm,
+    pub key: RmsNorm,
+}
+
+impl QueryKeyNorms {
+    fn weights(&self) -> HeadNorms<'_> {
+        HeadNorms { query: &self.query.weight, key: &self.key.weight, eps: self.query.eps }
+    }
+}
+
+/// Attention over the sequences of a step, of a layer or of all that are alike.
+#[derive(Clone, Copy)]
 pub struct Attention<'a> {
     pub shape: AttentionShape,
     pub step: &'a StepInput,
+    pub norms: Option<&'a QueryKeyNorms>,
     pub rope: &'a RopeTable,
     /// Whether rows see only what is before them. If not, each sequence is whole in the step.
     pub causal: bool,
@@ -51,10 +66,11 @@ impl InplaceOp2 for AttentionOp<'_> {
     }
 
     fn cpu_fwd(&self, out: &mut CpuStorage, lo: &Layout, qkv: &CpuStorage, lq: &Layout) -> Result<()> {
-        let Attention { shape, step, rope, causal, compute } = self.attention;
+        let Attention { shape, step, norms, rope, causal, compute } = self.attention;
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let spans = spans(step, *causal);
-        let rows = Rows { shape, qkv: floats(qkv, lq)?, rotations: rope.rotations(), spans: &spans };
+        let norms = norms.map(QueryKeyNorms::weights);
+        let rows = Rows { shape, qkv: floats(qkv, lq)?, norms, rotations: rope.rotations(), spans: &spans };
         let out = floats_mut(out, lo)?;
         let Compute { pool, simd, profile, .. } = compute;
         profile.time("cache write", || store(&rows, &mut cache, pool, *simd));

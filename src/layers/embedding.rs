@@ -12,6 +12,8 @@ use crate::kernels::Tiles;
 #[derive(Debug)]
 pub struct Embedding {
     table: Table,
+    /// Factor of all vectors.
+    scale: f32,
     updates: Vec<Option<EmbeddingUpdate>>,
 }
 
@@ -55,7 +57,13 @@ impl Embedding {
     /// The table in `tensor` of `file`.
     #[must_use]
     pub fn new(file: &GgufFile, tensor: &TensorInfo) -> Self {
-        Self { table: Table::new(file, tensor), updates: Vec::new() }
+        Self { table: Table::new(file, tensor), scale: 1.0, updates: Vec::new() }
+    }
+
+    /// The same with all vectors, updates included, times `scale`.
+    #[must_use]
+    pub fn with_scale(self, scale: f32) -> Self {
+        Self { scale, ..self }
     }
 
     /// The same with what each adapter adds, by its number.
@@ -91,11 +99,14 @@ impl InplaceOp1 for EmbeddingOp<'_> {
     }
 
     fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let table = &self.embedding.table;
+        let Embedding { table, scale, .. } = self.embedding;
         let width = table.tensor.dims[0];
         self.compute.pool.run_chunks(floats_mut(x, layout)?, width * 8, &|piece, rows| {
             for (token, row) in self.tokens[piece * 8..].iter().zip(rows.chunks_exact_mut(width)) {
                 table.read(*token, row);
+                if *scale != 1.0 {
+                    row.iter_mut().for_each(|x| *x *= scale);
+                }
             }
         });
         Ok(())
@@ -126,7 +137,7 @@ impl InplaceOp1 for AdaptOp<'_> {
                         let Some(update) = embedding.updates.get(id).and_then(Option::as_ref) else { continue };
                         let mut inner = vec![0.0; update.scaling.rank];
                         update.a.read(tokens[row], &mut inner);
-                        let factor = update.scaling.factor(scale);
+                        let factor = update.scaling.factor(scale) * embedding.scale;
                         compute.simd.run(
                             #[inline(always)]
                             || update.b.add_to(&inner, factor, x),

@@ -1,16 +1,17 @@
-//! Feed-forward layers: gated (SwiGLU, Shazeer 2020), x + down(silu(gate(x)) · up(x)), and plain,
+//! Feed-forward layers: gated (SwiGLU and GeGLU, Shazeer 2020), down(f(gate(x)) · up(x)), and plain,
 //! x + down(gelu(up(x))).
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor};
 
 use super::adapters::{AdaptedRows, row_updates};
-use super::context::{Compute, Scratch, floats_mut};
+use super::context::{Compute, Scratch, floats, floats_mut};
 use super::{Linear, Projection};
-use crate::kernels::{RowUpdates, add_low_rank, gemm, gemm_gated, gemm_gelu, math};
+use crate::kernels::{Gate, RowUpdates, add_low_rank, gemm, gemm_gated, gemm_gelu, math};
 
 /// `gate_up` has two parts of equal width over the normalized input; `down` leads back.
 #[derive(Debug)]
 pub struct GatedMlp {
+    pub gate: Gate,
     pub gate_up: Projection,
     pub down: Linear,
 }
@@ -18,17 +19,28 @@ pub struct GatedMlp {
 impl GatedMlp {
     /// Adds the layer's output to `x` `[rows, width]`, with what the adapters of `adapted` change in it.
     pub fn add(&self, x: &Tensor, adapted: &[AdaptedRows], compute: &Compute) -> Result<()> {
-        let gate_up = row_updates(&self.gate_up.parts, adapted);
-        let down = row_updates(std::slice::from_ref(&self.down), adapted);
-        if gate_up.is_empty() && down.is_empty() {
-            return x.inplace_op1(&GatedMlpOp { mlp: self, compute });
+        x.inplace_op1(&self.op(adapted, compute))
+    }
+
+    /// Writes the layer's output for `x` `[rows, width]` to `y`, as [`Self::add`] would add it.
+    pub fn write(&self, x: &Tensor, y: &Tensor, adapted: &[AdaptedRows], compute: &Compute) -> Result<()> {
+        y.inplace_op2(x, &self.op(adapted, compute))
+    }
+
+    fn op<'a>(&'a self, adapted: &[AdaptedRows], compute: &'a Compute) -> GatedMlpOp<'a> {
+        GatedMlpOp {
+            mlp: self,
+            gate_up: row_updates(&self.gate_up.parts, adapted),
+            down: row_updates(std::slice::from_ref(&self.down), adapted),
+            compute,
         }
-        x.inplace_op1(&AdaptedMlpOp { mlp: self, gate_up: &gate_up, down: &down, compute })
     }
 }
 
 struct GatedMlpOp<'a> {
     mlp: &'a GatedMlp,
+    gate_up: Vec<RowUpdates<'a>>,
+    down: Vec<RowUpdates<'a>>,
     compute: &'a Compute,
 }
 
@@ -38,48 +50,84 @@ impl InplaceOp1 for GatedMlpOp<'_> {
     }
 
     fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let Self { mlp, compute } = self;
-        let x = floats_mut(x, layout)?;
-        let Scratch { input, hidden, .. } = &mut *compute.scratch();
-        let profile = &compute.profile;
-        profile.time("inputs", || mlp.gate_up.fill(x, input, compute));
-        let [gate, up] = [0, 1].map(|part| mlp.gate_up.parts[part].weight());
-        let down = mlp.down.weight();
-        let (pool, simd) = (&compute.pool, compute.simd);
-        profile.time(mlp.gate_up.name, || gemm_gated(&gate, &up, input, hidden, down.forms(), pool, simd));
-        profile.time("down", || gemm(&[down], hidden, x, true, pool, simd));
+        self.run(Place::Residual(floats_mut(x, layout)?));
         Ok(())
     }
 }
 
-/// [`GatedMlpOp`] where adapters change something between its products: the halves go through memory as
-/// floats. Rows without adapters get the same bits either way.
-struct AdaptedMlpOp<'a> {
-    mlp: &'a GatedMlp,
-    gate_up: &'a [RowUpdates<'a>],
-    down: &'a [RowUpdates<'a>],
-    compute: &'a Compute,
-}
-
-impl InplaceOp1 for AdaptedMlpOp<'_> {
+impl InplaceOp2 for GatedMlpOp<'_> {
     fn name(&self) -> &'static str {
-        "adapted-mlp"
+        "gated-mlp"
     }
 
-    fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
+    fn cpu_fwd(&self, y: &mut CpuStorage, ly: &Layout, x: &CpuStorage, lx: &Layout) -> Result<()> {
+        self.run(Place::Apart { x: floats(x, lx)?, y: floats_mut(y, ly)? });
+        Ok(())
+    }
+}
+
+/// Where a layer's input is, and where its output goes.
+enum Place<'a> {
+    /// The output is added to the input.
+    Residual(&'a mut [f32]),
+    Apart {
+        x: &'a [f32],
+        y: &'a mut [f32],
+    },
+}
+
+impl Place<'_> {
+    fn input(&self) -> &[f32] {
+        match self {
+            Self::Residual(x) => x,
+            Self::Apart { x, .. } => x,
+        }
+    }
+
+    /// The output, and whether it is added to what is there.
+    fn output(&mut self) -> (&mut [f32], bool) {
+        match self {
+            Self::Residual(x) => (x, true),
+            Self::Apart { y, .. } => (y, false),
+        }
+    }
+}
+
+impl GatedMlpOp<'_> {
+    fn run(&self, place: Place<'_>) {
+        if self.gate_up.is_empty() && self.down.is_empty() { self.run_plain(place) } else { self.run_adapted(place) }
+    }
+
+    fn run_plain(&self, mut place: Place<'_>) {
         let Self { mlp, compute, .. } = self;
-        let GatedMlp { gate_up, down } = mlp;
-        let x = floats_mut(x, layout)?;
+        let Scratch { input, hidden, .. } = &mut *compute.scratch();
+        let profile = &compute.profile;
+        profile.time("inputs", || mlp.gate_up.fill(place.input(), input, compute));
+        let [gate, up] = [0, 1].map(|part| mlp.gate_up.parts[part].weight());
+        let down = mlp.down.weight();
+        let (pool, simd) = (&compute.pool, compute.simd);
+        profile.time(mlp.gate_up.name, || {
+            gemm_gated(mlp.gate, [&gate, &up], input, hidden, down.forms(), pool, simd);
+        });
+        let (y, add) = place.output();
+        profile.time("down", || gemm(&[down], hidden, y, add, pool, simd));
+    }
+
+    /// [`Self::run_plain`] where adapters change something between its products: the halves go through
+    /// memory as floats. Rows without adapters get the same bits either way.
+    fn run_adapted(&self, mut place: Place<'_>) {
+        let Self { mlp, compute, .. } = self;
+        let GatedMlp { gate: f, gate_up, down } = mlp;
         let (k, width, n) = (gate_up.k(), gate_up.n(), down.matrix.k);
-        let m = x.len() / k;
+        let m = place.input().len() / k;
         let Scratch { input, hidden, halves, inner } = &mut *compute.scratch();
         halves.resize(halves.len().max(m * width), 0.0);
         let halves = &mut halves[..m * width];
         let (pool, simd, profile) = (&compute.pool, compute.simd, &compute.profile);
-        profile.time("inputs", || gate_up.fill(x, input, compute));
+        profile.time("inputs", || gate_up.fill(place.input(), input, compute));
         let [gate, up] = [0, 1].map(|part| gate_up.parts[part].weight());
         profile.time(gate_up.name, || gemm(&[gate, up], input, halves, false, pool, simd));
-        gate_up.add_updates(self.gate_up, x, halves, inner, compute);
+        gate_up.add_updates(&self.gate_up, place.input(), halves, inner, compute);
         let halves = &*halves;
         let fill = || {
             hidden.fill(
@@ -88,32 +136,36 @@ impl InplaceOp1 for AdaptedMlpOp<'_> {
                 pool,
                 simd,
                 #[inline(always)]
-                |row, out: &mut [f32]| gated(halves, n, row, out),
+                |row, out: &mut [f32]| gated(*f, halves, n, row, out),
             );
         };
         profile.time("inputs", fill);
-        profile.time("down", || gemm(&[down.weight()], hidden, x, true, pool, simd));
+        let (y, add) = place.output();
+        profile.time("down", || gemm(&[down.weight()], hidden, y, add, pool, simd));
         let adapt = || {
             add_low_rank(
-                self.down,
+                &self.down,
                 n,
                 #[inline(always)]
-                |row, out: &mut [f32]| gated(halves, n, row, out),
-                (x, k),
+                |row, out: &mut [f32]| gated(*f, halves, n, row, out),
+                (y, k),
                 inner,
                 (pool, simd),
             );
         };
         profile.time("adapters", adapt);
-        Ok(())
     }
 }
 
-/// silu(gate) · up of one row, whose `n` gates and `n` ups lie side by side.
+/// f(gate) · up of one row, whose `n` gates and `n` ups lie side by side.
 #[inline(always)]
-fn gated(halves: &[f32], n: usize, row: usize, out: &mut [f32]) {
+fn gated(f: Gate, halves: &[f32], n: usize, row: usize, out: &mut [f32]) {
     let (gates, ups) = halves[2 * n * row..2 * n * (row + 1)].split_at(n);
-    out.iter_mut().zip(gates).zip(ups).for_each(|((out, gate), up)| *out = math::silu(*gate) * up);
+    let rows = out.iter_mut().zip(gates).zip(ups);
+    match f {
+        Gate::Silu => rows.for_each(|((out, gate), up)| *out = math::silu(*gate) * up),
+        Gate::Gelu => rows.for_each(|((out, gate), up)| *out = math::gelu(*gate) * up),
+    }
 }
 
 /// `up` has one part over the input; `down` leads back.

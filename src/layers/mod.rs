@@ -13,7 +13,7 @@ mod profile;
 mod rope;
 
 pub use adapters::{AdaptedRows, Scaling, Update};
-pub use attention::{Attention, AttentionShape};
+pub use attention::{Attention, AttentionShape, QueryKeyNorms};
 pub use buffer::{Buffer, visit_rows};
 pub use context::Compute;
 pub use embedding::{Embedding, EmbeddingUpdate, Positions};

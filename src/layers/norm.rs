@@ -1,9 +1,12 @@
 //! Normalizations of rows.
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor};
 
-use super::context::{Compute, floats_mut};
+use super::context::{Compute, floats, floats_mut};
 use crate::kernels::math;
+
+/// Rows that a thread takes at a time.
+const ROWS: usize = 8;
 
 /// Root mean square normalization (Zhang and Sennrich 2019): scales rows by the inverse of their root
 /// mean square, then by a weight per column.
@@ -19,6 +22,40 @@ impl RmsNorm {
     pub fn apply(&self, x: &[f32], out: &mut [f32]) {
         math::rms_norm(x, &self.weight, self.eps, out);
     }
+
+    /// Adds the normalized rows of `y` `[rows, width]` to those of `x`.
+    pub fn add(&self, y: &Tensor, x: &Tensor, compute: &Compute) -> Result<()> {
+        x.inplace_op2(y, &AddRmsNormOp { norm: self, compute })
+    }
+}
+
+struct AddRmsNormOp<'a> {
+    norm: &'a RmsNorm,
+    compute: &'a Compute,
+}
+
+impl InplaceOp2 for AddRmsNormOp<'_> {
+    fn name(&self) -> &'static str {
+        "add-rms-norm"
+    }
+
+    fn cpu_fwd(&self, x: &mut CpuStorage, lx: &Layout, y: &CpuStorage, ly: &Layout) -> Result<()> {
+        let Self { norm, compute } = self;
+        let (x, y, width, simd) = (floats_mut(x, lx)?, floats(y, ly)?, norm.weight.len(), compute.simd);
+        let rows = |piece: usize, x: &mut [f32]| {
+            let y = &y[piece * width * ROWS..];
+            simd.run(
+                #[inline(always)]
+                || {
+                    for (x, y) in x.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
+                        math::add_rms_norm(y, &norm.weight, norm.eps, x);
+                    }
+                },
+            );
+        };
+        compute.profile.time("norm", || compute.pool.run_chunks(x, width * ROWS, &rows));
+        Ok(())
+    }
 }
 
 /// Layer normalization (Ba et al. 2016): mean 0 and variance 1, then a weight and a bias per column.
@@ -28,9 +65,6 @@ pub struct LayerNorm {
     pub bias: Vec<f32>,
     pub eps: f32,
 }
-
-/// Rows that a thread takes at a time.
-const ROWS: usize = 8;
 
 impl LayerNorm {
     /// Normalizes the rows of `x` `[rows, width]` in place.

@@ -10,8 +10,12 @@ pub enum RopeScaling {
     None,
     /// All frequencies divided by the factor.
     Linear(f32),
-    /// Each frequency divided by its own factor (Llama 3; `rope_freqs.weight`).
-    Factors(Vec<f32>),
+    /// Each frequency divided by its own factor (Llama 3; LongRoPE, Ding et al. 2024), and all rotated
+    /// elements multiplied by `magnitude`.
+    Factors {
+        factors: Vec<f32>,
+        magnitude: f32,
+    },
     /// YaRN (Peng et al. 2023).
     Yarn {
         factor: f32,
@@ -44,11 +48,10 @@ impl Rope {
     #[must_use]
     pub fn new(kind: RopeKind, n_dims: usize, base: f32, scaling: &RopeScaling) -> Self {
         let plain = |i: usize| base.powf(-2.0 * i as f32 / n_dims as f32);
-        let mut magnitude = 1.0;
         let frequency = |i: usize| match scaling {
             RopeScaling::None => plain(i),
             RopeScaling::Linear(factor) => plain(i) / factor,
-            RopeScaling::Factors(factors) => plain(i) / factors.get(i).copied().unwrap_or(1.0),
+            RopeScaling::Factors { factors, .. } => plain(i) / factors.get(i).copied().unwrap_or(1.0),
             RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => {
                 // The pair whose wavelength makes `turns` turns over the original context.
                 let pair = |turns: f32| {
@@ -61,9 +64,11 @@ impl Rope {
             }
         };
         let frequencies = (0..n_dims / 2).map(frequency).collect();
-        if let RopeScaling::Yarn { factor, attention_factor, .. } = scaling {
-            magnitude = attention_factor * (1.0 + 0.1 * factor.ln());
-        }
+        let magnitude = match scaling {
+            RopeScaling::None | RopeScaling::Linear(_) => 1.0,
+            RopeScaling::Factors { magnitude, .. } => *magnitude,
+            RopeScaling::Yarn { factor, attention_factor, .. } => attention_factor * (1.0 + 0.1 * factor.ln()),
+        };
         Self { kind, frequencies, magnitude }
     }
 

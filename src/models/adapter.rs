@@ -1,6 +1,7 @@
 //! LoRA adapters as GGUF files, in the form of llama.cpp's `convert_lora_to_gguf.py`: pairs `NAME.lora_a`
 //! and `NAME.lora_b` for tensors NAME of a model, and `adapter.lora.alpha`.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -15,7 +16,8 @@ const EMBEDDING: &str = "token_embd.weight";
 const TARGETS: [&str; 2] = [EMBEDDING, "output.weight"];
 
 /// Parts of a layer that an adapter can change.
-const LAYER_TARGETS: [&str; 7] = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+const LAYER_TARGETS: [&str; 8] =
+    ["attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
 
 /// Ranks far above those in use.
 const MAX_RANK: usize = 4096;
@@ -119,12 +121,12 @@ impl Adapter {
         self.file.tensor(&format!("{name}.lora_a")).zip(self.file.tensor(&format!("{name}.lora_b")))
     }
 
-    /// What it adds to the matrix `name`. An update of the embeddings is one of what goes in: a head that
+    /// What it adds to rows `rows` of the matrix `name`. An update of the embeddings is one of what goes in: a head that
     /// shares their table stays as it is, as in training.
     #[must_use]
-    pub fn update(&self, name: &str) -> Option<Update> {
+    pub fn update(&self, name: &str, rows: Range<usize>) -> Option<Update> {
         let (a, b) = self.pair(name).filter(|_| name != EMBEDDING)?;
-        let low_rank = LowRank::new(self.tiles(a), self.tiles(b));
+        let low_rank = LowRank::new(self.tiles(a, 0..a.dims[1]), self.tiles(b, rows));
         Some(Update { low_rank, scaling: Scaling { alpha: self.alpha, rank: a.dims[1] } })
     }
 
@@ -133,11 +135,12 @@ impl Adapter {
     pub fn embedding_update(&self) -> Option<EmbeddingUpdate> {
         let (a, b) = self.pair(EMBEDDING)?;
         let scaling = Scaling { alpha: self.alpha, rank: a.dims[0] };
-        Some(EmbeddingUpdate::new(&self.file, a, self.tiles(b), scaling))
+        Some(EmbeddingUpdate::new(&self.file, a, self.tiles(b, 0..b.dims[1]), scaling))
     }
 
-    fn tiles(&self, tensor: &TensorInfo) -> Tiles {
-        Tiles::pack(tensor.dims[1], tensor.dims[0], &self.file.dequantize(tensor))
+    fn tiles(&self, tensor: &TensorInfo, rows: Range<usize>) -> Tiles {
+        let (k, values) = (tensor.dims[0], self.file.dequantize(tensor));
+        Tiles::pack(rows.len(), k, &values[rows.start * k..rows.end * k])
     }
 }
 

@@ -80,6 +80,7 @@ impl Bert {
                 dim_k: s.n_embd / s.n_head,
                 dim_v: s.n_embd / s.n_head,
                 scale: 1.0 / ((s.n_embd / s.n_head) as f32).sqrt(),
+                window: usize::MAX,
             },
             rope: Rope::new(RopeKind::Normal, 0, 1.0, &RopeScaling::None),
             embedding: Embedding::new(file, embedding),
@@ -145,7 +146,7 @@ impl Model for Bert {
     fn hidden(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
         let Self { compute, buffers, .. } = self;
         let rope = self.rope.table(step.positions());
-        let attention = Attention { shape: self.shape, step, rope: &rope, causal: false, compute };
+        let attention = Attention { shape: self.shape, step, norms: None, rope: &rope, causal: false, compute };
         let x = buffers.x.rows(step.tokens.len())?;
         let qkv = buffers.qkv.rows(step.tokens.len())?;
         let attended = buffers.attended.rows(step.tokens.len())?;

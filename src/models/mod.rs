@@ -1,8 +1,16 @@
 //! Model architectures: wiring of `layers/`, one file a family.
+//!
+//! A decoder's file says in what it differs from Llama ([`decoder::Wiring`]), and stands in [`DECODERS`];
+//! what is no such decoder implements [`Model`] itself. `docs/architectures.md` says how to add one.
 
 mod adapter;
 mod bert;
+mod decoder;
+mod gemma3;
 mod llama;
+mod phi3;
+mod qwen2;
+mod qwen3;
 mod settings;
 mod weights;
 
@@ -12,13 +20,35 @@ pub use adapter::Adapter;
 
 use crate::config::{Adapters, EngineConfig, Pooling};
 use crate::error::{Error, Result};
-use crate::gguf::GgufFile;
+use crate::gguf::{GgufFile, Metadata};
 use crate::kv_cache::KvStore;
 use crate::layers::{AdaptedRows, Compute};
+use decoder::{Decoder, Wiring};
 use settings::{DecoderSettings, EncoderSettings};
 
-/// The architectures that can be loaded.
-pub const ARCHITECTURES: [&str; 2] = ["llama", "bert"];
+/// How a family reads what is its own from a file's metadata.
+type ReadWiring = fn(&Metadata, &DecoderSettings) -> Result<Wiring>;
+
+/// Decoders by the name that files give their architecture.
+const DECODERS: [(&str, ReadWiring); 5] = [
+    ("llama", llama::wiring),
+    ("qwen2", qwen2::wiring),
+    ("qwen3", qwen3::wiring),
+    ("gemma3", gemma3::wiring),
+    ("phi3", phi3::wiring),
+];
+
+const ENCODER: &str = "bert";
+
+/// Names of the architectures that can be loaded.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    DECODERS.iter().map(|(name, _)| *name).chain([ENCODER])
+}
+
+/// What [`architectures`] gives, for messages.
+fn listed(names: impl Iterator<Item = &'static str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
 
 /// What the rest of the engine needs to know of a model.
 #[derive(Debug, Clone)]
@@ -129,28 +159,25 @@ pub fn load(file: &GgufFile, config: &EngineConfig, progress: &mut dyn FnMut(f32
     };
     progress(0.0)?;
     let compute = Compute::new(config.n_threads)?;
-    let model: Box<dyn Model> = match arch {
-        "llama" => {
-            let settings = DecoderSettings::read(file, arch)?;
-            let adapters = config.lora.iter().map(|path| Adapter::open(path, file)).collect::<Result<_>>()?;
-            let info = ModelInfo { adapters, ..ModelInfo::of_decoder(file, arch, &settings)? };
-            Box::new(llama::Llama::load(file, info, &settings, compute, &mut progress)?)
+    let decoder = DECODERS.iter().find(|(name, _)| *name == arch);
+    let model: Box<dyn Model> = if let Some((_, wiring)) = decoder {
+        let settings = DecoderSettings::read(file, arch, config)?;
+        let wiring = wiring(metadata, &settings)?;
+        let adapters = config.lora.iter().map(|path| Adapter::open(path, file)).collect::<Result<_>>()?;
+        let info = ModelInfo { adapters, ..ModelInfo::of_decoder(file, arch, &settings)? };
+        Box::new(Decoder::load(file, info, (&settings, &wiring), compute, &mut progress)?)
+    } else if arch == ENCODER {
+        if !config.lora.is_empty() {
+            let supported = listed(DECODERS.iter().map(|(name, _)| *name));
+            let message = format!("adapters are not supported for the architecture bert; supported: {supported}");
+            return Err(Error::Config { field: "lora", message });
         }
-        "bert" => {
-            if !config.lora.is_empty() {
-                let message = "adapters are not supported for the architecture bert; supported: llama";
-                return Err(Error::Config { field: "lora", message: message.into() });
-            }
-            let settings = EncoderSettings::read(file, arch)?;
-            let info = ModelInfo::of_encoder(file, arch, &settings)?;
-            Box::new(bert::Bert::load(file, info, &settings, compute, &mut progress)?)
-        }
-        other => {
-            let known = ARCHITECTURES.join(", ");
-            return Err(
-                metadata.error("general.architecture", format!("{other:?} is not supported; supported: {known}"))
-            );
-        }
+        let settings = EncoderSettings::read(file, arch)?;
+        let info = ModelInfo::of_encoder(file, arch, &settings)?;
+        Box::new(bert::Bert::load(file, info, &settings, compute, &mut progress)?)
+    } else {
+        let known = listed(architectures());
+        return Err(metadata.error("general.architecture", format!("{arch:?} is not supported; supported: {known}")));
     };
     file.release_pages();
     model.info().adapters.iter().for_each(|adapter| adapter.file.release_pages());

@@ -1,6 +1,6 @@
 //! Hyperparameters that most families of decoders, and those of encoders, share, read and checked once.
 
-use crate::config::Pooling;
+use crate::config::{EngineConfig, Pooling};
 use crate::error::Result;
 use crate::gguf::{GgufFile, Metadata};
 use crate::layers::RopeScaling;
@@ -29,13 +29,14 @@ const MAX_LAYERS: usize = 4096;
 const MAX_CONTEXT: usize = 1 << 31;
 
 impl DecoderSettings {
-    /// Reads the keys under `arch.`.
-    pub fn read(file: &GgufFile, arch: &str) -> Result<Self> {
+    /// Reads the keys under `arch.`; what depends on how long sequences can become depends on `config`.
+    pub fn read(file: &GgufFile, arch: &str, config: &EngineConfig) -> Result<Self> {
         let m = file.metadata();
         let key = |name: &str| format!("{arch}.{name}");
         let size = |name: &str, max: usize| bounded(m, &key(name), max);
         let n_embd = size("embedding_length", MAX_WIDTH)?;
         let n_head = size("attention.head_count", MAX_WIDTH)?;
+        let n_ctx_train = size("context_length", MAX_CONTEXT)?;
         let optional = |name: &str, default: usize| match m.get(&key(name)) {
             None => Ok(default),
             Some(_) => bounded(m, &key(name), MAX_WIDTH),
@@ -68,7 +69,7 @@ impl DecoderSettings {
             return Err(m.error(key("rope.freq_base"), format!("{rope_base} is not allowed; allowed: above 1")));
         }
         Ok(Self {
-            n_ctx_train: size("context_length", MAX_CONTEXT)?,
+            n_ctx_train,
             n_embd,
             n_layer: size("block_count", MAX_LAYERS)?,
             n_ff: size("feed_forward_length", MAX_WIDTH)?,
@@ -79,7 +80,7 @@ impl DecoderSettings {
             n_rot,
             rms_eps,
             rope_base,
-            rope_scaling: rope_scaling(file, arch, n_rot)?,
+            rope_scaling: rope_scaling(file, arch, n_rot, (n_ctx_train, config.sequence_context(n_ctx_train)))?,
             n_vocab: vocabulary_rows(file, n_embd)?,
         })
     }
@@ -176,21 +177,28 @@ fn vocabulary_rows(file: &GgufFile, n_embd: usize) -> Result<usize> {
     }
 }
 
-fn rope_scaling(file: &GgufFile, arch: &str, n_rot: usize) -> Result<RopeScaling> {
+/// The window of local layers, where the file names one that is not without bounds.
+pub fn window(m: &Metadata, arch: &str) -> Result<Option<usize>> {
+    let key = format!("{arch}.attention.sliding_window");
+    Ok(m.usize(&key)?.filter(|window| *window > 0))
+}
+
+/// How positions beyond the training context are treated, in sequences of up to `n_ctx` tokens.
+fn rope_scaling(file: &GgufFile, arch: &str, n_rot: usize, (n_ctx_train, n_ctx): (usize, usize)) -> Result<RopeScaling> {
     let m = file.metadata();
     let key = |name: &str| format!("{arch}.rope.scaling.{name}");
-    if let Some(tensor) = file.tensor("rope_freqs.weight") {
-        if tensor.n_elements() != n_rot / 2 {
-            let message = format!("it has {} factors; expected {}", tensor.n_elements(), n_rot / 2);
-            return Err(m.error("rope_freqs.weight", message));
-        }
-        file.check_finite(tensor)?;
-        let factors = file.dequantize(tensor);
-        // Frequencies are divided by them.
-        if let Some(factor) = factors.iter().find(|factor| **factor <= 0.0) {
-            return Err(m.error("rope_freqs.weight", format!("factor {factor} is not allowed; allowed: above 0")));
-        }
-        return Ok(RopeScaling::Factors(factors));
+    let original_context = key("original_context_length");
+    if file.tensor("rope_freqs.weight").is_some() {
+        return Ok(RopeScaling::Factors { factors: rope_factors(file, "rope_freqs.weight", n_rot)?, magnitude: 1.0 });
+    }
+    if file.tensor("rope_factors_short.weight").is_some() {
+        let original = match m.get(&original_context) {
+            None => n_ctx_train,
+            Some(_) => bounded(m, &original_context, MAX_CONTEXT)?,
+        };
+        let name = if n_ctx > original { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
+        let magnitude = m.f32(&key("attn_factor"))?.unwrap_or(1.0);
+        return Ok(RopeScaling::Factors { factors: rope_factors(file, name, n_rot)?, magnitude });
     }
     // Old files have a key of their own for the linear factor.
     let old = m.f32(&format!("{arch}.rope.scale_linear"))?;
@@ -203,11 +211,27 @@ fn rope_scaling(file: &GgufFile, arch: &str, n_rot: usize) -> Result<RopeScaling
         "linear" => Ok(RopeScaling::Linear(factor)),
         "yarn" => Ok(RopeScaling::Yarn {
             factor,
-            original_context: bounded(m, &key("original_context_length"), MAX_CONTEXT)?,
+            original_context: bounded(m, &original_context, MAX_CONTEXT)?,
             beta_fast: m.f32(&key("yarn_beta_fast"))?.unwrap_or(32.0),
             beta_slow: m.f32(&key("yarn_beta_slow"))?.unwrap_or(1.0),
             attention_factor: m.f32(&key("attn_factor"))?.unwrap_or(1.0),
         }),
         other => Err(m.error(key("type"), format!("{other:?} is not supported; supported: none, linear, yarn"))),
+    }
+}
+
+/// What the frequencies of rotated pairs are divided by.
+fn rope_factors(file: &GgufFile, name: &str, n_rot: usize) -> Result<Vec<f32>> {
+    let m = file.metadata();
+    let tensor = file.tensor(name).ok_or_else(|| m.error(name, "the tensor is missing"))?;
+    if tensor.n_elements() != n_rot / 2 {
+        let message = format!("it has {} factors; expected {}", tensor.n_elements(), n_rot / 2);
+        return Err(m.error(name, message));
+    }
+    file.check_finite(tensor)?;
+    let factors = file.dequantize(tensor);
+    match factors.iter().find(|factor| **factor <= 0.0) {
+        None => Ok(factors),
+        Some(factor) => Err(m.error(name, format!("factor {factor} is not allowed; allowed: above 0"))),
     }
 }

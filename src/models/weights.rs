@@ -1,5 +1,7 @@
 //! Tensors of a file with the shapes that a model expects of them.
 
+use std::ops::Range;
+
 use super::Adapter;
 use crate::error::Result;
 use crate::gguf::{GgufFile, TensorInfo};
@@ -34,13 +36,25 @@ impl<'a> Weights<'a> {
 
     /// A linear layer `name.weight` from `k` to `n`, with `name.bias` where the file has one.
     pub fn linear(&self, name: &str, k: usize, n: usize) -> Result<Linear> {
+        self.linear_rows(name, k, n, 0..n)
+    }
+
+    /// Two linear layers from `k` to `n` each, whose rows follow each other in `name.weight`.
+    pub fn halves(&self, name: &str, k: usize, n: usize) -> Result<[Linear; 2]> {
+        Ok([self.linear_rows(name, k, 2 * n, 0..n)?, self.linear_rows(name, k, 2 * n, n..2 * n)?])
+    }
+
+    /// Rows `rows` of a linear layer from `k` to `n`.
+    fn linear_rows(&self, name: &str, k: usize, n: usize, rows: Range<usize>) -> Result<Linear> {
         let weight = format!("{name}.weight");
         let tensor = self.tensor(&weight, &[k, n])?;
         let bias = format!("{name}.bias");
         let bias = self.file.tensor(&bias).map(|_| self.vector(&bias, n)).transpose()?;
-        let matrix = Matrix::pack(tensor.ty, n, k, self.file.data(tensor), self.pool);
-        let updates = self.adapters.iter().map(|adapter| adapter.update(&weight)).collect();
-        Ok(Linear { matrix, bias, updates })
+        let row_bytes = tensor.bytes / n;
+        let data = &self.file.data(tensor)[rows.start * row_bytes..rows.end * row_bytes];
+        let matrix = Matrix::pack(tensor.ty, rows.len(), k, data, self.pool);
+        let updates = self.adapters.iter().map(|adapter| adapter.update(&weight, rows.clone())).collect();
+        Ok(Linear { matrix, bias: bias.map(|bias| bias[rows].to_vec()), updates })
     }
 
     /// A normalization over `n` columns.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::backend::Backend;
 use super::partial::{Mass, Partials, fold};
-use super::plan::{Item, partial_len};
+use super::plan::{Item, partial_len, partitions};
 use super::{BLOCK, PARTITION, Rows, SCORES, SharedSlice, Span};
 use crate::kernels::kv_memory::LayerCache;
 
@@ -63,6 +63,7 @@ struct Queries<'a> {
     span: &'a Span<'a>,
     rows: Range<usize>,
     group: usize,
+    window: usize,
 }
 
 impl Queries<'_> {
@@ -70,10 +71,31 @@ impl Queries<'_> {
         self.rows.len() * self.group
     }
 
-    /// Keys of query `index` before `end`, counted from `start`.
-    fn n_keys(&self, index: usize, start: usize, end: usize) -> usize {
-        let n = self.span.n_keys(self.rows.start + index / self.group);
-        n.min(end).saturating_sub(start)
+    /// Keys of query `index`.
+    fn keys(&self, index: usize) -> Range<usize> {
+        self.span.keys(self.rows.start + index / self.group, self.window)
+    }
+
+    /// Keys of query `index` from `start` to before `end`, counted from `start`; where there are none,
+    /// an empty range.
+    fn keys_within(&self, index: usize, start: usize, end: usize) -> Range<usize> {
+        let keys = self.keys(index);
+        let last = keys.end.min(end).saturating_sub(start);
+        keys.start.saturating_sub(start).min(last)..last
+    }
+
+    /// The partitions of query `index`'s keys.
+    fn partitions(&self, index: usize) -> Range<usize> {
+        partitions(self.keys(index))
+    }
+
+    /// The blocks of a partition in which any query has keys: rows follow each other, so these are from
+    /// the first key of the first to the last of the last.
+    fn blocks(&self, partition: usize) -> Range<usize> {
+        let (start, end) = (partition * PARTITION, (partition + 1) * PARTITION);
+        let first = self.keys(0).start.max(start);
+        let last = self.keys(self.len() - 1).end.min(end);
+        first / BLOCK..last.div_ceil(BLOCK)
     }
 
     /// First and one past the last query of each tile.
@@ -84,7 +106,7 @@ impl Queries<'_> {
 }
 
 /// An item's memory: with n queries, `[tile][dim_k][queries of the tile]`, `[n][SCORES]`, a widened
-/// block, `[n][padded dim_v]` and [`Mass`]es twice, and one head.
+/// block, `[n][padded dim_v]` and [`Mass`]es twice, and one head twice.
 struct Buffers<'a> {
     rotated: &'a mut [f32],
     scores: &'a mut [f32],
@@ -94,6 +116,7 @@ struct Buffers<'a> {
     masses: &'a mut [f32],
     next_masses: &'a mut [f32],
     head: &'a mut [f32],
+    normed: &'a mut [f32],
 }
 
 impl Worker<'_> {
@@ -105,12 +128,13 @@ impl Worker<'_> {
     #[inline(always)]
     pub unsafe fn run<B: Backend>(&self, item: &Item, scratch: &mut Scratch) {
         let s = self.rows.shape;
-        let queries = Queries { span: &self.rows.spans[item.span], rows: item.rows.clone(), group: s.group() };
+        let span = &self.rows.spans[item.span];
+        let queries = Queries { span, rows: item.rows.clone(), group: s.group(), window: s.window };
         let (n, dim) = (queries.len(), self.dim());
         let block = BLOCK * s.dim_k.max(dim);
-        let [rotated, scores, block, total, next, masses, next_masses, head] =
-            scratch.take([n * s.dim_k, n * SCORES, block, n * dim, n * dim, 2 * n, 2 * n, s.dim_k]);
-        let mut buffers = Buffers { rotated, scores, block, total, next, masses, next_masses, head };
+        let [rotated, scores, block, total, next, masses, next_masses, head, normed] =
+            scratch.take([n * s.dim_k, n * SCORES, block, n * dim, n * dim, 2 * n, 2 * n, s.dim_k, s.dim_k]);
+        let mut buffers = Buffers { rotated, scores, block, total, next, masses, next_masses, head, normed };
         self.rotate::<B>(item, &queries, &mut buffers);
         // SAFETY: passed on.
         unsafe {
@@ -138,8 +162,7 @@ impl Worker<'_> {
             for index in first..end {
                 let row = queries.span.row + queries.rows.start + index / queries.group;
                 let head = item.head_kv * queries.group + index % queries.group;
-                let query = self.rows.head(row, head * s.dim_k, s.dim_k);
-                self.rows.rotations.rotate(row, query, buffers.head);
+                self.rows.query(row, head, buffers.normed, buffers.head);
                 for (column, x) in tile.chunks_exact_mut(end - first).zip(&*buffers.head) {
                     column[index - first] = x * s.scale;
                 }
@@ -147,7 +170,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Adds one partition to the total; the first of the item begins it.
+    /// Adds one partition to the total; the first of a query begins it.
     ///
     /// # Safety
     /// As [`Self::run`].
@@ -156,34 +179,34 @@ impl Worker<'_> {
         let (start, end, dim) = (partition * PARTITION, (partition + 1) * PARTITION, self.dim());
         let is_first = partition == item.partitions.start;
         // SAFETY: passed on.
-        unsafe { self.scores::<B>(item.head_kv, queries, start, b) };
+        unsafe { self.scores::<B>(item.head_kv, queries, partition, b) };
         let sums = if is_first { &mut *b.total } else { &mut *b.next };
         sums.fill(0.0);
         let masses = if is_first { &mut *b.masses } else { &mut *b.next_masses };
         for index in 0..queries.len() {
-            let n = queries.n_keys(index, start, end);
-            if n > 0 {
+            let keys = queries.keys_within(index, start, end);
+            if !keys.is_empty() {
+                let scores = &mut b.scores[index * SCORES..][..PARTITION];
+                scores[..keys.start].fill(f32::NEG_INFINITY);
                 // SAFETY: passed on.
-                let (largest, sum) = unsafe { B::softmax(&mut b.scores[index * SCORES..][..PARTITION], n) };
+                let (largest, sum) = unsafe { B::softmax(scores, keys.end) };
                 Mass { largest, sum }.put(masses, index);
             }
         }
         // SAFETY: passed on.
-        unsafe { self.values::<B>(item.head_kv, queries, start, b.scores, b.block, sums) };
+        unsafe { self.values::<B>(item.head_kv, queries, partition, b.scores, b.block, sums) };
         for index in 0..if is_first { 0 } else { queries.len() } {
-            if queries.n_keys(index, start, end) > 0 {
+            let (of_query, at) = (queries.partitions(index), index * dim..(index + 1) * dim);
+            let next = Mass::get(b.next_masses, index);
+            if partition == of_query.start {
+                b.total[at.clone()].copy_from_slice(&b.next[at]);
+                next.put(b.masses, index);
+            } else if of_query.contains(&partition) {
                 let mut mass = Mass::get(b.masses, index);
-                let at = index * dim..(index + 1) * dim;
-                fold(&mut mass, &mut b.total[at.clone()], Mass::get(b.next_masses, index), &b.next[at]);
+                fold(&mut mass, &mut b.total[at.clone()], next, &b.next[at]);
                 mass.put(b.masses, index);
             }
         }
-    }
-
-    /// Blocks from key `start` to the end of the partition or of the last query's keys.
-    fn blocks(queries: &Queries<'_>, start: usize) -> Range<usize> {
-        let n = queries.n_keys(queries.len() - 1, start, start + PARTITION);
-        start / BLOCK..(start + n).div_ceil(BLOCK)
     }
 
     /// What a partition reads at `index`: the keys of `blocks`, then their values.
@@ -206,18 +229,19 @@ impl Worker<'_> {
     /// # Safety
     /// As [`Self::run`].
     #[inline(always)]
-    unsafe fn scores<B: Backend>(&self, head_kv: usize, queries: &Queries<'_>, start: usize, b: &mut Buffers<'_>) {
-        let keys = &self.cache.keys;
+    unsafe fn scores<B: Backend>(&self, head_kv: usize, queries: &Queries<'_>, partition: usize, b: &mut Buffers<'_>) {
+        let (keys, start) = (&self.cache.keys, partition * PARTITION);
         let dim = keys.format().dim;
         let ids = queries.span.blocks;
-        let blocks = Self::blocks(queries, start);
+        let blocks = queries.blocks(partition);
         for block in blocks.clone() {
             // SAFETY: passed on; nobody writes to the cache while items run.
             unsafe {
                 let next = self.ahead(ids, head_kv, block + AHEAD, &blocks);
                 keys.format().widen::<B>(keys.head(ids[block], head_kv), next, BLOCK, b.block);
                 for (first, end) in queries.tiles::<B>() {
-                    if queries.n_keys(end - 1, block * BLOCK, usize::MAX) > 0 {
+                    let wanted = queries.keys(first).start..queries.keys(end - 1).end;
+                    if wanted.start < (block + 1) * BLOCK && block * BLOCK < wanted.end {
                         let tile = &b.rotated[first * dim..end * dim];
                         let scores = &mut b.scores[first * SCORES + block * BLOCK - start..end * SCORES];
                         B::scores(tile, end - first, &b.block[..dim * BLOCK], scores);
@@ -234,34 +258,43 @@ impl Worker<'_> {
         &self,
         head_kv: usize,
         queries: &Queries<'_>,
-        start: usize,
+        partition: usize,
         weights: &[f32],
         wide: &mut [f32],
         sums: &mut [f32],
     ) {
-        let values = &self.cache.values;
+        let (values, start) = (&self.cache.values, partition * PARTITION);
         let dim = self.dim();
         let ids = queries.span.blocks;
-        let blocks = Self::blocks(queries, start);
+        let blocks = queries.blocks(partition);
         for block in blocks.clone() {
-            let n_keys = |index: usize| queries.n_keys(index, block * BLOCK, (block + 1) * BLOCK);
+            let keys = |index: usize| queries.keys_within(index, block * BLOCK, (block + 1) * BLOCK);
             // SAFETY: passed on; nobody writes to the cache while items run.
             unsafe {
                 let next = self.ahead(ids, head_kv, block + blocks.len() + AHEAD, &blocks);
-                values.format().widen::<B>(values.head(ids[block], head_kv), next, n_keys(queries.len() - 1), wide);
+                values.format().widen::<B>(values.head(ids[block], head_kv), next, keys(queries.len() - 1).end, wide);
                 for (first, end) in queries.tiles::<B>() {
-                    // Keys that all queries of the tile have, then those that only later rows have.
-                    let shared = n_keys(first);
                     let weights = &weights[first * SCORES + block * BLOCK - start..];
                     let sums = &mut sums[first * dim..end * dim];
-                    if shared > 0 {
-                        B::add_values(weights, end - first, 0..shared, wide, dim, sums);
-                    }
-                    for index in first..end {
-                        let n = n_keys(index);
-                        if n > shared {
+                    // Keys that all queries of the tile have; before them those that only earlier rows
+                    // have, whose windows reach further back, and after them those of later rows.
+                    let shared = keys(end - 1).start..keys(first).end;
+                    if shared.is_empty() {
+                        for index in first..end {
                             let at = index - first;
-                            B::add_values(&weights[at * SCORES..], 1, shared..n, wide, dim, &mut sums[at * dim..]);
+                            B::add_values(&weights[at * SCORES..], 1, keys(index), wide, dim, &mut sums[at * dim..]);
+                        }
+                        continue;
+                    }
+                    for index in (first..end).take_while(|index| keys(*index).start < shared.start) {
+                        let (at, before) = (index - first, keys(index).start..shared.start);
+                        B::add_values(&weights[at * SCORES..], 1, before, wide, dim, &mut sums[at * dim..]);
+                    }
+                    B::add_values(weights, end - first, shared.clone(), wide, dim, sums);
+                    for index in first..end {
+                        let (at, after) = (index - first, shared.end..keys(index).end);
+                        if !after.is_empty() {
+                            B::add_values(&weights[at * SCORES..], 1, after, wide, dim, &mut sums[at * dim..]);
                         }
                     }
                 }
@@ -301,10 +334,11 @@ impl Worker<'_> {
     #[inline(always)]
     unsafe fn write_partial(&self, item: &Item, group: usize, queries: &Queries<'_>, b: &mut Buffers<'_>) {
         let (n, dim) = (queries.len(), self.dim());
-        let place = self.partials.plan.groups[group];
+        let place = &self.partials.plan.groups[group];
         let len = queries.rows.len() * partial_len(queries.group, self.rows.shape.dim_v);
+        let place_of = |partition: usize| place.start + (partition - place.partitions.start) * len;
         // SAFETY: each partition of a group has a place of its own.
-        let mine = unsafe { self.partials.values.part(place.start + item.partitions.start * len, len) };
+        let mine = unsafe { self.partials.values.part(place_of(item.partitions.start), len) };
         mine[..n * dim].copy_from_slice(&b.total[..n * dim]);
         mine[n * dim..][..2 * n].copy_from_slice(&b.masses[..2 * n]);
         if !self.partials.is_last(group) {
@@ -313,12 +347,12 @@ impl Worker<'_> {
         for index in 0..n {
             let total = &mut b.total[..dim];
             let mut mass = Mass::default();
-            let n_keys = queries.n_keys(index, 0, usize::MAX);
-            for partition in 0..n_keys.div_ceil(PARTITION) {
+            let of_query = queries.partitions(index);
+            for partition in of_query.clone() {
                 // SAFETY: all other items of the group are done and nobody writes to it any more.
-                let theirs: &[f32] = unsafe { self.partials.values.part(place.start + partition * len, len) };
+                let theirs: &[f32] = unsafe { self.partials.values.part(place_of(partition), len) };
                 let (next, sums) = (Mass::get(&theirs[n * dim..], index), &theirs[index * dim..][..dim]);
-                if partition == 0 {
+                if partition == of_query.start {
                     mass = next;
                     total.copy_from_slice(sums);
                 } else {

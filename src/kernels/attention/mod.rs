@@ -2,12 +2,12 @@
 //!
 //! [`prefetch`] asks for what will be written, [`store`] rotates keys and writes keys and values to the cache, [`attend`] computes the rest.
 //!
-//! **What a row's bits depend on.** The keys of a row are cut into partitions of [`PARTITION`] keys,
-//! counted from the first of the sequence. In a partition, scores are sums over the dimensions in
-//! order, weights are relative to the partition's largest score, and values are added key by key.
-//! The partitions' results are merged first to last ([`partial::fold`]). Nothing of this depends
-//! on the batch, the chunk, the threads, or on which queries share a register tile; a key beyond a
-//! row's own is never added, not even with weight zero.
+//! **What a row's bits depend on.** The keys of a row, all up to its own or those of a window, are cut
+//! into partitions of [`PARTITION`] keys, counted from the first of the sequence. In a partition, scores
+//! are sums over the dimensions in order, weights are relative to the partition's largest score, and
+//! values are added key by key. The partitions' results are merged first to last ([`partial::fold`]).
+//! Nothing of this depends on the batch, the chunk, the threads, or on which queries share a register
+//! tile; a key that is not a row's own is never added, not even with weight zero.
 //!
 //! **How work is cut.** An [`plan::Item`] is a run of rows with all query heads of one key-value
 //! head, so that each block is read and widened to f32 once for all of them. Where few rows meet
@@ -23,11 +23,14 @@ mod tests;
 mod vector;
 mod write;
 
+use std::ops::Range;
+
 pub(super) use backend::Backend;
 pub use write::{prefetch, store};
 
 use super::dispatch::Set;
 use super::kv_memory::LayerCache;
+use super::math::rms_norm;
 use super::rotary::Rotations;
 use super::{Pool, Simd};
 use item::{Scratch, Worker};
@@ -50,8 +53,10 @@ pub struct Shape {
     pub n_head_kv: usize,
     pub dim_k: usize,
     pub dim_v: usize,
-    /// Factor of the scores, 1 / √dim_k.
+    /// Factor of the scores, 1 / √dim_k in most models.
     pub scale: f32,
+    /// Most keys that a row sees, its own and those right before it; `usize::MAX` for all.
+    pub window: usize,
 }
 
 impl Shape {
@@ -83,10 +88,19 @@ pub struct Span<'a> {
 }
 
 impl Span<'_> {
-    /// Keys that row `row` of the span sees.
-    fn n_keys(&self, row: usize) -> usize {
-        self.n_past + if self.causal { row + 1 } else { self.n_rows }
+    /// Keys that row `row` of the span sees if at most `window` of them.
+    fn keys(&self, row: usize, window: usize) -> Range<usize> {
+        let end = self.n_past + if self.causal { row + 1 } else { self.n_rows };
+        end.saturating_sub(window)..end
     }
+}
+
+/// Weights of the root-mean-square normalization of each head before its rotation, `[dim_k]` each.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadNorms<'a> {
+    pub query: &'a [f32],
+    pub key: &'a [f32],
+    pub eps: f32,
 }
 
 /// The fused rows of a step and what they mean.
@@ -95,6 +109,8 @@ pub struct Rows<'a> {
     pub shape: &'a Shape,
     /// `[rows, q | k | v]`, not yet rotated.
     pub qkv: &'a [f32],
+    /// In models that normalize queries and keys.
+    pub norms: Option<HeadNorms<'a>>,
     pub rotations: Rotations<'a>,
     /// In order, covering all rows.
     pub spans: &'a [Span<'a>],
@@ -104,6 +120,40 @@ impl Rows<'_> {
     /// The parts of a fused row that begin at `column`.
     fn head(&self, row: usize, column: usize, dim: usize) -> &[f32] {
         &self.qkv[row * self.shape.qkv_width() + column..][..dim]
+    }
+
+    /// Puts query `head` of a row into `out`, normalized and rotated; `scratch` has its length too.
+    #[inline(always)]
+    fn query(&self, row: usize, head: usize, scratch: &mut [f32], out: &mut [f32]) {
+        let dim = self.shape.dim_k;
+        self.turn(row, head * dim, |norms| norms.query, scratch, out);
+    }
+
+    /// Puts key `head` of a row into `out`, as [`Self::query`] does.
+    #[inline(always)]
+    fn key(&self, row: usize, head: usize, scratch: &mut [f32], out: &mut [f32]) {
+        let dim = self.shape.dim_k;
+        self.turn(row, (self.shape.n_head + head) * dim, |norms| norms.key, scratch, out);
+    }
+
+    #[inline(always)]
+    fn turn<'b>(
+        &'b self,
+        row: usize,
+        column: usize,
+        weight: impl Fn(&HeadNorms<'b>) -> &'b [f32],
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let head = self.head(row, column, self.shape.dim_k);
+        match &self.norms {
+            None => self.rotations.rotate(row, head, out),
+            Some(norms) => {
+                let scratch = &mut scratch[..head.len()];
+                rms_norm(head, weight(norms), norms.eps, scratch);
+                self.rotations.rotate(row, scratch, out);
+            }
+        }
     }
 
     /// # Panics

@@ -59,7 +59,7 @@ impl Partials<'_> {
         if memory.len() < plan.n_partial {
             memory.resize(plan.n_partial, 0.0);
         }
-        let left = plan.groups.iter().map(|group| AtomicUsize::new(group.n_partitions)).collect();
+        let left = plan.groups.iter().map(|group| AtomicUsize::new(group.partitions.len())).collect();
         work(&Partials { plan, values: SharedSlice::new(&mut memory), left });
         MEMORY.set(memory);
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{BLOCK, PARTITION, Rows, Span};
+use super::{BLOCK, PARTITION, Rows};
 
 /// Queries of an item at most: enough to make widening a block cheap beside its use.
 const MANY: usize = 96;
@@ -25,11 +25,11 @@ pub(super) struct Item {
 }
 
 /// Items whose partial results belong together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Group {
     /// Where the partial results begin.
     pub start: usize,
-    pub n_partitions: usize,
+    pub partitions: Range<usize>,
 }
 
 /// All items of a step.
@@ -45,6 +45,10 @@ pub(super) struct Plan {
 impl Plan {
     pub fn new(rows: &Rows<'_>, n_threads: usize) -> Self {
         let s = rows.shape;
+        let keys = |span: usize, item_rows: &Range<usize>| {
+            let of = |row: usize| rows.spans[span].keys(row, s.window);
+            of(item_rows.start).start..of(item_rows.end.saturating_sub(1)).end
+        };
         let rows_of = |queries: usize| (queries / s.group()).max(1);
         let count = |queries: usize| {
             let n: usize = rows.spans.iter().map(|span| span.n_rows.div_ceil(rows_of(queries))).sum();
@@ -57,21 +61,21 @@ impl Plan {
         let mut plan = Self { items: Vec::new(), groups: Vec::new(), n_partial: 0, is_small: true };
         // The longest first: what is taken last should be short.
         for (index, span) in rows.spans.iter().enumerate().rev() {
-            let split = span.n_rows <= rows_of(FEW) && n_keys(span, span.n_rows) > PARTITION;
+            let split = span.n_rows <= rows_of(FEW) && partitions(keys(index, &(0..span.n_rows))).len() > 1;
             let step = if split { span.n_rows } else { rows_of(queries) };
             for start in (0..span.n_rows).step_by(step).rev() {
                 for head_kv in 0..s.n_head_kv {
                     let rows = start..(start + step).min(span.n_rows);
-                    let n_partitions = n_keys(span, rows.end).div_ceil(PARTITION);
-                    let item = Item { span: index, head_kv, rows, partitions: 0..n_partitions, group: None };
+                    let partitions = partitions(keys(index, &rows));
+                    let item = Item { span: index, head_kv, rows, partitions, group: None };
                     plan.add(item, split, partial_len(s.group(), s.dim_v));
                 }
             }
         }
         let blocks = |item: &Item| {
-            let keys = n_keys(&rows.spans[item.span], item.rows.end);
+            let keys = keys(item.span, &item.rows);
             let blocks = item.partitions.len() * PARTITION / BLOCK;
-            blocks.min(keys.div_ceil(BLOCK)) * (item.rows.len() * s.group()).div_ceil(8)
+            blocks.min(keys.end.div_ceil(BLOCK) - keys.start / BLOCK) * (item.rows.len() * s.group()).div_ceil(8)
         };
         plan.is_small = plan.items.iter().map(blocks).sum::<usize>() <= SMALL;
         plan
@@ -82,18 +86,17 @@ impl Plan {
             self.items.push(item);
             return;
         }
-        let n_partitions = item.partitions.len();
         let group = Some(self.groups.len());
-        self.groups.push(Group { start: self.n_partial, n_partitions });
-        self.n_partial += n_partitions * item.rows.len() * row_len;
+        self.groups.push(Group { start: self.n_partial, partitions: item.partitions.clone() });
+        self.n_partial += item.partitions.len() * item.rows.len() * row_len;
         let one = |partition| Item { partitions: partition..partition + 1, group, ..item.clone() };
         self.items.extend(item.partitions.clone().map(one));
     }
 }
 
-/// Keys of the last of the first `n` rows of a span.
-pub(super) fn n_keys(span: &Span<'_>, n: usize) -> usize {
-    span.n_keys(n.saturating_sub(1))
+/// The partitions in which `keys` lie.
+pub(super) fn partitions(keys: Range<usize>) -> Range<usize> {
+    keys.start / PARTITION..keys.end.div_ceil(PARTITION)
 }
 
 /// Elements of the partial results of one row: sums, largest score and weight of each query.

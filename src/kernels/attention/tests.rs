@@ -19,6 +19,8 @@ struct Case {
     kind: RopeKind,
     n_dims: usize,
     causal: bool,
+    /// Weights of the norms of queries and keys.
+    norms: Option<[Vec<f32>; 2]>,
     /// Keys of each sequence.
     lens: Vec<usize>,
     /// Fused rows of each sequence.
@@ -28,7 +30,8 @@ struct Case {
 impl Case {
     fn new(heads: (usize, usize, usize, usize), types: (CacheType, CacheType), lens: &[usize], seed: u64) -> Self {
         let (n_head_kv, group, dim_k, dim_v) = heads;
-        let shape = Shape { n_head: n_head_kv * group, n_head_kv, dim_k, dim_v, scale: 1.0 / (dim_k as f32).sqrt() };
+        let scale = 1.0 / (dim_k as f32).sqrt();
+        let shape = Shape { n_head: n_head_kv * group, n_head_kv, dim_k, dim_v, scale, window: usize::MAX };
         let mut state = seed | 1;
         let mut random = || {
             state ^= state << 13;
@@ -38,7 +41,22 @@ impl Case {
         };
         let rows = lens.iter().map(|len| (0..len * shape.qkv_width()).map(|_| 3.0 * random()).collect()).collect();
         let kind = if seed.is_multiple_of(2) { RopeKind::Normal } else { RopeKind::Neox };
-        Self { shape, types, kind, n_dims: dim_k / 4 * 2, causal: true, lens: lens.to_vec(), rows }
+        Self { shape, types, kind, n_dims: dim_k / 4 * 2, causal: true, norms: None, lens: lens.to_vec(), rows }
+    }
+
+    /// The same where a row sees at most `window` keys.
+    fn with_window(self, window: usize) -> Self {
+        Self { shape: Shape { window, ..self.shape }, ..self }
+    }
+
+    /// The same with normalized heads.
+    fn with_norms(self) -> Self {
+        let weight = |seed: usize| (0..self.shape.dim_k).map(|i| 0.5 + ((i * 7 + seed) % 11) as f32 / 10.0).collect();
+        Self { norms: Some([weight(1), weight(2)]), ..self }
+    }
+
+    fn head_norms(&self) -> Option<HeadNorms<'_>> {
+        self.norms.as_ref().map(|[query, key]| HeadNorms { query, key, eps: 1e-6 })
     }
 
     /// Cosines and sines of one position.
@@ -98,7 +116,7 @@ impl Case {
                 }
             }
             let rotations = Rotations { kind: self.kind, n_dims: self.n_dims, cos: &cos, sin: &sin };
-            let rows = Rows { shape: s, qkv: &qkv, rotations, spans: &spans };
+            let rows = Rows { shape: s, qkv: &qkv, norms: self.head_norms(), rotations, spans: &spans };
             let mut cache = LayerCache::new(&mut segments, &place);
             store(&rows, &mut cache, pool, simd);
             let mut values = vec![0.0; step.iter().sum::<usize>() * s.n_head * s.dim_v];
@@ -123,8 +141,13 @@ impl Case {
     fn reference(&self, index: usize) -> Vec<f64> {
         let s = &self.shape;
         let fused: Vec<&[f32]> = self.rows[index].chunks_exact(s.qkv_width()).collect();
+        let norms = self.head_norms();
         let rotated = |position: usize, column: usize| {
-            let head = &fused[position][column..column + s.dim_k];
+            let mut head = fused[position][column..column + s.dim_k].to_vec();
+            if let Some(HeadNorms { query, key, eps }) = norms {
+                let weight = if column < s.n_head * s.dim_k { query } else { key };
+                rms_norm(&fused[position][column..column + s.dim_k], weight, eps, &mut head);
+            }
             let (cos, sin) = self.angles(position);
             let partner = |j: usize| match self.kind {
                 RopeKind::Normal => j ^ 1,
@@ -140,7 +163,10 @@ impl Case {
             for head in 0..s.n_head {
                 let query = rotated(position, head * s.dim_k);
                 let kv = head / s.group();
-                let scores: Vec<f64> = (0..if self.causal { position + 1 } else { fused.len() })
+                let end = if self.causal { position + 1 } else { fused.len() };
+                let seen = end.saturating_sub(s.window)..end;
+                let scores: Vec<f64> = seen
+                    .clone()
                     .map(|at| {
                         let key = stored(self.types.0, &rotated(at, keys_at + kv * s.dim_k));
                         let dot: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(k)).sum();
@@ -151,7 +177,7 @@ impl Case {
                 let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 let mut sums = vec![0.0; s.dim_v];
-                for (at, weight) in weights.iter().enumerate() {
+                for (at, weight) in seen.zip(&weights) {
                     let column = values_at + kv * s.dim_v;
                     let value = stored(self.types.1, &fused[at][column..column + s.dim_v]);
                     sums.iter_mut().zip(value).for_each(|(sum, v)| *sum += weight / total * f64::from(v));
@@ -194,6 +220,11 @@ fn types() -> impl Strategy<Value = CacheType> {
     prop_oneof![Just(CacheType::F16), Just(CacheType::F32), Just(CacheType::Q8_0)]
 }
 
+/// Windows that end within a block, at one, within a partition and after several; or none.
+fn windows() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(usize::MAX), 1..40usize, Just(32), 200..400usize]
+}
+
 /// Steps that take the sequences `lens` in random chunks.
 fn chunks(lens: &[usize], seed: u64) -> Vec<Vec<usize>> {
     let mut left = lens.to_vec();
@@ -220,7 +251,7 @@ proptest! {
     fn bits_do_not_depend_on_batch_chunks_threads_or_instructions(
         n_head_kv in 1..3usize, group in 1..10usize, dims in (1..5usize, 1..5usize), odd in 0..2usize,
         types in (types(), types()), lens in proptest::collection::vec(1..90usize, 1..4), long in 200..600usize,
-        seed in any::<u64>(),
+        window in windows(), norms in any::<bool>(), seed in any::<u64>(),
     ) {
         // Head sizes that q8_0 takes, or any even ones.
         let odd = if types.0 == CacheType::Q8_0 || types.1 == CacheType::Q8_0 { 0 } else { odd };
@@ -228,6 +259,8 @@ proptest! {
         let mut lens = lens;
         lens.push(long);
         let case = Case::new((n_head_kv, group, dim(dims.0), dim(dims.1)), types, &lens, seed);
+        let case = case.with_window(window);
+        let case = if norms { case.with_norms() } else { case };
         let (one, many) = (Pool::new(1), Pool::new(3));
         let want = case.alone(&one, Simd::SCALAR);
         for simd in Simd::available() {
@@ -239,9 +272,10 @@ proptest! {
     #[test]
     fn values_are_those_of_f64(
         group in 1..5usize, dims in (1..4usize, 1..4usize), types in (types(), types()), len in 1..300usize,
-        seed in any::<u64>(),
+        window in windows(), norms in any::<bool>(), seed in any::<u64>(),
     ) {
-        let case = Case::new((2, group, 32 * dims.0, 32 * dims.1), types, &[len], seed);
+        let case = Case::new((2, group, 32 * dims.0, 32 * dims.1), types, &[len], seed).with_window(window);
+        let case = if norms { case.with_norms() } else { case };
         let want = case.reference(0);
         // A rounded key may fall on the other side of a tie; scores are up to about 50.
         for simd in Simd::available() {
@@ -292,6 +326,24 @@ fn nan_and_extremes_stay_in_their_rows() {
                     &format!("{simd:?}, {types:?}, {poison}, one by one"),
                 );
             }
+        }
+    }
+}
+
+/// A value before the window must not even be multiplied with zero.
+#[test]
+fn nothing_before_a_window_reaches_a_row() {
+    for (at, window) in [(5, 40), (250, 30), (40, 300)] {
+        let case = || Case::new((1, 3, 32, 32), (CacheType::F16, CacheType::F16), &[600], 3).with_window(window);
+        let (clean, mut poisoned) = (case(), case());
+        let (width, row) = (clean.shape.qkv_width(), clean.shape.n_head * clean.shape.dim_v);
+        poisoned.rows[0][at * width..(at + 1) * width].fill(f32::NAN);
+        for simd in Simd::available() {
+            let [clean, poisoned] = [&clean, &poisoned].map(|case| case.alone(&Pool::new(2), simd).remove(0));
+            let (before, reached, after) = (at * row, at * row..(at + window) * row, (at + window) * row);
+            assert!(poisoned[reached].iter().all(|x| x.is_nan()), "{simd:?}");
+            assert_same(&[poisoned[..before].to_vec()], &[clean[..before].to_vec()], "rows before");
+            assert_same(&[poisoned[after..].to_vec()], &[clean[after..].to_vec()], "rows after the window");
         }
     }
 }

@@ -79,12 +79,8 @@ unsafe fn store_avx2(rows: &Rows<'_>, plane: &Plane<'_>, head: usize) {
 #[inline(always)]
 unsafe fn store_head<B: Backend>(rows: &Rows<'_>, plane: &Plane<'_>, head: usize) {
     let (s, format) = (rows.shape, plane.format());
-    let keys_at = s.n_head * s.dim_k;
-    let column = match format.kind {
-        Kind::Keys => keys_at + head * s.dim_k,
-        Kind::Values => keys_at + s.n_head_kv * s.dim_k + head * s.dim_v,
-    };
-    let mut rotated = vec![0.0; if format.kind == Kind::Keys { s.dim_k } else { 0 }];
+    let values_at = (s.n_head + s.n_head_kv) * s.dim_k;
+    let [mut rotated, mut normed] = [(); 2].map(|()| vec![0.0; if format.kind == Kind::Keys { s.dim_k } else { 0 }]);
     for (index, span) in rows.spans.iter().enumerate() {
         // The next sequence's lines come while this one's are written.
         if let Some(next) = rows.spans.get(index + 1).filter(|_| format.kind == Kind::Keys) {
@@ -92,11 +88,13 @@ unsafe fn store_head<B: Backend>(rows: &Rows<'_>, plane: &Plane<'_>, head: usize
         }
         for position in span.n_past..span.n_past + span.n_rows {
             let row = span.row + position - span.n_past;
-            let mut values = rows.head(row, column, format.dim);
-            if format.kind == Kind::Keys {
-                rows.rotations.rotate(row, values, &mut rotated);
-                values = &rotated;
-            }
+            let values = match format.kind {
+                Kind::Keys => {
+                    rows.key(row, head, &mut normed, &mut rotated);
+                    &rotated
+                }
+                Kind::Values => rows.head(row, values_at + head * s.dim_v, s.dim_v),
+            };
             // SAFETY: passed on.
             unsafe {
                 let block = plane.head_mut(span.blocks[position / BLOCK], head);

@@ -41,7 +41,12 @@ impl Bench {
 
     /// With LoRA adapters.
     pub fn open_with(path: &Path, cache: CacheType, lora: Vec<PathBuf>) -> Self {
-        let config = EngineConfig { model: path.to_owned(), lora, ..EngineConfig::default() };
+        Self::open_as(path, cache, &EngineConfig { lora, ..EngineConfig::default() })
+    }
+
+    /// With the settings of an engine.
+    pub fn open_as(path: &Path, cache: CacheType, config: &EngineConfig) -> Self {
+        let config = EngineConfig { model: path.to_owned(), ..config.clone() };
         let file = GgufFile::open(path).expect("the model opens");
         let model = models::load(&file, &config, &mut |_| true).expect("the model loads");
         let store = KvStore::new(model.info(), cache, cache).expect("the cache fits");
@@ -98,4 +103,63 @@ pub fn assert_same_bits(got: &[f32], want: &[f32], what: &str) {
     if let Some(i) = (0..got.len()).find(|i| got[*i].to_bits() != want[*i].to_bits()) {
         panic!("{what}: logit {i} is {} instead of {}", got[i], want[i]);
     }
+}
+
+fn prompt(seed: u32, len: usize, n_vocab: usize) -> Vec<u32> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state % n_vocab as u32
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// The promise that a request's logits have the same bits alone, in a batch, in chunks of any size and on
+/// cached blocks.
+pub fn check_invariance(path: &Path, cache: CacheType, len: usize) {
+    let mut bench = Bench::open(path, cache);
+    let n_vocab = bench.model.info().n_vocab;
+    let tokens = prompt(1, len, n_vocab);
+    let alone = bench.logits(&tokens, 512);
+    assert!(alone.iter().all(|x| x.is_finite()));
+    assert!(alone.iter().any(|x| *x != alone[0]), "logits differ between tokens");
+
+    for chunk in [1, 7, 32] {
+        let chunked = bench.logits(&tokens, chunk);
+        assert_same_bits(&chunked, &alone, &format!("chunks of {chunk}"));
+    }
+
+    // In a batch of 8, each at another place and at another pace.
+    let others: Vec<Vec<u32>> = (2..9).map(|seed| prompt(seed, 20 + 9 * seed as usize, n_vocab)).collect();
+    let mut seqs: Vec<Seq> = others.iter().map(|tokens| bench.sequence(tokens)).collect();
+    seqs.insert(3, bench.sequence(&tokens));
+    let mut last = Vec::new();
+    while seqs[3].n_past < len {
+        let part = |seq: &Seq| (seq.tokens.len() - seq.n_past).min(11);
+        let mut parts: Vec<(&mut Seq, usize)> = seqs
+            .iter_mut()
+            .map(|seq| {
+                let n = part(seq);
+                (seq, n)
+            })
+            .filter(|(_, n)| *n > 0)
+            .collect();
+        let at = parts.iter().position(|(seq, _)| seq.tokens == tokens).expect("it is still running");
+        last = bench.step(&mut parts).swap_remove(at);
+    }
+    assert_same_bits(&last, &alone, "in a batch of 8");
+
+    // On blocks of another sequence: whole ones shared, the last one copied in part.
+    let mut first = bench.sequence(&tokens);
+    bench.step(&mut [(&mut first, len)]);
+    let mut second = bench.sequence(&tokens);
+    let shared = (len - 1) / 32;
+    let rest = len - 1 - shared * 32;
+    bench.store.copy_prefix(first.blocks[shared], second.blocks[shared], rest);
+    second.blocks[..shared].copy_from_slice(&first.blocks[..shared]);
+    second.n_past = len - 1;
+    let cached = bench.step(&mut [(&mut second, 1)]).remove(0);
+    assert_same_bits(&cached, &alone, "on cached blocks");
 }
