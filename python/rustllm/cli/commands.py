@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rustllm.batch.command import add_flags as add_batch_flags
 from rustllm.bench.command import add_flags as add_bench_flags
 from rustllm.cli import asking, inspection
 from rustllm.cli.ending import guarded
@@ -75,6 +76,9 @@ def _generating(commands: Any) -> None:
     one.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     asking.add_flags(one)
 
+    text = "answer a file of requests, as OpenAI's batch API does; killed and started again, it goes on"
+    add_batch_flags(_command(commands, "batch", text, _batch))
+
 
 def _models(commands: Any) -> None:
     pull = _command(commands, "pull", "download a model from the Hugging Face hub", _pull)
@@ -118,6 +122,12 @@ def _run(options: argparse.Namespace) -> int:
     from rustllm.cli.run import answer
 
     return answer(options)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from rustllm.batch.command import run
+
+    return run(options)
 
 
 def _pull(options: argparse.Namespace) -> int:

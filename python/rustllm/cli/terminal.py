@@ -59,7 +59,8 @@ class Terminal:
 
     def show(self, parts: Iterator[ChatDelta]) -> None:
         """Shows an answer as it comes. Ctrl-C ends it; what there is stays."""
-        said, thought, finish = "", "", None
+        said, thought = "", ""
+        finish: str | None = None
         pace = Pace()
         with Live(console=self.console, refresh_per_second=REFRESHES, vertical_overflow="visible") as live:
             try:
