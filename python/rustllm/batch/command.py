@@ -160,10 +160,19 @@ def _for_batch(settings: ServerSettings, concurrency: int | None, requests: Requ
         # Each has the context that a server's slots have with these flags; what they do not use takes no memory.
         each = settings.n_ctx or context_length(read_gguf(path)["metadata"])
         settings = dataclasses.replace(settings, n_parallel=n, n_ctx=each * n, kv_unified=False)
-    embeds = any(request.url == "/v1/embeddings" for request in requests)
-    alone = {"api_keys": (), "api_prefix": "", "metrics": False, "webui": False, "sleep_idle_seconds": -1}
-    more = {"model": path, "max_queue": MAX_QUEUE, "embeddings": settings.embeddings or embeds}
-    return dataclasses.replace(settings, **alone, **more), n
+    alone = dataclasses.replace(
+        settings,
+        model=path,
+        max_queue=MAX_QUEUE,
+        embeddings=settings.embeddings or any(request.url == "/v1/embeddings" for request in requests),
+        # The rest is about a server that is reached from outside and waits for requests.
+        api_keys=(),
+        api_prefix="",
+        metrics=False,
+        webui=False,
+        sleep_idle_seconds=-1,
+    )
+    return alone, n
 
 
 def _cancel_on_interrupt() -> None:

@@ -47,9 +47,9 @@ def add_server_flags(parser: argparse.ArgumentParser, titles: Iterable[str], hid
         for flag in GROUPS[title]:
             _collect(group, flag, flag.help)
     hidden = frozenset(hidden)
-    for flag in FLAGS:
-        if not isinstance(flag, Flag) or flag.target in hidden:
-            _collect(parser, flag, None)
+    for other in FLAGS:
+        if not isinstance(other, Flag) or other.target in hidden:
+            _collect(parser, other, None)
 
 
 def _collect(group: argparse._ActionsContainer, flag: AnyFlag, help: str | None) -> None:
