@@ -13,10 +13,11 @@ from rustllm.cli import asking, inspection
 from rustllm.cli.ending import guarded
 from rustllm.cli.server import version
 from rustllm.config import EMBEDDED_MODEL
-from rustllm.flags.command import add_engine_flags
+from rustllm.flags.command import add_engine_flags, add_server_flags
+from rustllm.flags.parse import GROUPS
 
 #: Shells that there are scripts for.
-SHELLS = ("bash", "zsh")
+SHELLS = ("bash", "zsh", "fish")
 
 ENDING = "exit status: 0 done, 1 a model, a file or a request is at fault, 2 the command line is, 130 interrupted"
 
@@ -44,7 +45,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rustllm {version()}")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    commands.add_parser("serve", help="serve a model over HTTP; see rustllm serve --help", add_help=False)
+    serve = commands.add_parser("serve", help="serve a model over HTTP; see rustllm serve --help", add_help=False)
+    # For completion alone: this command reads its arguments itself.
+    add_server_flags(serve, GROUPS)
     _generating(commands)
     _models(commands)
     _inspecting(commands)
@@ -155,6 +158,11 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _completion(options: argparse.Namespace) -> int:
+    if options.shell == "fish":
+        from rustllm.cli.fish import script
+
+        print(script(make_parser()))
+        return 0
     import shtab
 
     print(shtab.complete(make_parser(), shell=options.shell))

@@ -17,8 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rustllm import ChatDelta
-    from rustllm.llm.results import Usage
+    from rustllm import ChatDelta, Usage
 
 #: Pictures of a growing answer a second.
 REFRESHES = 12
