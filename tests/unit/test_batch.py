@@ -67,9 +67,12 @@ def test_a_busy_server_is_asked_again(tmp_path: Path) -> None:
     assert {line["response"]["request_id"] for line in written(tmp_path)} == {"mine"}
 
 
-def test_a_connection_that_breaks_each_time_is_an_error_of_its_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [httpx.ReadError, httpx.RemoteProtocolError, httpx.DecodingError])
+def test_a_connection_that_breaks_each_time_is_an_error_of_its_request(
+    tmp_path: Path, error: type[httpx.RequestError]
+) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
-        raise httpx.ReadError("reset by peer")
+        raise error("reset by peer")
 
     assert answered(tmp_path, handler, n=1).failed == 1
     [line] = written(tmp_path)

@@ -97,11 +97,11 @@ class Batch:
         for request in self._todo:
             body = self._requests.body(request)
             if body.get("stream") is True:
-                self._note(request, refused_stream(), None)
+                self._note(request, _refused_stream(), None)
                 continue
             try:
                 answer = await self._answer(request, body)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 # The server is there, but the connection broke each time this was asked.
                 message = f"the connection broke: {error or type(error).__name__}"
                 self._note(request, None, {"code": "connection_error", "message": message})
@@ -109,7 +109,7 @@ class Batch:
             self._note(request, answer, None)
 
     async def _answer(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-        """The response of a line. Raises ServerGone, or TransportError where this request breaks connections."""
+        """The response of a line. Raises ServerGone, or RequestError where this request breaks connections."""
         # What JSON does not allow, NaN, goes on as it came: the server's to refuse.
         data = json.dumps(body).encode()
         for pause in (*PAUSES, None):
@@ -118,7 +118,7 @@ class Batch:
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if pause is None:
                     raise ServerGone(f"no answer from {self._client.base_url}: {error}") from None
-            except httpx.TransportError:
+            except httpx.RequestError:
                 if pause is None:
                     raise
             else:
@@ -143,7 +143,7 @@ class Batch:
         self._changed()
 
 
-def refused_stream() -> dict[str, Any]:
+def _refused_stream() -> dict[str, Any]:
     """The response to a request that wants a stream, which a line cannot be."""
     message = "stream: true is not allowed in a batch; allowed: false"
     error = {"message": message, "type": "invalid_request_error", "code": 400, "param": "stream"}

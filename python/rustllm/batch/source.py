@@ -39,7 +39,7 @@ async def at_url(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT, limits=_LIMITS) as client:
         try:
             found = await client.get("/v1/models")
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise RuntimeError(f"--url: no answer from {url}: {error or type(error).__name__}") from None
         if found.status_code != 200:
             said = " ".join(found.text.split())[:200]
