@@ -51,11 +51,15 @@ def server_url(text: str) -> str:
     """The address of a server, from what a user takes for it. Raises UsageError."""
     url = text.rstrip("/")
     url = (url if "://" in url else f"http://{url}").removesuffix("/v1")
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        good = False
-    if not good or parts.query or parts.fragment:
+    if not _is_address(url):
         raise UsageError(f"--url: {text!r} is no server's address; allowed: http://HOST:PORT, https as well")
     return url
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return is_server and not parts.query and not parts.fragment
