@@ -147,7 +147,7 @@ def test_failures_are_in_the_output_without_a_file_for_them(tmp_path: Path) -> N
 
 
 def test_a_killed_batch_goes_on(tmp_path: Path) -> None:
-    names = [f"animal {number}" for number in range(80)]
+    names = [f"animal {number}" for number in range(300)]
     files = Files(tmp_path, *(chat(name, max_tokens=48) for name in names))
     files.run()
     whole = texts(files.output)
@@ -168,7 +168,7 @@ def test_a_killed_batch_goes_on(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_in_order(tmp_path: Path) -> None:
-    files = Files(tmp_path, *(chat(f"animal {number}", max_tokens=64) for number in range(600)))
+    files = Files(tmp_path, *(chat(f"animal {number}", max_tokens=64) for number in range(2000)))
     process = files.start("--concurrency", "1", "-t", "1", "--json")
     # Nobody else may write to the output meanwhile.
     assert files.failure().endswith("another run is writing to it")
@@ -177,7 +177,7 @@ def test_an_interrupt_ends_in_order(tmp_path: Path) -> None:
     assert process.returncode == 130
     summary = json.loads(out)
     assert summary["interrupted"] is True
-    assert 0 < summary["completed"] == len(answers(files.output)) < 600
+    assert 0 < summary["completed"] == len(answers(files.output)) < 2000
     assert err.decode() == "interrupted; the same command goes on from here\n"
 
 
@@ -254,19 +254,21 @@ def test_mistakes_have_one_line(tmp_path: Path, server: Server) -> None:
 
 
 def test_a_server_that_goes_away_can_be_gone_on_with(tmp_path: Path) -> None:
-    files = Files(tmp_path, *(chat(f"animal {number}", max_tokens=48) for number in range(60)))
+    files = Files(tmp_path, *(chat(f"animal {number}", max_tokens=48) for number in range(300)))
     first = Server("-lv", "1", "-t", "1")
     try:
         process = files.start("--url", first.wait().url, "--concurrency", "1")
+        # One that ends in order would answer on for as long as this machine is busy.
+        first.process.kill()
     finally:
         first.stop()
     # It would wait for the server to come back.
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     n_done = len(answers(files.output))
-    assert 0 < n_done < 60
+    assert 0 < n_done < 300
     assert files.run()["skipped"] == n_done
-    assert len(texts(files.output)) == 60
+    assert len(texts(files.output)) == 300
 
 
 def test_flags_of_the_server_hold(tmp_path: Path) -> None:
