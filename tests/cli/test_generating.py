@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from rustllm import LLM, SamplingParams
+from rustllm import LLM, ChatDelta, SamplingParams, Usage
+from rustllm.cli.terminal import Pace
 from tests.support.commands import failure, run
 
 #: What the editor sends before it takes what is typed: pasted text is to be marked from now on.
@@ -160,6 +162,26 @@ def test_a_chat_in_a_terminal(tmp_path: Path, llm: LLM) -> None:
     talk.say(f"/load {tmp_path / 'talk.json'}", "2 messages.")
     talk.say("/help", "/again", "takes the last message")
     assert talk.leave() == 0
+
+
+@pytest.mark.parametrize(
+    ("usage", "rate"),
+    [
+        # Whole: three tokens follow the first, by the engine's clock.
+        (Usage(prompt_tokens=9, completion_tokens=4, prompt_ms=50, completion_ms=30), 100),
+        (Usage(prompt_tokens=9, completion_tokens=1, prompt_ms=50, completion_ms=0), 20),
+        # Stopped: those that came since the first part, in the two seconds since then.
+        (None, 2.5),
+    ],
+)
+def test_the_speed_of_a_chat_counts_tokens(monkeypatch: pytest.MonkeyPatch, usage: Usage | None, rate: float) -> None:
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    pace = Pace()
+    for part in (ChatDelta("a", token_ids=[1, 2]), ChatDelta("bc", token_ids=[3, 4, 5]), ChatDelta(token_ids=[6, 7])):
+        pace.take(part)
+    pace.take(ChatDelta(finish_reason="stop", usage=usage))
+    assert pace.rate == pytest.approx(rate)
 
 
 def test_mistakes_in_a_chat_do_not_end_it(tmp_path: Path) -> None:

@@ -56,13 +56,6 @@ def test_what_is_not_there_is_named_and_nothing_is_removed(home: dict[str, str])
     assert "no GGUF file is of type 'Q2_K'" in done.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_shells_complete_commands(shell: str) -> None:
-    script = run("completion", shell).stdout
-    for word in ("perplexity", "pull", "--json-schema"):
-        assert word in script
-
-
 def test_the_memory_that_a_model_needs() -> None:
     found = json.loads(run("info", "--json").stdout)
     metadata = found["metadata"]

@@ -99,6 +99,8 @@ def test_tools_are_called(roomy: LLM) -> None:
     assert calls[0].name == "add"
     assert "".join(one.arguments for one in calls) == call.arguments
     assert deltas[-1].finish_reason == "tool_calls"
+    # What is held back until it is known to be a call is counted as well.
+    assert [token for delta in deltas for token in delta.token_ids] == reply.token_ids
 
 
 def test_thoughts_are_apart() -> None:
@@ -118,8 +120,15 @@ def test_thoughts_are_apart() -> None:
 
 def test_stream_is_the_answer_in_parts(llm: LLM) -> None:
     with llm.chat(HI, GREEDY, stream=True) as stream:
-        text = "".join(delta.text for delta in stream)
-    assert text == llm.chat(HI, GREEDY).content
+        deltas = list(stream)
+    whole = llm.chat(HI, GREEDY)
+    assert "".join(delta.text for delta in deltas) == whole.content
+    assert [token for delta in deltas for token in delta.token_ids] == whole.token_ids
+    usage = deltas[-1].usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == (whole.usage.prompt_tokens, 10)
+    assert usage.completion_ms > 0
+    assert [delta.usage for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
 
 
 @pytest.mark.parametrize(

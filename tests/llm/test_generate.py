@@ -97,6 +97,10 @@ def test_stream_is_the_answer_in_parts(llm: LLM) -> None:
         assert [token for delta in own for token in delta.token_ids] == whole.token_ids
         assert [delta.finish_reason for delta in own][-1] == "length"
         assert all(delta.finish_reason is None for delta in own[:-1])
+        usage = own[-1].usage
+        assert usage is not None
+        assert usage.completion_tokens == whole.usage.completion_tokens
+        assert all(delta.usage is None for delta in own[:-1])
 
 
 def test_closing_a_stream_frees_its_sequence(llm: LLM) -> None:

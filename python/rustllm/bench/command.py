@@ -16,6 +16,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
     parser.add_argument("-m", "--model", type=Path, default=EMBEDDED_MODEL, metavar="FILE", help="the GGUF file")
     parser.add_argument("-o", "--output", choices=FORMS, default="table", help="how to print (table)")
+    parser.add_argument("--json", dest="output", action="store_const", const="json", help="the same as -o json")
     count = at_least(0)
     _add_model_flags(parser.add_argument_group("a model on this machine"), count)
     served = parser.add_argument_group(

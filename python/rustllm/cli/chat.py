@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rustllm.cli import asking
 
 if TYPE_CHECKING:
-    from rustllm import LLM, SamplingParams
+    from rustllm import LLM, ChatDelta, SamplingParams
     from rustllm.cli.terminal import Terminal
 
 
@@ -30,7 +30,7 @@ class Conversation:
     options: dict[str, Any]
     messages: list[dict[str, Any]]
 
-    def ask(self, text: str) -> Iterator[Any]:
+    def ask(self, text: str) -> Iterator[ChatDelta]:
         """The pieces of the answer to `text`. What there is of an answer is kept, however it ends; a question
         that cannot be asked is forgotten."""
         self.messages.append({"role": "user", "content": text})

@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rustllm.batch.command import add_flags as add_batch_flags
 from rustllm.bench.command import add_flags as add_bench_flags
 from rustllm.cli import asking, inspection
 from rustllm.cli.ending import guarded
 from rustllm.cli.server import version
 from rustllm.config import EMBEDDED_MODEL
-from rustllm.flags.command import add_engine_flags
+from rustllm.flags.command import add_engine_flags, add_server_flags
+from rustllm.flags.parse import GROUPS
 
 #: Shells that there are scripts for.
-SHELLS = ("bash", "zsh")
+SHELLS = ("bash", "zsh", "fish")
 
 ENDING = "exit status: 0 done, 1 a model, a file or a request is at fault, 2 the command line is, 130 interrupted"
 
@@ -43,7 +45,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rustllm {version()}")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    commands.add_parser("serve", help="serve a model over HTTP; see rustllm serve --help", add_help=False)
+    serve = commands.add_parser("serve", help="serve a model over HTTP; see rustllm serve --help", add_help=False)
+    # For completion alone: this command reads its arguments itself.
+    add_server_flags(serve, GROUPS)
     _generating(commands)
     _models(commands)
     _inspecting(commands)
@@ -74,6 +78,9 @@ def _generating(commands: Any) -> None:
     one.add_argument("--raw", action="store_true", help="continue the prompt as text instead of answering it")
     one.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     asking.add_flags(one)
+
+    text = "answer a file of requests, as OpenAI's batch API does; killed and started again, it goes on"
+    add_batch_flags(_command(commands, "batch", text, _batch))
 
 
 def _models(commands: Any) -> None:
@@ -120,6 +127,12 @@ def _run(options: argparse.Namespace) -> int:
     return answer(options)
 
 
+def _batch(options: argparse.Namespace) -> int:
+    from rustllm.batch.command import run
+
+    return run(options)
+
+
 def _pull(options: argparse.Namespace) -> int:
     from rustllm.cli.models import pull
 
@@ -145,6 +158,11 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _completion(options: argparse.Namespace) -> int:
+    if options.shell == "fish":
+        from rustllm.cli.fish import script
+
+        print(script(make_parser()))
+        return 0
     import shtab
 
     print(shtab.complete(make_parser(), shell=options.shell))

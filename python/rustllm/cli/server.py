@@ -39,8 +39,8 @@ def _serve(arguments: Sequence[str], program: str, environ: Mapping[str, str]) -
 
 def _start(asked: Arguments, link: Link | None) -> int:
     settings = ServerSettings.from_arguments(asked)
-    _check_requests(settings, asked.sources)
-    _set_up_log(settings)
+    check_requests(settings, asked.sources)
+    set_up_log(settings)
     for warning in asked.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     try:
@@ -50,7 +50,7 @@ def _start(asked: Arguments, link: Link | None) -> int:
             return run_router(settings, asked.line)
         if settings.models_dir or settings.models_preset:
             print("warning: one model is served, since -m or -hf names it; --models-… have no effect", file=sys.stderr)
-        settings = _fetch(settings)
+        settings = fetch(settings)
         if not settings.model_path.is_file():
             raise FileNotFoundError(f"{settings.model_path}: there is no such model file")
         from rustllm.server.app import run
@@ -73,7 +73,7 @@ def version() -> str:
     return __version__
 
 
-def _check_requests(settings: ServerSettings, sources: Mapping[str, str]) -> None:
+def check_requests(settings: ServerSettings, sources: Mapping[str, str]) -> None:
     """Has the engine judge the defaults of requests, in its own words; `sources` are the flags."""
     from rustllm._rustllm import InvalidRequestError, SamplingParams, Watch
 
@@ -86,7 +86,8 @@ def _check_requests(settings: ServerSettings, sources: Mapping[str, str]) -> Non
         raise UsageError(str(error) if source is None else f"{source}: {said}") from None
 
 
-def _set_up_log(settings: ServerSettings) -> None:
+def set_up_log(settings: ServerSettings) -> None:
+    """Begins to log. Raises RuntimeError where the file cannot be written."""
     from rustllm import logging
 
     try:
@@ -95,7 +96,7 @@ def _set_up_log(settings: ServerSettings) -> None:
         raise RuntimeError(f"--log-file: cannot write {settings.log_file}: {error.strerror or error}") from None
 
 
-def _fetch(settings: ServerSettings) -> ServerSettings:
+def fetch(settings: ServerSettings) -> ServerSettings:
     """Downloads the model where a repository is named."""
     if settings.hf_repo is None:
         return settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import platformdirs
 from prompt_toolkit import PromptSession
@@ -15,6 +15,9 @@ from rich.live import Live
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rustllm import ChatDelta, Usage
 
 #: Pictures of a growing answer a second.
 REFRESHES = 12
@@ -53,16 +56,17 @@ class Terminal:
             table.add_row(Text(name, style="bold"), Text(text))
         self.console.print(table)
 
-    def show(self, parts: Iterator[Any]) -> None:
+    def show(self, parts: Iterator[ChatDelta]) -> None:
         """Shows an answer as it comes. Ctrl-C ends it; what there is stays."""
-        said, thought, n_parts, finish = "", "", 0, None
-        began = time.perf_counter()
+        said, thought = "", ""
+        finish: str | None = None
+        pace = Pace()
         with Live(console=self.console, refresh_per_second=REFRESHES, vertical_overflow="visible") as live:
             try:
                 for part in parts:
                     said += part.content
                     thought += part.reasoning_content
-                    n_parts += 1
+                    pace.take(part)
                     finish = part.finish_reason or finish
                     live.update(_picture(thought, said))
             except KeyboardInterrupt:
@@ -72,8 +76,35 @@ class Terminal:
                 close = getattr(parts, "close", None)
                 if close is not None:
                     close()
-        rate = n_parts / max(time.perf_counter() - began, 1e-9)
-        self.say(f"{rate:.0f} tokens/s" + ("" if finish == "stop" else f", {finish}"))
+        self.say(f"{pace.rate:.0f} tokens/s" + ("" if finish == "stop" else f", {finish}"))
+
+
+class Pace:
+    """How fast an answer comes once it has begun."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._n_tokens = 0
+        self._usage: Usage | None = None
+
+    def take(self, part: ChatDelta) -> None:
+        """Counts a part of the answer in."""
+        if self._began is None:
+            self._began = time.perf_counter()
+        else:
+            # The first part's tokens came before the clock ran.
+            self._n_tokens += len(part.token_ids)
+        self._usage = part.usage or self._usage
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second: by the engine's own clock where the answer is whole."""
+        if (usage := self._usage) is not None:
+            # The first token comes with the end of the prompt; an answer of one has no other time than the prompt's.
+            n, ms = usage.completion_tokens - 1, usage.completion_ms
+            return 1e3 * n / max(ms, 1e-3) if n > 0 else 1e3 / max(usage.prompt_ms + ms, 1e-3)
+        seconds = 0.0 if self._began is None else time.perf_counter() - self._began
+        return self._n_tokens / max(seconds, 1e-9)
 
 
 def _picture(thought: str, said: str) -> Group:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from rustllm.flags.kinds import Switch
+from rustllm.flags.parse import FLAGS, GROUPS
 from rustllm.flags.served import MODEL
-from rustllm.flags.table import Flag
+from rustllm.flags.table import AnyFlag, Flag
 
 
 def add_engine_flags(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) -> None:
@@ -31,6 +33,48 @@ def engine_settings(options: argparse.Namespace, names: Iterable[str]) -> dict[s
     if values.get("n_threads", 0) < 0:
         values["n_threads"] = 0
     return values
+
+
+def add_server_flags(parser: argparse.ArgumentParser, titles: Iterable[str], hidden: Iterable[str] = ()) -> None:
+    """Declares the server's flags of these groups of its help, `hidden` settings without help, and whatever the
+    server passes over or refuses.
+
+    They are found in `options.server` as they were given: `flags.parse` reads them, with the server's words.
+    """
+    parser.set_defaults(server=[])
+    for title in titles:
+        group = parser.add_argument_group(title)
+        for flag in GROUPS[title]:
+            _collect(group, flag, flag.help)
+    hidden = frozenset(hidden)
+    for other in FLAGS:
+        if not isinstance(other, Flag) or other.target in hidden:
+            _collect(parser, other, None)
+
+
+def _collect(group: argparse._ActionsContainer, flag: AnyFlag, help: str | None) -> None:
+    names: tuple[str, ...] = flag.names
+    values: int | str
+    metavar = None
+    if isinstance(flag, Flag):
+        names = (*flag.names, *flag.off_names)
+        optional = flag.metavar.startswith("[")
+        values = 0 if isinstance(flag.kind, Switch) else "?" if optional else 1
+        # argparse puts its own brackets around what may be missing.
+        metavar = (flag.metavar[1:-1] if optional else flag.metavar) or None
+    else:
+        values = flag.values
+    shown = argparse.SUPPRESS if help is None else help.replace("%", "%%")
+    group.add_argument(*names, action=_Collect, nargs=values, metavar=metavar, help=shown)
+
+
+class _Collect(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, "server", default=argparse.SUPPRESS, **more)
+
+    def __call__(self, parser: object, options: argparse.Namespace, values: Any, name: str | None = None) -> None:
+        given = values if isinstance(values, list) else [] if values is None else [values]
+        options.server = [*options.server, name, *given]
 
 
 def reader(flag: Flag) -> Callable[[str], Any]:

@@ -112,13 +112,14 @@ class Deltas:
     def of(self, number: int, output: Output) -> list[Delta]:
         """The deltas of an output of job `number`."""
         job = self._jobs[number]
-        reason = None
+        reason, usage = None, None
         if output.is_last:
-            reason = _reason(finish_reason(_ended(output)))
+            ended = _ended(output)
+            reason, usage = _reason(finish_reason(ended)), _usage(job, [ended])
         if not output.text and not output.tokens and reason is None:
             return []
         probs = _logprobs(job, output.probs)
-        return [Delta(output.text, number, output.index, output.tokens, reason, probs)]
+        return [Delta(output.text, number, output.index, output.tokens, reason, probs, usage)]
 
 
 class ChatDeltas:
@@ -128,14 +129,23 @@ class ChatDeltas:
         self._jobs = jobs
         self._readers: dict[tuple[int, int], AnswerReader] = {}
         self._calling: set[tuple[int, int]] = set()
+        #: Tokens that have not been in a delta: those of a text that may become a call are held back, for one.
+        self._tokens: dict[tuple[int, int], list[int]] = {}
 
     def of(self, number: int, output: Output) -> list[ChatDelta]:
         """The deltas of an output of job `number`."""
         key = (number, output.index)
+        tokens = [*self._tokens.pop(key, ()), *output.tokens]
         found = [self._delta(key, event) for event in self._events(key, output)]
         if output.is_last:
-            reason = chat_finish_reason(_ended(output), key in self._calling)
-            found.append(ChatDelta(request=key[0], index=key[1], finish_reason=_reason(reason)))
+            ended = _ended(output)
+            reason = _reason(chat_finish_reason(ended, key in self._calling))
+            usage = _usage(self._jobs[number], [ended])
+            found.append(ChatDelta(request=key[0], index=key[1], finish_reason=reason, usage=usage))
+        if found:
+            found[0].token_ids.extend(tokens)
+        elif tokens:
+            self._tokens[key] = tokens
         return found
 
     def _events(self, key: tuple[int, int], output: Output) -> list[Event]:
@@ -165,4 +175,4 @@ class ChatDeltas:
 
 
 def _ended(output: Output) -> Choice:
-    return Choice(output.index, finish=output.finish)
+    return Choice(output.index, finish=output.finish, latest=output)

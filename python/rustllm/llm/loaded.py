@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from rustllm.loading import load_engine, make_template
 N_PARALLEL = 32
 
 #: Prompts that may wait; the engine's own bound.
-_MAX_QUEUE = 1_000_000
+MAX_QUEUE = 1_000_000
 
 
 def find_model(model: str | os.PathLike[str] | None, token: str | None = None) -> Path:
@@ -52,6 +52,12 @@ def one_of(name: str, value: int | None, other: str, alias: int | None, default:
     return next((given for given in (value, alias) if given is not None), default)
 
 
+def context_length(metadata: Mapping[str, Any]) -> int:
+    """The context that a model was made for, by its file's metadata."""
+    own = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+    return own if isinstance(own, int) else 4096
+
+
 def make_settings(
     path: Path,
     *,
@@ -68,18 +74,16 @@ def make_settings(
         raise ValueError(f"n_ctx: {n_ctx} is out of range; allowed: 0 (the model's own) and above")
     metadata = read_gguf(path)["metadata"]
     architecture = metadata.get("general.architecture")
-    own = metadata.get(f"{architecture}.context_length")
     if pooling is None and f"{architecture}.pooling_type" not in metadata:
         # Texts shall have one vector each, also from models that are not made for that.
         pooling = "mean"
-    each = n_ctx or (own if isinstance(own, int) else 4096)
     return ServerSettings(
         model=path,
-        n_ctx=each * n_parallel,
+        n_ctx=(n_ctx or context_length(metadata)) * n_parallel,
         n_parallel=n_parallel,
         # Blocks are taken as they are needed: the context of all costs nothing until it is used.
         kv_unified=False,
-        max_queue=_MAX_QUEUE,
+        max_queue=MAX_QUEUE,
         pooling=pooling,
         lora=tuple((Path(one[0]), one[1]) if isinstance(one, tuple) else (Path(one), 1.0) for one in lora),
         **more,

@@ -200,6 +200,8 @@ class Delta:
     #: Set in the last delta of an answer.
     finish_reason: FinishReason | None = None
     logprobs: list[TokenLogprob] | None = field(default=None, repr=False)
+    #: Tokens and times of this one answer, in its last delta.
+    usage: Usage | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -225,8 +227,12 @@ class ChatDelta:
     #: The conversation that it belongs to, and which of its `n` answers.
     request: int = 0
     index: int = 0
+    #: The answer's tokens since its delta before. Not every token gives text at once.
+    token_ids: list[int] = field(default_factory=list, repr=False)
     #: Set in the last delta of an answer.
     finish_reason: FinishReason | None = None
+    #: Tokens and times of this one answer, in its last delta.
+    usage: Usage | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:

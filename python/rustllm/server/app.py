@@ -120,24 +120,43 @@ def add_middleware(app: FastAPI, settings: ServerSettings, dialects: Dialects) -
 
 async def _load(state: ServerState, engine: Engine | None) -> None:
     try:
-        loop = asyncio.get_running_loop()
-        native = (
-            engine if engine is not None else await loop.run_in_executor(None, load_engine, state.settings, state.link)
-        )
-        await loop.run_in_executor(None, check_grammar, state.settings, native)
-        template = loading.make_template(state.settings, native)
-        caps = template.capabilities()
-        wrapped = AsyncEngine(native)
-        wrapped.start()
-        state.model = Model(wrapped, template, caps, str(state.settings.model_path), state.settings.name)
+        model = await load_model(state, engine)
         if state.link is None:
-            announce(state.settings, native)
+            announce(state.settings, model.native)
         else:
             state.link.report("ready")
     except InvalidRequestError as error:
         _fail(state, str(error))
     except (ModelError, OSError, ValueError, RuntimeError) as error:
         _fail(state, f"cannot load the model: {error}")
+
+
+async def load_model(state: ServerState, engine: Engine | None = None) -> Model:
+    """Loads the model of an app, which serves from then on. Raises InvalidRequestError where the grammar of
+    requests that name none is broken, else ModelError, OSError, ValueError or RuntimeError."""
+    loop = asyncio.get_running_loop()
+    native = engine if engine is not None else await loop.run_in_executor(None, load_engine, state.settings, state.link)
+    await loop.run_in_executor(None, check_grammar, state.settings, native)
+    template = loading.make_template(state.settings, native)
+    caps = template.capabilities()
+    wrapped = AsyncEngine(native)
+    wrapped.start()
+    state.model = Model(wrapped, template, caps, str(state.settings.model_path), state.settings.name)
+    return state.model
+
+
+@asynccontextmanager
+async def without_server(settings: ServerSettings, engine: Engine) -> AsyncIterator[FastAPI]:
+    """The app for requests of this process alone, with an engine that is shut down afterwards. Nothing listens
+    and no signal is raised. Raises what `load_model` raises."""
+    app = create_app(settings)
+    state: ServerState = app.state.server
+    try:
+        await load_model(state, engine)
+        yield app
+    finally:
+        await _shut_down(state)
+        await asyncio.get_running_loop().run_in_executor(None, engine.shutdown)
 
 
 def _fail(state: ServerState, reason: str) -> None:

@@ -32,7 +32,7 @@ def test_json_rows() -> None:
 
 def test_zero_leaves_a_test_out() -> None:
     for flag, test in (("-p", "decode"), ("-n", "prefill")):
-        rows = json.loads(run("bench", "-p", "4", "-n", "2", flag, "0", "-r", "1", "-o", "json").stdout)
+        rows = json.loads(run("bench", "-p", "4", "-n", "2", flag, "0", "-r", "1", "--json").stdout)
         assert [row["test"] for row in rows] == [test]
     assert "n-prompt and n-gen are both 0" in failure(1, "bench", "-p", "0", "-n", "0")
 
