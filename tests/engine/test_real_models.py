@@ -46,19 +46,21 @@ def test_gemma_3_knows_its_capitals_beyond_its_window() -> None:
 
 @pytest.fixture(scope="module")
 def coder() -> Iterator[Server]:
-    yield from running("-m", str(model(QWEN2)), "-c", "2048", "-np", "2")
+    yield from running("-m", str(model(QWEN2)), "-c", "4096", "-np", "2")
 
 
 def test_qwen_2_fills_in_the_middle(coder: Server) -> None:
     request = {
-        "input_prefix": "def add(first, second):\n    total = ",
-        "input_suffix": "\n    return total\n",
+        "input_prefix": "def area_of_circle(radius):\n    ",
+        "input_suffix": "\n\nprint(area_of_circle(2))\n",
         "n_predict": 32,
         "temperature": 0,
     }
     body = coder.post("/infill", request).body
-    # A model that did not see what follows would go on with the line that returns the sum.
-    assert body["content"].strip() == "first + second"
+    # llama-server's prompt and answer for the same file.
+    around = "def area_of_circle(radius):\n    <|fim_suffix|>\n\nprint(area_of_circle(2))\n"
+    assert body["prompt"] == f"filename\n<|fim_prefix|>{around}<|fim_middle|>"
+    assert body["content"] == "return 3.14 * radius ** 2\n\nprint(area_of_circle(5))\n"
     assert body["stop_type"] == "eos"
 
 
