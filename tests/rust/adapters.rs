@@ -407,7 +407,10 @@ fn encoders_take_none() {
     let config = EngineConfig { model: model.0.clone(), lora: vec![model.0.clone()], ..EngineConfig::default() };
     let file = GgufFile::open(&model.0).expect("the model opens");
     let error = models::load(&file, &config, &mut |_| true).err().expect("it is refused").to_string();
-    assert_eq!(error, "lora: adapters are not supported for the architecture bert; supported: llama, qwen2, qwen3, gemma3, phi3");
+    assert_eq!(
+        error,
+        "lora: adapters are not supported for the architecture bert; supported: llama, qwen2, qwen3, gemma3, phi3"
+    );
 }
 
 /// Bytes of the tensors' data of an adapter for the little llama, each filled up to 32.
