@@ -30,7 +30,7 @@ MODEL = ROOT / ".models/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf"
 IMAGES = ROOT / "docs/img"
 SIZE = {"width": 1200, "height": 800}
 
-QUESTION = "Write a Python function that says whether a word is a palindrome. Answer with the code only."
+QUESTION = "Write a Python function that says whether a word is a palindrome, and show how to call it."
 
 #: Seconds that the dashboard watches the server under load.
 WATCHED = 60
@@ -48,7 +48,7 @@ def chat(browser: Browser, server: Server, scheme: str) -> Iterator[ChatPage]:
 def take_page(browser: Browser, server: Server) -> None:
     """A conversation in light, and one in dark with its tokens' probabilities."""
     with chat(browser, server, "light") as page:
-        page.set(fields={"temperature": "0", "max_tokens": "120"})
+        page.set(fields={"temperature": "0", "max_tokens": "100"})
         page.say(QUESTION)
         page.page.screenshot(path=IMAGES / "page.png")
     with chat(browser, server, "dark") as page:
