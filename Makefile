@@ -52,9 +52,9 @@ test: lint test-rust test-python ## Lints, Rust tests, Python tests
 
 test-rust: models ## Rust tests, with cargo nextest where it is installed
 ifdef NEXTEST
-	cargo nextest run --release --no-fail-fast
+	cargo nextest run --release --features reference --no-fail-fast
 else
-	cargo test --release --no-fail-fast
+	cargo test --release --features reference --no-fail-fast
 endif
 
 test-python: build models ## Python tests, against real server processes
@@ -74,7 +74,7 @@ test-clients: build $(CLIENTS)/.dependencies ## LangChain, LlamaIndex, LiteLLM, 
 
 lint: build ## Formatting, clippy, ruff, mypy, stubs
 	cargo fmt --check
-	cargo clippy --release --all-targets --quiet -- -D warnings
+	cargo clippy --release --all-targets --features reference --quiet -- -D warnings
 	cargo clippy --release --features python --quiet -- -D warnings
 	$(BIN)/ruff check python tests scripts benches examples
 	$(BIN)/ruff format --check python tests scripts benches examples
@@ -103,8 +103,8 @@ $(SMOLLM2) $(MINILM) $(GEMMA3) $(QWEN2): | $(VENV)/.dependencies
 parity: build ## Replay recorded answers with the checker in PARITY_DIR
 	$(BIN)/python scripts/parity.py $(PARITY_DIR)
 
-fuzz: ## Run all fuzz targets (TIME=60 seconds each)
-	scripts/fuzz.sh $(TIME)
+fuzz: build ## Run all fuzz targets (TIME=60 seconds each)
+	PYTHON=$(CURDIR)/$(BIN)/python scripts/fuzz.sh $(TIME)
 
 fuzz-check: ## Check that the fuzz targets compile
 	cargo check --quiet --manifest-path fuzz/Cargo.toml

@@ -1,0 +1,61 @@
+//! Any text as a grammar, up to a zero, and any text after it to be matched: refused with a place, or walked along
+//! its own masks; and the automaton agrees with the slow, obvious matcher on both texts.
+use std::sync::Arc;
+
+use rustllm::grammar::{CompiledGrammar, GrammarCompiler, GrammarSpec, reference};
+
+use crate::text::text_of;
+
+const END: u32 = 256;
+
+fn bytes_compiler() -> GrammarCompiler {
+    // One token a byte, and one that ends the text.
+    let tokens = (0..=255u8).map(|byte| vec![byte]).chain([b"<eos>".to_vec()]).collect();
+    GrammarCompiler::from_vocab(tokens, &[END], &[END])
+}
+
+/// Walks along the masks. The text, if it came to an end.
+fn walk(grammar: &Arc<CompiledGrammar>) -> Option<Vec<u8>> {
+    let mut matcher = grammar.matcher().ok()?;
+    let mut text = Vec::new();
+    for step in 0..16u32 {
+        let mask = matcher.mask().ok()?;
+        let allowed: Vec<u32> = (0..=END).filter(|token| mask.is_allowed(*token)).collect();
+        let token = allowed.get(step as usize % allowed.len().max(1)).copied()?;
+        assert!(matcher.allows(token), "the mask and the single check agree");
+        if token == END {
+            assert!(matcher.is_accepting(), "the end is allowed only where the grammar may end");
+            return Some(text);
+        }
+        matcher.accept(token).expect("an allowed token is accepted");
+        text.push(token as u8);
+    }
+    None
+}
+
+/// Whether the automaton takes `text` and may end there; nothing where a limit ends it.
+fn accepts(grammar: &Arc<CompiledGrammar>, text: &str) -> Option<bool> {
+    let mut matcher = grammar.matcher().ok()?;
+    for byte in text.bytes() {
+        if !matcher.allows(u32::from(byte)) {
+            return Some(false);
+        }
+        matcher.accept(u32::from(byte)).ok()?;
+    }
+    Some(matcher.is_accepting())
+}
+
+/// Checks one input.
+pub fn check(data: &[u8]) {
+    let data = text_of(data);
+    let (source, probe) = data.split_once('\0').unwrap_or((data, ""));
+    let compiler = bytes_compiler();
+    let Ok(grammar) = compiler.compile(&GrammarSpec::Gbnf(source.into()), "grammar") else { return };
+    if let Some(text) = walk(&grammar) {
+        let text = String::from_utf8(text).expect("grammars match whole characters");
+        assert_ne!(reference::accepts(&compiler, source, &text), Some(false), "the slow matcher takes {text:?}");
+    }
+    if let (Some(fast), Some(slow)) = (accepts(&grammar, probe), reference::accepts(&compiler, source, probe)) {
+        assert_eq!(fast, slow, "both matchers agree on {probe:?}");
+    }
+}
