@@ -158,7 +158,9 @@ ACTIONS: tuple[Action, ...] = (
     lambda me, http: me.stream(http, "/v1/messages", {"messages": as_messages(me.text()), "max_tokens": 30}),
     lambda me, http: me.post(http, "/v1/completions", {"prompt": [me.text(), me.text()], "max_tokens": 8}),
     lambda me, http: me.post(http, "/v1/responses", {"input": me.text(), "max_output_tokens": 16}),
-    lambda me, http: me.post(http, "/api/generate", {"prompt": me.text(), "stream": False, "options": {"num_predict": 8}}),
+    lambda me, http: me.post(
+        http, "/api/generate", {"prompt": me.text(), "stream": False, "options": {"num_predict": 8}}
+    ),
     lambda me, http: me.post(http, "/v1/embeddings", {"input": [me.text()] * me.drawn.choice([1, 16])}),
     lambda me, http: me.post(http, "/tokenize", {"content": me.text() * me.drawn.choice([1, 2000])}),
     lambda me, http: me.post(http, "/detokenize", {"tokens": [1, 5, 9]}),

@@ -8,8 +8,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.attack import error_of, GROWTH_BYTES, KEY, LONG, SECONDS, TRIES, Row, Target, Witness, idle, resident_bytes
-from tests.support.attack import settles, witness
+from tests.support.attack import (
+    GROWTH_BYTES,
+    KEY,
+    LONG,
+    SECONDS,
+    TRIES,
+    Row,
+    Target,
+    Witness,
+    error_of,
+    idle,
+    resident_bytes,
+    settles,
+    witness,
+)
 from tests.support.server import Answer, running
 from tests.torture.conftest import Report
 from tests.torture.rows import ROWS

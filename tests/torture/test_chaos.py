@@ -1,54 +1,38 @@
-"""What happens to servers: clients leave or stop reading, signals come, disks fill up, memory ends, clocks jump."""
+"""What happens to servers: clients leave or stop reading, memory ends, machines sleep, clocks jump."""
 
 from __future__ import annotations
 
-import json
-import random
 import resource
 import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.attack import (
-    LONG, GOOD, bits, error_of, idle, n_files, n_threads, resident_bytes, settles, witness,
-)  # fmt: skip
+    GOOD,
+    LONG,
+    bits,
+    error_of,
+    idle,
+    n_files,
+    n_threads,
+    resident_bytes,
+    settles,
+    witness,
+)
+from tests.support.crowd import ENDLESS, TEXT, Reader, connect, head, request
 from tests.support.server import Server, as_messages, running
 from tests.torture.conftest import Report
 
-TEXT = "Once upon a time there was a little dog who loved to play with a big red ball in the park. " * 3
+#: It has nothing but the first token in common with what a witness asks.
 OTHER = "Lily and Ben went to the park. They saw a big red slide and a small blue swing. " * 3
-ENDLESS = {"prompt": "Once upon a time", "n_predict": -1, "ignore_eos": True, "stream": True}
-
-
-def head(length: int, path: str = "/completion") -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
-
-
-def request(body: dict[str, Any], path: str = "/completion") -> bytes:
-    """A whole request as bytes."""
-    data = json.dumps(body).encode()
-    return head(len(data), path) + data
-
-
-def connect(server: Server, receive: int | None = None) -> socket.socket:
-    client = socket.socket()
-    if receive is not None:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-    client.settimeout(20)
-    client.connect(("127.0.0.1", server.port))
-    return client
-
 
 #: Where a client leaves: what it has sent by then, and how often it has read.
 PHASES: dict[str, tuple[bytes, int]] = {
@@ -61,7 +45,7 @@ PHASES: dict[str, tuple[bytes, int]] = {
     "waiting for a whole answer": (request({**ENDLESS, "stream": False}), 0),
     "at the first event": (request(ENDLESS), 1),
     "in the stream": (request(ENDLESS), 20),
-    "in a chat": (request({"messages": as_messages("Hey"), "stream": True, "ignore_eos": True}, "/v1/chat/completions"), 3),
+    "in a chat": (request({"messages": as_messages("Hey"), "stream": True, "n": 2}, "/v1/chat/completions"), 3),
     "in another API": (request({"messages": as_messages("Hey"), "max_tokens": 900, "stream": True}, "/v1/messages"), 3),
     "while a text is cut into tokens": (request({"content": "a b " * 100_000}, "/tokenize"), 0),
     "while texts are embedded": (request({"input": ["the dog " * 50] * 64}, "/v1/embeddings"), 0),
@@ -87,7 +71,7 @@ def test_clients_that_leave_in_every_phase(report: Report) -> None:
 
         def storm(n: int) -> None:
             with ThreadPoolExecutor(8) as pool, good.watching():  # noqa: B023
-                list(pool.map(leave, range(n)))  # noqa: B023
+                list(pool.map(leave, range(n)))
             assert idle(server), "a slot is held for a client who is gone"  # noqa: B023
 
         storm(len(phases) * 8)
@@ -140,77 +124,6 @@ def took(server: Server) -> float:
     return time.monotonic() - began
 
 
-class Reader(threading.Thread):
-    """Reads a stream to its end and keeps its events."""
-
-    def __init__(self, server: Server, body: dict[str, Any], path: str = "/completion") -> None:
-        super().__init__(daemon=True)
-        self.server, self.body, self.path = server, body, path
-        self.begun = threading.Event()
-        self.status = 0
-        self.events: list[dict[str, Any]] = []
-        self.failure: Exception | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            with (
-                httpx.Client(base_url=self.server.url, timeout=60) as client,
-                client.stream("POST", self.path, json=self.body) as answer,
-            ):
-                self.status = answer.status_code
-                for line in answer.iter_lines():
-                    if line.startswith("data: {"):
-                        self.events.append(json.loads(line[6:]))
-                        self.begun.set()
-                    elif line.startswith("{"):  # no stream but an error
-                        self.events.append(json.loads(line))
-        except httpx.TransportError as error:
-            self.failure = error
-        self.begun.set()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it has been told how it ended."""
-        last = self.events[-1] if self.events else {}
-        return self.failure is None and (bool(last.get("stop")) or "error" in last)
-
-
-@pytest.mark.parametrize("round_", range(10 if LONG else 2))
-def test_sigterm_under_load_drains(round_: int, report: Report) -> None:
-    server = Server("-c", "1024", "-np", "2").wait()
-    body = {**ENDLESS, "n_predict": 200, "seed": 1}
-    readers = [Reader(server, body) for _ in range(12)]  # ten of them wait for a slot
-    readers[0].begun.wait(20)
-    time.sleep(0.01 * round_)
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(timeout=40) == 0
-    for reader in readers:
-        reader.join(20)
-        # Those who had not been heard yet see a closed door and no cut stream.
-        assert reader.is_whole or not reader.events, (reader.failure, reader.events[-1:])
-    assert sum(bool(reader.events and reader.events[-1].get("stop")) for reader in readers) >= 2
-    server.client.close()
-    server.log.close()
-    report.add("SIGTERM under load", 1)
-
-
-@pytest.mark.skipif(not LONG, reason="it takes half a minute")
-def test_answers_that_do_not_end_are_told_so(report: Report) -> None:
-    server = Server("-c", "256", "-np", "2", "--context-shift").wait()
-    readers = [Reader(server, ENDLESS) for _ in range(4)]
-    readers[0].begun.wait(20)
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(timeout=60) == 0
-    for reader in readers:
-        reader.join(20)
-        assert reader.is_whole or not reader.events, (reader.failure, reader.events[-1:])
-    assert any("error" in reader.events[-1] for reader in readers if reader.events)
-    server.client.close()
-    server.log.close()
-    report.add("SIGTERM under load", 1)
-
-
 def test_a_machine_that_is_suspended(report: Report) -> None:
     for server in running("-c", "1024", "-np", "2", "-lv", "1"):
         want = Reader(server, {**ENDLESS, "n_predict": 200, "seed": 1})
@@ -224,93 +137,6 @@ def test_a_machine_that_is_suspended(report: Report) -> None:
         assert [event["content"] for event in reader.events] == [event["content"] for event in want.events]
         assert server.get("/health").status == 200
     report.add("suspended", 1)
-
-
-def test_a_kill_while_slots_are_saved_leaves_whole_files(tmp_path: Path, report: Report) -> None:
-    rounds = 40 if LONG else 3
-    drawn = random.Random(0)
-    flags = ("-c", "2048", "-np", "1", "--slot-save-path", str(tmp_path), "-lv", "1")
-    n_cut = 0
-    for _ in range(rounds):
-        server = Server(*flags).wait()
-        assert server.post("/completion", {"prompt": TEXT * 12, "n_predict": 4}).status == 200
-        ends = threading.Event()
-
-        def save() -> None:
-            number = 0
-            with suppress(httpx.TransportError), httpx.Client(base_url=server.url, timeout=20) as client:  # noqa: B023
-                while not ends.is_set():  # noqa: B023
-                    client.post("/slots/0?action=save", json={"filename": f"f{number % 3}"})
-                    number += 1
-
-        thread = threading.Thread(target=save)
-        thread.start()
-        time.sleep(drawn.uniform(0.02, 0.2))
-        server.process.kill()
-        server.process.wait()
-        ends.set()
-        thread.join()
-        server.client.close()
-        server.log.close()
-        names = sorted(path.name for path in tmp_path.iterdir())
-        n_cut += any(not name.startswith("f") for name in names)
-        # Another server takes all that stands under a name.
-        for again in running(*flags):
-            for name in names:
-                if name.startswith("f"):
-                    answer = again.post("/slots/0?action=restore", {"filename": name})
-                    assert (answer.status, answer.body["n_restored"] > 500) == (200, True), answer.body
-            assert again.post("/slots/0?action=save", {"filename": "f0"}).status == 200
-        for path in tmp_path.iterdir():
-            path.unlink()
-    report.add("SIGKILL while saving", rounds)
-    report.note(f"of {rounds} kills while saving, {n_cut} came in the middle of a file")
-
-
-@contextmanager
-def small_disk(path: Path) -> Iterator[None]:
-    """A directory that holds 300 kB, which takes root; CalledProcessError where that is not to be had."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(path)], check=True, capture_output=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(path)], check=True, capture_output=True)
-
-
-def test_a_full_disk_is_an_error_of_its_request(tmp_path: Path, report: Report) -> None:
-    try:
-        with small_disk(tmp_path):
-            fill_the_disk(tmp_path, lambda _: None, report)
-    except subprocess.CalledProcessError:
-        # The kernel refuses longer files just the same.
-        def limit(server: Server) -> None:
-            _, most = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (300_000, most))
-
-        fill_the_disk(tmp_path, limit, report)
-
-
-def fill_the_disk(directory: Path, limit: Any, report: Report) -> None:
-    """Saves what fits and what does not."""
-    for server in running("-c", "2048", "-np", "1", "--slot-save-path", str(directory), "-lv", "1"):
-        limit(server)
-        good = witness(server)
-        tries = 200 if LONG else 5
-        assert server.post("/slots/0?action=save", {"filename": "small"}).status == 200
-        small = (directory / "small").read_bytes()
-        assert server.post("/completion", {"prompt": TEXT * 12, "n_predict": 4}).status == 200
-        for number in range(tries):
-            answer = server.post("/slots/0?action=save", {"filename": ("small", "new")[number % 2]})
-            assert answer.status == 500, answer.body
-            message, _ = error_of(answer)
-            assert "cannot be saved" in message
-            assert str(directory) not in message
-            assert sorted(path.name for path in directory.iterdir()) == ["small"]
-        assert (directory / "small").read_bytes() == small
-        assert server.post("/slots/0?action=restore", {"filename": "small"}).status == 200
-        good.ask(server.client)
-        assert not good.wrong
-        report.add("disk full", tries)
 
 
 def test_memory_that_ends_is_an_error_or_an_end(report: Report) -> None:
@@ -338,7 +164,9 @@ def test_memory_that_ends_is_an_error_or_an_end(report: Report) -> None:
             report.note(f"of {tries} requests without memory, none ended the server")
         else:
             assert server.process.returncode != 0
-            report.note(f"without memory, the process ended after {tries} requests (status {server.process.returncode})")
+            report.note(
+                f"without memory, the process ended after {tries} requests (status {server.process.returncode})"
+            )
         report.add("out of memory", tries)
     finally:
         if server.process.poll() is None:
@@ -390,7 +218,9 @@ def test_a_clock_that_jumps(tmp_path: Path, report: Report) -> None:
         for number in range(tries):
             if number % 3 == 0:
                 headers = {"X-Conversation-Id": f"c{number % 9}"}
-                with server.client.stream("POST", "/completion", json={**ENDLESS, "n_predict": 60}, headers=headers) as got:
+                with server.client.stream(
+                    "POST", "/completion", json={**ENDLESS, "n_predict": 60}, headers=headers
+                ) as got:
                     assert '"stop":true' in [line for line in got.iter_lines() if line][-1]
             assert bits(server.post("/completion", GOOD)) == want
         timings = server.post("/completion", GOOD).body["timings"]
@@ -402,22 +232,6 @@ def test_a_clock_that_jumps(tmp_path: Path, report: Report) -> None:
             assert b"408" in client.recv(1000)
             assert 4 < time.monotonic() - began < 9
         report.add("a clock that jumps", tries)
-
-
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE])
-def test_signals_that_mean_nothing_to_it(number: signal.Signals, report: Report) -> None:
-    server = Server("-c", "512", "-lv", "1").wait()
-    try:
-        server.process.send_signal(number)
-        time.sleep(0.2)
-        if server.process.poll() is None:
-            assert bits(server.post("/completion", GOOD))
-        else:  # the system's own answer to it
-            assert server.process.returncode == -number
-    finally:
-        if server.process.poll() is None:
-            assert server.stop() == 0
-    report.add("signals", 1)
 
 
 def test_a_forged_slot_breaks_its_own_request_only(tmp_path: Path, report: Report) -> None:
@@ -453,5 +267,3 @@ def forge(source: Path, target: Path) -> None:
     for byte in forged:
         value = (value ^ byte) * 0x100000001B3 % 2**64
     target.write_bytes(forged + value.to_bytes(8, "little"))
-
-

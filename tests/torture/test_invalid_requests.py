@@ -25,7 +25,16 @@ from tests.torture.conftest import Report
 EXAMPLES = 4000 if LONG else 60
 
 #: What bounds an answer, and what would make it a stream of another kind, stays as it is.
-BOUNDS = ("max_tokens", "n_predict", "max_output_tokens", "num_predict", "n", "n_cmpl", "best_of", "max_completion_tokens")
+BOUNDS = (
+    "max_tokens",
+    "n_predict",
+    "max_output_tokens",
+    "num_predict",
+    "n",
+    "n_cmpl",
+    "best_of",
+    "max_completion_tokens",
+)
 
 #: Values that sit at the edges of what types hold.
 EDGES: list[Any] = [

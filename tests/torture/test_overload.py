@@ -14,8 +14,7 @@ import httpx
 import pytest
 
 from tests.support.attack import LONG, idle, resident_bytes
-from tests.support.server import ROOT, Server, assert_error, running
-from tests.support.server import Answer
+from tests.support.server import ROOT, Answer, Server, assert_error, running
 from tests.torture.conftest import Report
 
 SMOLLM2 = ROOT / ".models/SmolLM2-135M-Instruct.Q4_1.gguf"

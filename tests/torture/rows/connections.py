@@ -24,6 +24,8 @@ _SLOW = TIMEOUT + 2.0
 
 _STREAM = json.dumps({"prompt": "Once upon a time", "n_predict": -1, "ignore_eos": True, "stream": True}).encode()
 _ENDLESS = head(f"Content-Length: {len(_STREAM)}") + _STREAM
+_CODING = "Transfer-Encoding: chunked"
+_CHUNKED = head(_CODING)
 _CHUNK = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
 
 
@@ -36,7 +38,7 @@ _OVERSIZED = [
     Row("oversized", "2^64 bytes announced", _said(head(f"Content-Length: {1 << 64}")), (400, 413)),
     Row("oversized", "a length of a thousand digits", _said(head("Content-Length: " + "9" * 1000)), (400, 413)),
     Row("oversized", "one byte more than allowed", _said(head(f"Content-Length: {MAX_BODY + 1}")), (413,)),
-    Row("oversized", "chunks without end", _said(head("Transfer-Encoding: chunked"), *[_CHUNK] * 512), (413,), within=5.0),
+    Row("oversized", "chunks without end", _said(_CHUNKED, *[_CHUNK] * 512), (413,), within=5.0),
     Row("oversized", "a header of 1 MiB", _said(head("X: " + "a" * (1 << 20))), (431,)),
     Row("oversized", "10,000 headers", _said(head(*[f"X-{i}: y" for i in range(10_000)])), (431,)),
     Row("oversized", "a path of 1 MiB", _said(head(path="/" + "a" * (1 << 20))), (431,)),
@@ -47,11 +49,11 @@ _OVERSIZED = [
         within=_SLOW),
     Row("oversized", "a length that promises more", _said(head("Content-Length: 100"), b"{}"), (408,), within=_SLOW),
     Row("oversized", "a length that promises less", _said(head("Content-Length: 5"), b'{"prompt": "x"}')),
-    Row("oversized", "a length and chunks", _said(head("Content-Length: 5", "Transfer-Encoding: chunked"), b"0\r\n\r\n")),
+    Row("oversized", "a length and chunks", _said(head("Content-Length: 5", _CODING), b"0\r\n\r\n")),
     Row("oversized", "two lengths", _said(head("Content-Length: 5", "Content-Length: 6"), b"hello!")),
     Row("oversized", "a negative length", _said(head("Content-Length: -1"))),
-    Row("oversized", "a chunk of 2^64", _said(head("Transfer-Encoding: chunked"), b"FFFFFFFFFFFFFFFFFF\r\nx"), (400,)),
-    Row("oversized", "a chunk of no number", _said(head("Transfer-Encoding: chunked"), b"zz\r\nx")),
+    Row("oversized", "a chunk of 2^64", _said(_CHUNKED, b"FFFFFFFFFFFFFFFFFF\r\nx"), (400,)),
+    Row("oversized", "a chunk of no number", _said(_CHUNKED, b"zz\r\nx")),
 ]  # fmt: skip
 
 
@@ -115,7 +117,8 @@ _RACES = [
     Row("HTTP races", "a client resets a stream", _leaves(_ENDLESS, 100, reset=True), (200,), within=4.0),
     Row("HTTP races", "1,000 idle connections", _idle_connections, (200,), within=3.0),
     Row("HTTP races", "50 pipelined requests", _pipelined, (200,)),
-    *(Row("HTTP races", name, _method(name), (400, 401, 405)) for name in ("HEAD", "TRACE", "PUT", "DELETE", "PATCH", "BREW")),
+    *(Row("HTTP races", name, _method(name), (400, 401, 405))
+      for name in ("HEAD", "TRACE", "PUT", "DELETE", "PATCH", "BREW")),
     Row("HTTP races", "OPTIONS", _method("OPTIONS"), (400, 405)),
     Row("HTTP races", "no HTTP", _said(b"hello\r\n\r\n")),
     Row("HTTP races", "TLS", _said(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")),

@@ -32,7 +32,10 @@ _NO_JSON: dict[str, bytes] = {
 
 _FORMS = {
     "a form": ("application/x-www-form-urlencoded", b"prompt=x&n_predict=4"),
-    "multipart": ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--'),
+    "multipart": (
+        "multipart/form-data; boundary=x",
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--',
+    ),
     "gzip by its header": ("application/json", gzip.compress(_GOOD)),
 }
 
@@ -88,7 +91,9 @@ _ECHO = {
 ROWS = [
     *(Row("not JSON", f"{text} at {path}", posted(path, data)) for text, data in _NO_JSON.items() for path in PATHS),
     *(
-        Row("not JSON", text, posted(COMPLETION, data, {"content-type": kind, "content-encoding": encoding}), (400, 415))
+        Row(
+            "not JSON", text, posted(COMPLETION, data, {"content-type": kind, "content-encoding": encoding}), (400, 415)
+        )
         for text, (kind, data) in _FORMS.items()
         for encoding in [("gzip" if "gzip" in text else "identity")]
     ),

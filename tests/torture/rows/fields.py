@@ -21,14 +21,19 @@ def _shown(value: object) -> str:
 
 def _wrong(path: str, name: str, *values: Any) -> list[Row]:
     row = {"param": name}
-    return [with_fields("wrong types", f"{name}: {_shown(value)} at {path}", path, row=row, **{name: value}) for value in values]
+    return [
+        with_fields("wrong types", f"{name}: {_shown(value)} at {path}", path, row=row, **{name: value})
+        for value in values
+    ]
 
 
 def _messages(text: str, value: Any, param: str = "messages") -> Row:
     return with_fields("wrong types", text, CHAT, row={"param": param}, messages=value)
 
 
-_SAMPLING = [row for name, values in WRONG_FOR.items() for row in _wrong(COMPLETION, name, *(v for v in values if v is not None))]
+_SAMPLING = [
+    row for name, values in WRONG_FOR.items() for row in _wrong(COMPLETION, name, *(v for v in values if v is not None))
+]
 
 _CHAT = [
     _messages('"messages": "hi"', "hi"),
@@ -83,12 +88,16 @@ _FAN_OUT = [
     with_fields("fan-out", "n: 1e9 in a chat", CHAT, n=10**9),
     with_fields("fan-out", "best_of: 1e9", "/v1/completions", best_of=10**9),
     with_fields("fan-out", "1,000,000 prompts", prompt=["x"] * 1_000_000),
-    with_fields("fan-out", "1,000,000 prompts of tokens", row={"param": None, "says": "allowed"}, prompt=[[1]] * 1_000_000),
+    with_fields(
+        "fan-out", "1,000,000 prompts of tokens", row={"param": None, "says": "allowed"}, prompt=[[1]] * 1_000_000
+    ),
     with_fields("fan-out", "100,000 prompts, OpenAI", "/v1/completions", prompt=["x"] * 100_000),
     with_fields("fan-out", "100,000 texts to embed", "/v1/embeddings", input=["x"] * 100_000),
     with_fields("fan-out", "250,000 prompts of tokens", prompt=[[1]] * 250_000),
     with_fields("fan-out", "100,000 messages", CHAT, row={"param": None, "within": 3.0}, messages=[_USER] * 100_000),
-    with_fields("fan-out", "1,000,000 messages", CHAT, row={"param": None, "statuses": (413,)}, messages=[_USER] * 1_000_000),
+    with_fields(
+        "fan-out", "1,000,000 messages", CHAT, row={"param": None, "statuses": (413,)}, messages=[_USER] * 1_000_000
+    ),
 ]
 
 _LISTS = [
@@ -108,7 +117,9 @@ _LISTS = [
 
 _LOGPROBS = [
     with_fields("logprob memory", "top_logprobs: 1e6", CHAT, logprobs=True, top_logprobs=10**6),
-    with_fields("logprob memory", "n_probs: vocabulary × 100k", n_predict=100_000, n_probs=512 * 100_000),
+    with_fields(
+        "logprob memory", "n_probs: a vocabulary a hundred thousand times", n_predict=100_000, n_probs=512 * 100_000
+    ),
     with_fields("logprob memory", "n_probs: 2^63", n_probs=2**63),
     with_fields("logprob memory", "logprobs: 1e6", "/v1/completions", logprobs=10**6),
 ]

@@ -38,7 +38,9 @@ def body(path: str, fields: dict[str, Any]) -> bytes:
     return json.dumps({name: value for name, value in merged.items() if value is not None}).encode()
 
 
-def with_fields(kind: str, text: str, path: str = COMPLETION, *, row: dict[str, Any] | None = None, **given: Any) -> Row:
+def with_fields(
+    kind: str, text: str, path: str = COMPLETION, *, row: dict[str, Any] | None = None, **given: Any
+) -> Row:
     """A whole request with these fields, of which the last is at fault; `row` are parts of the row."""
     parts: dict[str, Any] = {"param": list(given)[-1], **(row or {})}
     return Row(kind, text, posted(path, body(path, given)), **parts)

@@ -100,7 +100,8 @@ _AUTH = [
     Row("auth", "a wrong key first, then the right one",
         _as(b"Authorization: Bearer wrong", b"Authorization: Bearer " + _KEY), (401,)),
     Row("auth", "a scheme in lower case, which is legal", _as(b"authorization: bearer " + _KEY), (200,)),
-    *(Row("auth", f"no key at {path}", _as(path=path), (401,)) for path in ("/slots", "/metrics", "/props", "/v1/stream")),
+    *(Row("auth", f"no key at {path}", _as(path=path), (401,))
+      for path in ("/slots", "/metrics", "/props", "/v1/stream")),
 ]  # fmt: skip
 
 _URLS = ("http://127.0.0.1:9/x.png", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "\\\\server\\x",
@@ -114,11 +115,10 @@ _FILES = [
       for path in ("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/static/..%2f..%2fetc/passwd", "/a%00b",
                    "/" + "x" * 5000)),
     Row("files and URLs", "a proxied address in the request line",
-        lambda target: target.say(b"GET http://169.254.169.254/nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        lambda target: target.say(b"GET http://169.254.169.254/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
         (400, 401, 404)),
     Row("files and URLs", "CONNECT", lambda target: target.say(b"CONNECT 127.0.0.1:9 HTTP/1.1\r\nHost: x\r\n\r\n"),
         (400, 401, 404, 405)),
 ]  # fmt: skip
 
 ROWS = [*_TEMPLATES, *_SLOTS, *_AUTH, *_FILES]
-
