@@ -249,7 +249,8 @@ impl PyEngine {
     /// The waiting outputs, in order; at most `most` of them.
     #[pyo3(signature = (most = None))]
     fn drain(&self, most: Option<usize>) -> Vec<PyOutput> {
-        self.0.drain_some(most.unwrap_or(usize::MAX)).into_iter().map(|output| PyOutput::new(output, self.0.tokenizer())).collect()
+        let outputs = self.0.drain_some(most.unwrap_or(usize::MAX));
+        outputs.into_iter().map(|output| PyOutput::new(output, self.0.tokenizer())).collect()
     }
 
     /// One dict per slot.

@@ -132,11 +132,11 @@ def n_files(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def settles(value: Callable[[], float], limit: float, seconds: float = 5.0) -> float:
+def settles(value: Callable[[], float], limit: float, seconds: float = 5.0, pause: float = 0.05) -> float:
     """The value once it is at most `limit`, or when the time is up."""
     deadline = time.monotonic() + seconds
     while (found := value()) > limit and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(pause)
     return found
 
 

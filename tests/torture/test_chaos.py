@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -114,6 +115,49 @@ def test_readers_who_stop_hold_little_and_slow_nobody(report: Report) -> None:
                     f"alone {1e3 * alone:.0f} ms")  # fmt: skip
         # What a connection may leave unread, and what waits between the engine and the loop.
         assert most - before < readers * 5_000_000 + 30_000_000
+        assert beside[len(beside) // 2] < 1.0
+
+
+def test_answers_that_are_made_faster_than_written_hold_little_and_let_others_in(report: Report) -> None:
+    """Six streams with hundreds of probabilities a token, which Python writes slower than they are drawn."""
+    seconds = 60 if LONG else 5
+    for server in running("-c", "8192", "-np", "8", "--context-shift", "-lv", "1"):
+        good = witness(server)
+        before = most = resident_bytes(server.process.pid)
+        clients = [connect(server) for _ in range(6)]
+        ends = threading.Event()
+
+        def swallow(client: socket.socket) -> int:
+            size = 0
+            while not ends.is_set():  # noqa: B023
+                data = client.recv(1 << 20)
+                assert data, "a reader who keeps up was cut off"
+                size += len(data)
+            return size
+
+        with ThreadPoolExecutor(6) as pool:
+            for client in clients:
+                client.sendall(request({**ENDLESS, "n_probs": 500}))
+            sizes = [pool.submit(swallow, client) for client in clients]
+            beside = []
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                beside.append(took(server))
+                most = max(most, resident_bytes(server.process.pid))
+            ends.set()
+            n_bytes = sum(size.result(20) for size in sizes)
+        for client in clients:
+            client.close()
+        assert idle(server)
+        good.ask(server.client)
+        assert not good.wrong
+        beside.sort()
+        report.add("streams that Python cannot keep up with", 6, growth=most - before)
+        report.note(
+            f"beside 6 streams of {n_bytes / 1e6 / seconds:.0f} MB/s in all, a request took "
+            f"{1e3 * beside[len(beside) // 2]:.0f} ms, {1e3 * beside[-1]:.0f} ms at most"
+        )
+        assert most - before < 60_000_000
         assert beside[len(beside) // 2] < 1.0
 
 

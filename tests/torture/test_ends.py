@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.attack import GOOD, LONG, bits, error_of, witness
+from tests.support.attack import GOOD, LONG, bits, error_of, settles, witness
 from tests.support.crowd import ENDLESS, TEXT, Reader
 from tests.support.server import Server, running
 from tests.torture.conftest import Report
@@ -91,7 +92,9 @@ def test_a_kill_while_slots_are_saved_leaves_whole_files(tmp_path: Path, report:
 
         thread = threading.Thread(target=save)
         thread.start()
-        time.sleep(drawn.uniform(0.02, 0.2))
+        time.sleep(drawn.uniform(0.02, 0.1))
+        # The file that is being written has another name.
+        settles(lambda: all(name.startswith("f") for name in os.listdir(tmp_path)), 0, seconds=2, pause=0)
         server.process.kill()
         server.process.wait()
         ends.set()
