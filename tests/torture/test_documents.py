@@ -18,7 +18,7 @@ from tests.torture.conftest import Report
 pytest.importorskip("schemathesis", reason="it is among the development dependencies")
 
 #: Cases of each operation, beside those that cover its schema.
-EXAMPLES = 400 if LONG else 5
+EXAMPLES = 100 if LONG else 5
 
 #: Whether answers fit their schemas has tests of its own, which know what `response_fields` and events are.
 CHECKS = (

@@ -22,7 +22,7 @@ from tests.support.server import Answer, Server, running
 from tests.support.strategies import BUDGET, JSON
 from tests.torture.conftest import Report
 
-EXAMPLES = 4000 if LONG else 60
+EXAMPLES = 1500 if LONG else 60
 
 #: What bounds an answer, and what would make it a stream of another kind, stays as it is.
 BOUNDS = (

@@ -29,7 +29,7 @@ from tests.support.attack import LONG, Witness, idle, settles, witness
 from tests.support.server import Server, as_messages, running
 from tests.torture.conftest import Report
 
-EXAMPLES, STEPS = (300, 40) if LONG else (10, 20)
+EXAMPLES, STEPS = (100, 40) if LONG else (10, 20)
 BUDGET = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
