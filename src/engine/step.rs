@@ -22,7 +22,7 @@ use crate::sampling;
 use crate::tokenizer::Tokenizer;
 
 /// Outputs that may wait to be taken before the next step waits for their readers.
-const MAX_WAITING: usize = 512;
+const MAX_WAITING: usize = 256;
 
 /// How long it does.
 const MAX_WAIT: Duration = Duration::from_millis(50);
