@@ -22,7 +22,7 @@ PARITY_DIR ?= ../shared/parity
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-.PHONY: help venv build serve test test-rust test-python test-clients test-aarch64 lint format screenshots docs browser models parity fuzz fuzz-check wheel test-wheel clean bench-compare bench-constraints bench-serve
+.PHONY: help venv build serve test test-rust test-python test-clients torture torture-short soak test-aarch64 lint format screenshots docs browser models parity fuzz fuzz-check wheel test-wheel clean bench-compare bench-constraints bench-serve
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,18 @@ $(CLIENTS)/.dependencies: pyproject.toml scripts/requirements.py
 
 test-clients: build $(CLIENTS)/.dependencies ## LangChain, LlamaIndex, LiteLLM, … against a live server
 	RUSTLLM_PYTHON=$(CURDIR)/$(BIN)/python $(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+
+# One process after the other: the tests measure memory and time.
+torture: build models ## Hostile input, chaos, overload and a soak, in an hour (ARGS="-k overload" for a part)
+	RUSTLLM_TORTURE=long $(BIN)/python -m pytest tests/torture --timeout 3600 $(ARGS)
+	$(MAKE) soak TIME=600
+
+torture-short: build models ## The same in minutes, as in CI
+	$(BIN)/python -m pytest tests/torture $(ARGS)
+	$(MAKE) soak TIME=60
+
+soak: build ## Mixed traffic for TIME seconds; memory, threads and open files must stay flat
+	$(BIN)/python scripts/soak.py --seconds $(TIME) $(ARGS)
 
 lint: build ## Formatting, clippy, ruff, mypy, stubs
 	cargo fmt --check

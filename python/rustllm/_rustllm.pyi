@@ -377,8 +377,9 @@ class Engine:
     def fileno(self) -> int:
         """Readable while outputs are waiting. Only `drain` makes it unreadable."""
 
-    def drain(self) -> list[Output]:
-        """All waiting outputs, in order. Never blocks."""
+    def drain(self, most: int | None = None) -> list[Output]:
+        """The waiting outputs, in order; the next `most` of them, after which the descriptor stays readable if
+        there are more. Never blocks."""
 
     def slots(self) -> list[dict[str, Any]]:
         """One dict per slot: id, is_processing, request_id, n_ctx; n_tokens taken in, n_cached and

@@ -15,6 +15,9 @@ from rustllm.invalid import invalid
 
 RANDOM_SEED = 0xFFFF_FFFF
 
+#: Biases of one request.
+MAX_BIASES = 4096
+
 
 def seed_value(seed: int) -> int:
     """A seed, of which -1 is a random one."""
@@ -30,8 +33,15 @@ def sampler_names(samplers: Iterable[str] | str) -> list[str]:
     return [SAMPLER_LETTERS[letter] for letter in samplers if letter in SAMPLER_LETTERS]
 
 
+def check_biases(entries: Any) -> None:
+    """Counts the entries before any of them is looked at, which takes a second for half a million."""
+    if isinstance(entries, (list, Mapping)) and len(entries) > MAX_BIASES:
+        raise invalid("logit_bias", f"it has {len(entries)} entries; allowed: up to {MAX_BIASES}")
+
+
 def logit_bias_pairs(entries: Mapping[Any, Any] | Iterable[Any], tokenizer: Tokenizer) -> list[tuple[int, float]]:
     """Pairs of token id and bias, from token ids or texts and a number, or false for a token never to come."""
+    check_biases(entries)
     pairs: Iterable[Any] = entries
     if isinstance(entries, Mapping):
         pairs = [(_key(key), bias) for key, bias in entries.items()]

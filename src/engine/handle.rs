@@ -153,8 +153,18 @@ impl Engine {
     /// All waiting outputs, in order. Never blocks.
     #[must_use]
     pub fn drain(&self) -> Vec<Output> {
+        self.drain_some(usize::MAX)
+    }
+
+    /// The next `most` waiting outputs, in order; where there are more, the descriptor stays readable. Never blocks.
+    #[must_use]
+    pub fn drain_some(&self, most: usize) -> Vec<Output> {
         self.shared.wake.clear();
-        std::iter::from_fn(|| self.shared.outputs.pop()).collect()
+        let outputs = std::iter::from_fn(|| self.shared.outputs.pop()).take(most).collect();
+        if !self.shared.outputs.is_empty() {
+            self.shared.wake.set();
+        }
+        outputs
     }
 
     /// A descriptor that is readable while outputs are waiting.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::command::{CacheWork, Command, Request, Shared, SlotState};
 use super::embedding::{self, EmbeddingQueue, Input};
@@ -20,6 +20,12 @@ use crate::config::{Adapters, Pooling};
 use crate::error::{Error, Result};
 use crate::sampling;
 use crate::tokenizer::Tokenizer;
+
+/// Outputs that may wait to be taken before the next step waits for their readers.
+const MAX_WAITING: usize = 256;
+
+/// How long it does.
+const MAX_WAIT: Duration = Duration::from_millis(50);
 
 /// Everything that the engine thread owns.
 pub(super) struct EngineLoop {
@@ -78,6 +84,17 @@ impl EngineLoop {
             self.embed();
             self.publish_slots();
             self.wake();
+            self.wait_for_readers();
+        }
+    }
+
+    /// Lets whoever takes the outputs catch up. Tokens with hundreds of probabilities are drawn faster than
+    /// they can be written, and would pile up for as long as their answers go on. The wait has an end, so
+    /// that nobody who waits for the engine before taking outputs can hold it for good.
+    fn wait_for_readers(&self) {
+        let began = Instant::now();
+        while self.shared.outputs.len() > MAX_WAITING && began.elapsed() < MAX_WAIT {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -246,9 +246,11 @@ impl PyEngine {
         self.0.fileno()
     }
 
-    /// All waiting outputs, in order.
-    fn drain(&self) -> Vec<PyOutput> {
-        self.0.drain().into_iter().map(|output| PyOutput::new(output, self.0.tokenizer())).collect()
+    /// The waiting outputs, in order; at most `most` of them.
+    #[pyo3(signature = (most = None))]
+    fn drain(&self, most: Option<usize>) -> Vec<PyOutput> {
+        let outputs = self.0.drain_some(most.unwrap_or(usize::MAX));
+        outputs.into_iter().map(|output| PyOutput::new(output, self.0.tokenizer())).collect()
     }
 
     /// One dict per slot.

@@ -169,6 +169,13 @@ def test_other_methods(server: Server, method: str) -> None:
         assert response.headers["allow"] == "POST"
 
 
+def test_other_methods_are_told_all_that_there_are(server: Server) -> None:
+    allowed = {"/props": "GET, POST", "/v1/stream": "DELETE, GET", "/lora-adapters": "GET, POST", "/health": "GET"}
+    for path, methods in allowed.items():
+        response = server.client.put(path)
+        assert (response.status_code, response.headers["allow"]) == (405, methods)
+
+
 @pytest.mark.parametrize("path", ["/health", "/v1/models", "/props", "/slots"])
 def test_head_is_get_without_its_body(server: Server, path: str) -> None:
     for _ in range(2):  # the connection is as good as before

@@ -45,7 +45,7 @@ class Compiled(NamedTuple):
 
 def json_schema(schema: object, param: str, *, strict: bool = False) -> Constraint:
     """A JSON schema, as an object or as its text."""
-    source = schema if isinstance(schema, str) else orjson.dumps(schema).decode()
+    source = schema if isinstance(schema, str) else _text(schema, param)
     return Constraint("json_schema", source, param, strict)
 
 
@@ -86,7 +86,15 @@ def from_response_format(form: Mapping[str, Any]) -> Constraint | None:
 
 def _schema(schema: object, param: str, *, strict: bool = False) -> Constraint:
     # A text in the place of a schema is no schema; the engine says so.
-    return Constraint("json_schema", orjson.dumps(schema).decode(), param, strict)
+    return Constraint("json_schema", _text(schema, param), param, strict)
+
+
+def _text(schema: object, param: str) -> str:
+    """The JSON of a schema, which in a program may hold anything at any depth."""
+    try:
+        return orjson.dumps(schema).decode()
+    except (TypeError, RecursionError) as error:
+        raise invalid(param, f"it is no JSON: {error}") from None
 
 
 def the_one(found: Sequence[Constraint]) -> Constraint | None:

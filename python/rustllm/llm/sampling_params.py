@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rustllm._rustllm import InvalidRequestError
 from rustllm._rustllm import SamplingParams as NativeParams
+from rustllm.invalid import invalid
 from rustllm.sampling_values import logit_bias_pairs, sampler_names, seed_value
 
 if TYPE_CHECKING:
@@ -21,6 +22,31 @@ _ENGINE_NAMES = {"n_predict": "max_tokens", "n_probs": "logprobs"}
 #: Fields that are not the engine's, or not in the form that it takes.
 _OWN = ("max_tokens", "logprobs", "logit_bias", "seed", "samplers", "stop", "repetition_penalty")
 _CONSTRAINTS = ("grammar", "json_schema", "regex", "choice")
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(item, str) for item in value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+#: What fields must be that the engine does not get as they are; None is absent in all but `stop`.
+_FORMS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("seed", _is_whole, "a whole number"),
+    ("logprobs", _is_whole, "a whole number"),
+    ("stop", _is_list, "a text or a sequence of texts"),
+    ("samplers", _is_list, "a text or a sequence of texts"),
+    ("logit_bias", lambda value: isinstance(value, Mapping), "a mapping of tokens to biases"),
+    ("grammar", lambda value: isinstance(value, str), "a text"),
+    ("regex", lambda value: isinstance(value, str), "a text"),
+    ("choice", _is_texts, "a sequence of texts"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +156,10 @@ class SamplingParams:
     choice: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        for name, fits, allowed in _FORMS:
+            value = getattr(self, name)
+            if not fits(value) and (value is not None or name == "stop"):
+                raise invalid(name, f"{value!r:.60} is not allowed; allowed: {allowed}")
         if self.seed is not None:
             seed_value(self.seed)
         self._native(self._plain())

@@ -15,6 +15,12 @@ from rustllm.server.state import ServerState
 #: Nesting of a body. Real requests, JSON schemas among them, stay below half of it.
 MAX_DEPTH = 128
 
+#: Brackets that open and commas of a body, those in its texts among them. The parser holds the interpreter's
+#: lock, and ten million empty arrays would stall every stream for seconds; so many values take it a quarter
+#: of one. Texts with more of them are longer than any context.
+MAX_BRACKETS = 600_000
+MAX_COMMAS = 4_000_000
+
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -73,6 +79,7 @@ def parse_json(data: bytes, kind: type) -> Any:
     wanted = "a JSON object" if kind is dict else "a JSON array"
     if not data:
         raise ApiError(400, f"the body is empty; send {wanted}")
+    _check_size(data)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -85,6 +92,16 @@ def parse_json(data: bytes, kind: type) -> Any:
         if not level:
             return value
     raise ApiError(400, f"the body is nested more than {MAX_DEPTH} levels deep")
+
+
+def _check_size(data: bytes) -> None:
+    """Refuses what holds more values than can be parsed in no time."""
+    for what, n, limit in (
+        ("brackets", data.count(b"[") + data.count(b"{"), MAX_BRACKETS),
+        ("commas", data.count(b","), MAX_COMMAS),
+    ):
+        if n > limit:
+            raise ApiError(400, f"the body has {n} {what}; allowed: up to {limit}")
 
 
 def _children(value: Any) -> list[Any]:

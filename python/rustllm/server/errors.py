@@ -10,6 +10,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from rustllm._rustllm import (
     ContextExceededError,
@@ -152,11 +153,24 @@ def _parts(loc: tuple[int | str, ...]) -> list[str]:
     return [step for step in steps if step.startswith("[") or (step[1:].isidentifier() and step[1:] not in plain)]
 
 
+def _methods(request: Request) -> list[str]:
+    """The methods that the path of a request has routes for."""
+
+    def has(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in ("DELETE", "GET", "PATCH", "POST", "PUT") if has(method)]
+
+
 def install(app: FastAPI, shape: Callable[[str, ApiError], dict[str, Any]]) -> None:
     """Makes every exception of a route an answer; `shape` writes the error of a path."""
 
     async def handle(request: Request, error: Exception) -> Response:
         found = from_exception(error)
+        if found.status == 405:
+            # The router tells the methods of the first route of this path only.
+            found.headers["Allow"] = ", ".join(_methods(request))
         return found.response(shape(request.url.path, found))
 
     kinds = (ApiError, InvalidRequestError, MessageError, TemplateError, ToolError, ValidationError, QueueFullError)

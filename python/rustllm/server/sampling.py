@@ -11,14 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer
 from rustllm.chat.constraint import Compiled, Constraint, compile_constraint, from_response_format, the_one
 from rustllm.chat.plan import Plan
-from rustllm.sampling_values import logit_bias_pairs, sampler_names, seed_value
+from rustllm.sampling_values import check_biases, logit_bias_pairs, sampler_names, seed_value
 from rustllm.server.constraints import ConstraintFields, asked
 from rustllm.server.errors import ApiError
 from rustllm.server.parts import AsGiven, Part
 from rustllm.server.state import Model, ServerState
-
-#: Bias entries of one request, before strings are turned into tokens.
-MAX_BIASES = 4096
 
 
 class LoraScale(Part):
@@ -116,10 +113,11 @@ class SamplingFields(BaseModel):
     @field_validator("logit_bias", mode="before")
     @classmethod
     def _bounded(cls, entries: Any) -> Any:
-        """Counts the entries before their types are looked at, which takes a second for half a million."""
-        if isinstance(entries, (list, dict)) and len(entries) > MAX_BIASES:
-            message = f"logit_bias: it has {len(entries)} entries; allowed: up to {MAX_BIASES}"
-            raise ApiError(400, message, param="logit_bias")
+        """Refuses too many before their types are looked at."""
+        try:
+            check_biases(entries)
+        except InvalidRequestError as error:  # to pydantic it would be one error of many
+            raise ApiError(400, str(error), param="logit_bias") from None
         return entries
 
 

@@ -1,0 +1,96 @@
+"""Any bytes in: the answer that the class promises, in time; memory comes back, and a good request that runs beside
+the attack is answered with the same bits as before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.attack import (
+    GROWTH_BYTES,
+    KEY,
+    LONG,
+    SECONDS,
+    TRIES,
+    Row,
+    Target,
+    Witness,
+    error_of,
+    idle,
+    resident_bytes,
+    settles,
+    witness,
+)
+from tests.support.server import Answer, running
+from tests.torture.conftest import Report
+from tests.torture.rows import ROWS
+from tests.torture.rows.connections import MAX_BODY, TIMEOUT
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    slots = tmp_path_factory.mktemp("outside") / "slots"
+    slots.mkdir()
+    limits = ("--timeout", str(TIMEOUT), "--max-body-bytes", str(MAX_BODY), "--slot-save-path", str(slots))
+    serving = ("-c", "1024", "-np", "2", "--embeddings", "--pooling", "mean", "--metrics", "--api-key", KEY)
+    for server in running(*serving, *limits, "-lv", "1"):
+        server.client.headers["Authorization"] = f"Bearer {KEY}"
+        yield Target(server, slots)
+
+
+@pytest.fixture(scope="module")
+def good(target: Target) -> Witness:
+    return witness(target.server)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_row(target: Target, good: Witness, row: Row, report: Report) -> None:
+    pid = target.server.process.pid
+    tries = 0
+    with good.watching():
+        # The first tries fill what is filled once: buffers of the allocator, caches with a bound.
+        began = time.monotonic()
+        while tries < max(3, TRIES // 10) and time.monotonic() - began < SECONDS / 4:
+            attempt(target, row)
+            tries += 1
+        before = resident_bytes(pid)
+        began = time.monotonic()
+        for _ in range(TRIES):
+            attempt(target, row)
+            tries += 1
+            if time.monotonic() - began > SECONDS:
+                break
+    assert idle(target.server)
+    after = settles(lambda: resident_bytes(pid), before + GROWTH_BYTES)
+    report.add(row.kind, tries, growth=after - before)
+    if LONG:
+        assert after - before <= GROWTH_BYTES, f"{after - before} bytes more after {tries} tries"
+
+
+def attempt(target: Target, row: Row) -> None:
+    """One try of a row, whose answer must be that of its class. One that comes late is tried again, since it may
+    be the machine that is busy."""
+    for _ in range(3):
+        started = time.monotonic()
+        answer = row.send(target)
+        took = time.monotonic() - started
+        check(row, answer)
+        if took < row.within:
+            return
+    pytest.fail(f"{took:.2f} s, three times; allowed: {row.within} s")
+
+
+def check(row: Row, answer: Answer) -> None:
+    """The status and the shape, which is that of the route's API."""
+    assert answer.status in row.statuses, answer.body
+    if answer.status < 400 or answer.body is None:
+        return
+    message, param = error_of(answer)
+    assert message
+    assert "Traceback" not in message
+    if row.param is not None and param is not None:
+        assert param.startswith(row.param), answer.body
+    assert row.says in message, message
