@@ -8,6 +8,7 @@ from typing import Any
 
 from rustllm.flags.parse import Arguments, UsageError, parse
 from rustllm.flags.resolve import resolve
+from rustllm.limits import Limits
 
 __all__ = ["EMBEDDED_MODEL", "Arguments", "ServerSettings", "UsageError", "parse"]
 
@@ -62,8 +63,6 @@ class ServerSettings:
     context_shift: bool = False
     #: Whether `/infill` puts the suffix first.
     spm_infill: bool = False
-    #: Requests that may wait for a slot.
-    max_queue: int = 512
 
     #: Whether the embedding endpoints answer; they always do where the model can do nothing else.
     embeddings: bool = False
@@ -82,11 +81,10 @@ class ServerSettings:
     cors_origins: tuple[str, ...] = ()
     ssl_key_file: Path | None = None
     ssl_cert_file: Path | None = None
-    #: Seconds that a body may take to arrive, and that an answer may stay unread.
-    timeout: int = 3600
     #: Seconds without an event after which a stream sends a comment; -1 never.
     sse_ping_interval: int = 30
-    max_body_bytes: int = 32 * 1024 * 1024
+    #: What one request may take, and the server as a whole.
+    limits: Limits = field(default_factory=Limits)
     #: Whether `/slots` answers.
     slots: bool = True
     #: Whether POST `/props` answers.

@@ -21,6 +21,10 @@ class GenerationError(RuntimeError):
     """The engine gave a request up."""
 
 
+class TooLongError(GenerationError):
+    """A request has taken more time than is allowed."""
+
+
 @dataclass(frozen=True)
 class Name:
     """What a client calls its request while that runs."""
@@ -43,6 +47,11 @@ class Running:
         self._choices = choices
         self._listener = listener
 
+    def fail(self, error: Exception) -> None:
+        """Ends a request that has not ended."""
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
     def take(self, output: Output) -> None:
         """Hands an output to the listener."""
         if self.ended.done():
@@ -64,8 +73,10 @@ class Running:
 class AsyncEngine:
     """Hands the outputs of an `Engine` to the listeners of its requests."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_seconds: float = 0) -> None:
+        """`max_seconds` is what a request may take, its time in the queue included; 0 sets no limit."""
         self.engine = engine
+        self.max_seconds = max_seconds
         self._running: dict[int, Running] = {}
         #: Requests by the names that clients know.
         self._named: dict[str, int] = {}
@@ -137,9 +148,16 @@ class AsyncEngine:
         self._running[request_id] = running
         if running.name is not None:
             self._named[running.name.id] = request_id
+        expiry = None
+        if self.max_seconds > 0:
+            loop = asyncio.get_running_loop()
+            error = TooLongError(f"the answer took too long; allowed: up to {self.max_seconds:g} seconds")
+            expiry = loop.call_later(self.max_seconds, running.fail, error)
         try:
             yield running
         finally:
+            if expiry is not None:
+                expiry.cancel()
             del self._running[request_id]
             if running.name is not None:
                 del self._named[running.name.id]

@@ -24,7 +24,7 @@ def load_engine(settings: ServerSettings, progress: Callable[[float], bool] | No
         n_threads=settings.n_threads,
         cache_type_k=settings.cache_type_k,
         cache_type_v=settings.cache_type_v,
-        max_queue=settings.max_queue,
+        max_queue=settings.limits["queue"],
         pooling=settings.pooling,
         context_shift=settings.context_shift,
         lora=[path for path, _ in settings.lora],

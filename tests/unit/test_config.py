@@ -96,6 +96,8 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--api-prefix": "/v",
         "--hf-repo": "a/b",
         "--max-body-bytes": "4096",
+        "--max-header-bytes": "4096",
+        "--max-schema-bytes": "4096",
         "--slot-save-path": ".",
         "--path": ".",
         "--lora": str(EMBEDDED_MODEL),

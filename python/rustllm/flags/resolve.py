@@ -11,7 +11,9 @@ from typing import Any
 
 from rustllm._rustllm import SAMPLERS
 from rustllm.flags.kinds import JsonObject
+from rustllm.flags.limited import PREFIX
 from rustllm.flags.parse import UsageError
+from rustllm.limits import Limits
 
 #: Longest template, grammar, schema or key file that is read.
 MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -35,6 +37,8 @@ def resolve(given: dict[str, Any]) -> dict[str, Any]:
     # Showing help or the version is a command, which the caller has answered before.
     values = {target: value for target, value in given.items() if target not in ("help", "version")}
     sampling = {target: values.pop(target) for target in list(values) if target.startswith("sampling.")}
+    limits = {target: values.pop(target) for target in list(values) if target.startswith(PREFIX)}
+    values["limits"] = Limits({target.removeprefix(PREFIX): value for target, value in limits.items()})
     escape = values.pop("escape", True)
     for step in (
         _model,

@@ -408,15 +408,6 @@ SERVER = (
     _flag("--ssl-key-file", "ssl_key_file", Text(), "LLAMA_ARG_SSL_KEY_FILE", "Private key, for HTTPS.", "FILE"),
     _flag("--ssl-cert-file", "ssl_cert_file", Text(), "LLAMA_ARG_SSL_CERT_FILE", "Certificate, for HTTPS.", "FILE"),
     _flag(
-        "-to, --timeout",
-        "timeout",
-        Integer(1),
-        "LLAMA_ARG_TIMEOUT",
-        "Seconds that a request's body may take to arrive, and that a client may leave its answer unread. Headers "
-        "have a minute at most.",
-        "N",
-    ),
-    _flag(
         "--slots",
         "slots",
         Switch(),
@@ -477,22 +468,6 @@ SERVER = (
         "LLAMA_ARG_UI_CONFIG_FILE, LLAMA_ARG_WEBUI_CONFIG_FILE",
         "The same, from a file.",
         "FILE",
-    ),
-    _flag(
-        "--max-queue",
-        "max_queue",
-        Integer(0, 1_000_000),
-        "RUSTLLM_MAX_QUEUE",
-        "Requests that may wait for a slot; one more gets status 429.",
-        "N",
-    ),
-    _flag(
-        "--max-body-bytes",
-        "max_body_bytes",
-        Integer(1024, 2**40),
-        "RUSTLLM_MAX_BODY_BYTES",
-        "Largest body of a request; a larger one gets status 413.",
-        "N",
     ),
     _flag(
         "--strict-schema",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -58,6 +59,9 @@ log = logging.getLogger("rustllm.server")
 DRAIN_SECONDS = 30.0
 
 DIALECTS = (anthropic.DIALECT, ollama.DIALECT)
+
+#: Files that a server has open beside its connections, at most.
+SPARE_FILES = 256
 
 LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
@@ -139,7 +143,7 @@ async def load_model(state: ServerState, engine: Engine | None = None) -> Model:
     await loop.run_in_executor(None, check_grammar, state.settings, native)
     template = loading.make_template(state.settings, native)
     caps = template.capabilities()
-    wrapped = AsyncEngine(native)
+    wrapped = AsyncEngine(native, state.settings.limits["request_seconds"])
     wrapped.start()
     state.model = Model(wrapped, template, caps, str(state.settings.model_path), state.settings.name)
     return state.model
@@ -250,13 +254,21 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def allow_files(wanted: int) -> None:
+    """Lets the process open so many files, if the system's hard limit does: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def serve(app: FastAPI, settings: ServerSettings, closing: Callable[[], None] | None = None) -> bool:
     """Serves an app until SIGTERM or SIGINT, and says whether it could start; `closing` is called when no
     further requests are taken and those that run are waited for."""
     config: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
-        "http": bounded_protocol(settings.timeout),
+        "http": bounded_protocol(settings.limits),
         "log_config": None,
         "access_log": False,
         "server_header": False,
@@ -265,6 +277,7 @@ def serve(app: FastAPI, settings: ServerSettings, closing: Callable[[], None] | 
         "ssl_keyfile": settings.ssl_key_file,
         "ssl_certfile": settings.ssl_cert_file,
     }
+    allow_files(settings.limits["connections"] + SPARE_FILES)
     server = _Server(uvicorn.Config(app, **config))
     server.closing = closing
     # uvicorn raises the signals that it has handled once more when it has ended; here they ask for

@@ -14,9 +14,6 @@ from rustllm.server.answers import Shape
 from rustllm.server.errors import ApiError, from_exception
 from rustllm.server.state import Model, ServerState
 
-#: Texts, or documents, of one request; OpenAI's number.
-MAX_INPUTS = 2048
-
 #: Token ids of one text, before they are looked at.
 MAX_TOKENS = 1 << 20
 
@@ -59,14 +56,10 @@ def require_ranks(state: ServerState, model: Model) -> None:
         raise ApiError(501, "This server does not support reranking. Start it with `--reranking`")
 
 
-def count_first(name: str, value: Any, *, tokens: bool = True) -> Any:
-    """Bounds a list before the types of its items are looked at, which takes seconds for millions. With
-    `tokens` it may be one text as token ids."""
-    if isinstance(value, list):
-        is_tokens = tokens and bool(value) and isinstance(value[0], int)
-        what, cap = ("token ids", MAX_TOKENS) if is_tokens else ("texts", MAX_INPUTS)
-        if len(value) > cap:
-            raise ApiError(400, f"{name}: it has {len(value)} {what}; allowed: up to {cap}", param=name)
+def count_tokens(name: str, value: Any) -> Any:
+    """Bounds a text that is given as token ids before their types are looked at, which takes seconds for millions."""
+    if isinstance(value, list) and len(value) > MAX_TOKENS:
+        raise ApiError(400, f"{name}: it has {len(value)} token ids; allowed: up to {MAX_TOKENS}", param=name)
     return value
 
 

@@ -21,7 +21,7 @@ from rustllm._rustllm import (
 from rustllm.chat.messages import MessageError
 from rustllm.chat.template import TemplateError
 from rustllm.chat.tool import ToolError
-from rustllm.engine import GenerationError
+from rustllm.engine import GenerationError, TooLongError
 
 TYPES = {
     400: "invalid_request_error",
@@ -117,11 +117,16 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, ValidationError):
         return _from_validation(error)
     if isinstance(error, QueueFullError):
-        return ApiError(429, str(error))
+        return ApiError(429, f"{error} (--max-queue)")
     if isinstance(error, UnsupportedError):
         return ApiError(501, str(error))
     if isinstance(error, EngineClosedError):
         return ApiError(503, str(error))
+    if isinstance(error, TooLongError):
+        found = ApiError(408, f"{error} (--max-request-seconds)")
+        # Clients repeat what has timed out unless they are told that it would only do so again.
+        found.headers = {"X-Should-Retry": "false"}
+        return found
     if isinstance(error, GenerationError):
         return ApiError(500, str(error))
     if isinstance(error, HTTPException):

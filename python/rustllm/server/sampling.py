@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer
 from rustllm.chat.constraint import Compiled, Constraint, compile_constraint, from_response_format, the_one
 from rustllm.chat.plan import Plan
+from rustllm.limits import GRAMMAR, SCHEMA, Caps
 from rustllm.sampling_values import logit_bias_pairs, sampler_names, seed_value
 from rustllm.server.constraints import ConstraintFields, asked
 from rustllm.server.errors import ApiError
 from rustllm.server.parts import AsGiven, Part
 from rustllm.server.state import Model, ServerState
-
-#: Bias entries of one request, before strings are turned into tokens.
-MAX_BIASES = 4096
 
 
 class LoraScale(Part):
@@ -32,6 +30,16 @@ class SamplingFields(BaseModel):
     """Fields of llama-server's sampling, with their types; ranges are the engine's to judge."""
 
     model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
+
+    caps: ClassVar[Caps] = {
+        "n": ("choices",),
+        "n_cmpl": ("choices",),
+        "stop": ("stop_strings",),
+        "logit_bias": ("biases",),
+        "n_probs": ("logprobs",),
+        "json_schema": SCHEMA,
+        "grammar": GRAMMAR,
+    }
 
     n_predict: int | None = Field(None, description="Tokens to generate at most; -1 is unlimited.")
     max_tokens: int | None = Field(None, description="The same, by OpenAI's name.")
@@ -112,15 +120,6 @@ class SamplingFields(BaseModel):
     timings_per_token: bool | None = Field(None, description="Add timings to each event.")
     return_tokens: bool | None = Field(None, description="Return token ids beside the text.")
     verbose: bool | None = Field(None, description="Add a `__verbose` part to the answer.")
-
-    @field_validator("logit_bias", mode="before")
-    @classmethod
-    def _bounded(cls, entries: Any) -> Any:
-        """Counts the entries before their types are looked at, which takes a second for half a million."""
-        if isinstance(entries, (list, dict)) and len(entries) > MAX_BIASES:
-            message = f"logit_bias: it has {len(entries)} entries; allowed: up to {MAX_BIASES}"
-            raise ApiError(400, message, param="logit_bias")
-        return entries
 
 
 #: Fields that go to the engine as they are.
