@@ -79,6 +79,9 @@ class ServerSettings:
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     #: Origins that browsers may call from, beside localhost; `*` is all.
     cors_origins: tuple[str, ...] = ()
+    #: Names that requests may ask by, beside localhost and addresses; none are asked for where others than this
+    #: machine are listened to, unless some are given. `*` is all.
+    allowed_hosts: tuple[str, ...] = ()
     ssl_key_file: Path | None = None
     ssl_cert_file: Path | None = None
     #: Seconds without an event after which a stream sends a comment; -1 never.

@@ -23,6 +23,9 @@ MAX_SOCKET_BYTES = 103
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
+#: What `--allowed-hosts` takes.
+HOST_NAME = re.compile(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*\.?", re.ASCII)
+
 RANDOM_SEED = 0xFFFF_FFFF
 
 #: The stages of the sampler chain by letter, as the engine names them.
@@ -175,6 +178,10 @@ def _network(values: dict[str, Any]) -> None:
     values["api_prefix"] = prefix
     if values.get("cors_origins") == ("localhost",):
         values["cors_origins"] = ()
+    for name in values.get("allowed_hosts", ()):
+        if not HOST_NAME.fullmatch(name):
+            allowed = "names without scheme and port, such as llm.example.org, *.example.org or *"
+            raise UsageError(f"--allowed-hosts: {name!r:.60} is not allowed; allowed: {allowed}")
     for target in ("ssl_key_file", "ssl_cert_file"):
         if target in values:
             values[target] = Path(values[target])

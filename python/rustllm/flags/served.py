@@ -398,6 +398,17 @@ SERVER = (
         default="localhost",
     ),
     _flag(
+        "--allowed-hosts",
+        "allowed_hosts",
+        Words(),
+        "RUSTLLM_ALLOWED_HOSTS",
+        "Names that requests may have as their Host, comma-separated, such as a proxy's: *.example.org is all below, "
+        "* is all. On 127.0.0.1 others than localhost and addresses are refused, against DNS rebinding; elsewhere "
+        "they are once this is given.",
+        "NAMES",
+        default="localhost, on a loopback address",
+    ),
+    _flag(
         "--sse-ping-interval",
         "sse_ping_interval",
         Integer(1, minus_one="never"),

@@ -46,6 +46,7 @@ from rustllm.server.openai.completions.router import router as completions
 from rustllm.server.openai.embeddings.router import router as embeddings
 from rustllm.server.openai.models.router import router as models
 from rustllm.server.openai.responses.router import router as responses
+from rustllm.server.origins import LOCAL_ORIGINS, Origins
 from rustllm.server.protocol import bounded_protocol
 from rustllm.server.router_mode.link import Link
 from rustllm.server.sleep import Activity, Sleep
@@ -62,8 +63,6 @@ DIALECTS = (anthropic.DIALECT, ollama.DIALECT)
 
 #: Files that a server has open beside its connections, at most.
 SPARE_FILES = 256
-
-LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 
 def create_app(settings: ServerSettings, engine: Engine | None = None, link: Link | None = None) -> FastAPI:
@@ -106,7 +105,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None, link: Lin
 
 
 def add_middleware(app: FastAPI, settings: ServerSettings, dialects: Dialects) -> None:
-    """What every request passes before its route: keys, other origins, its id."""
+    """What every request passes before its route: its id, the checks of web pages, keys."""
     if settings.api_keys:
         paths, start = pages.public_paths(settings)
         public = PublicPaths(paths | {settings.api_prefix + path for path in PUBLIC_PATHS}, start)
@@ -118,6 +117,7 @@ def add_middleware(app: FastAPI, settings: ServerSettings, dialects: Dialects) -
         allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
         allow_headers=["*"],
     )
+    app.add_middleware(Origins, settings=settings, dialects=dialects)
     app.add_middleware(HeadOfGet)
     app.add_middleware(RequestLog, dialects=dialects)
 
