@@ -8,6 +8,7 @@ from typing import Any
 
 from rustllm.flags.parse import Arguments, UsageError, parse
 from rustllm.flags.resolve import resolve
+from rustllm.keys import ApiKey
 from rustllm.limits import Limits
 
 __all__ = ["EMBEDDED_MODEL", "Arguments", "ServerSettings", "UsageError", "parse"]
@@ -76,7 +77,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8080
     api_prefix: str = ""
-    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    api_keys: tuple[ApiKey, ...] = ()
     #: Origins that browsers may call from, beside localhost; `*` is all.
     cors_origins: tuple[str, ...] = ()
     #: Names that requests may ask by, beside localhost and addresses; none are asked for where others than this
@@ -141,7 +142,12 @@ class ServerSettings:
     @classmethod
     def from_arguments(cls, arguments: Arguments) -> ServerSettings:
         """The settings that a command line asks for. Raises UsageError."""
-        return cls(**resolve(arguments.values))
+        settings = cls(**resolve(arguments.values))
+        if settings.routes and any(key.tokens_per_minute or key.weight != 1 for key in settings.api_keys):
+            # Tokens are counted, and turns are taken, where the models are.
+            message = "tokens_per_minute and weight cannot be kept over several models"
+            raise UsageError(f"--api-key-file: {message}; allowed: name, requests_per_minute")
+        return settings
 
     @property
     def model_path(self) -> Path:

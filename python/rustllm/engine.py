@@ -7,11 +7,16 @@ work, not a queue, a future and a change of tasks.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 
-from rustllm._rustllm import Engine, Grammar, Output, SamplingParams, Watch
+from rustllm._rustllm import Engine, Grammar, Output, QueueFullError, SamplingParams, Watch
+
+#: Requests whose ends tell the pace.
+_ENDS = 32
 
 #: Takes one output in. It must not block; what it raises ends the request.
 Listener = Callable[[Output], None]
@@ -19,6 +24,14 @@ Listener = Callable[[Output], None]
 
 class GenerationError(RuntimeError):
     """The engine gave a request up."""
+
+
+class BusyError(QueueFullError):
+    """Too many requests are waiting; `retry_after` are the seconds in which one of them can be expected to end."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class TooLongError(GenerationError):
@@ -81,6 +94,8 @@ class AsyncEngine:
         #: Requests by the names that clients know.
         self._named: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: When the latest requests have ended.
+        self._ends: deque[float] = deque(maxlen=_ENDS)
 
     def start(self) -> None:
         """Watches the engine from the running loop."""
@@ -97,6 +112,12 @@ class AsyncEngine:
     def active(self) -> int:
         """Requests whose outputs are still awaited."""
         return len(self._running)
+
+    @property
+    def pace(self) -> float:
+        """Seconds between the ends of two requests, of late."""
+        ends = self._ends
+        return (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else 1.0
 
     def running(self, request_id: int) -> Running | None:
         """What is known of a request that has not ended."""
@@ -124,7 +145,10 @@ class AsyncEngine:
         Leaving it before the request has ended aborts it. Raises what `Engine.submit` raises.
         """
         # Outputs are dispatched by this loop only, so none can be missed before the listener is there.
-        request_id = self.engine.submit(prompt, params, grammar, watch)
+        try:
+            request_id = self.engine.submit(prompt, params, grammar, watch)
+        except QueueFullError as error:
+            raise BusyError(str(error), self.pace) from None
         with self._listening(request_id, Running(params, choices, listener, name)) as running:
             yield running
 
@@ -139,7 +163,10 @@ class AsyncEngine:
         lora: Sequence[tuple[int, float]] = (),
     ) -> Iterator[Running]:
         """As `generate`, for texts to embed; each is a choice. Raises what `Engine.embed` raises."""
-        request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions, lora=lora)
+        try:
+            request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions, lora=lora)
+        except QueueFullError as error:
+            raise BusyError(str(error), self.pace) from None
         with self._listening(request_id, Running(None, len(inputs), listener)) as running:
             yield running
 
@@ -158,6 +185,7 @@ class AsyncEngine:
         finally:
             if expiry is not None:
                 expiry.cancel()
+            self._ends.append(monotonic())
             del self._running[request_id]
             if running.name is not None:
                 del self._named[running.name.id]

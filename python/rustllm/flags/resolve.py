@@ -13,6 +13,7 @@ from rustllm._rustllm import SAMPLERS
 from rustllm.flags.kinds import JsonObject
 from rustllm.flags.limited import PREFIX
 from rustllm.flags.parse import UsageError
+from rustllm.keys import ApiKey, KeyFileError, named, read_keys
 from rustllm.limits import Limits
 
 #: Longest template, grammar, schema or key file that is read.
@@ -98,14 +99,17 @@ def _embeddings(values: dict[str, Any]) -> None:
 
 def _keys(values: dict[str, Any]) -> None:
     path = values.pop("api_key_file", None)
-    if path is None:
-        return
-    lines = (line.strip() for line in _file("--api-key-file", path).splitlines())
-    keys = tuple(line for line in lines if line and not line.startswith("#"))
-    if not keys:
-        # An empty file must not open the server to everyone.
-        raise UsageError(f"--api-key-file: {path} has no keys")
-    values["api_keys"] = (*values.get("api_keys", ()), *keys)
+    keys = [ApiKey(key) for key in values.get("api_keys", ())]
+    try:
+        if path is not None:
+            found = read_keys(_file("--api-key-file", path))
+            if not found:
+                # An empty file must not open the server to everyone.
+                raise UsageError(f"--api-key-file: {path} has no keys")
+            keys += found
+        values["api_keys"] = named(keys)
+    except KeyFileError as error:
+        raise UsageError(f"--api-key-file: {path}: {error}") from None
 
 
 def _template(values: dict[str, Any]) -> None:

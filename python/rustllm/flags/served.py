@@ -385,7 +385,8 @@ SERVER = (
         "api_key_file",
         Text(),
         "LLAMA_ARG_API_KEY_FILE",
-        "A file with one key a line; lines that start with # are comments.",
+        "A file with one key a line; lines that start with # are comments. Behind a key may stand name=NAME, "
+        "requests_per_minute=N, tokens_per_minute=N and weight=N (or priority=N), its share where keys compete.",
         "FILE",
     ),
     _flag(

@@ -25,6 +25,7 @@ from rustllm.server import errors, pages
 from rustllm.server.anthropic import errors as anthropic
 from rustllm.server.anthropic.router import router as messages
 from rustllm.server.dialects import Dialects
+from rustllm.server.fair_queue import FairQueue
 from rustllm.server.middleware import PUBLIC_PATHS, ApiKeys, HeadOfGet, PublicPaths, RequestLog
 from rustllm.server.native.completion.router import router as completion
 from rustllm.server.native.control.router import router as control
@@ -60,6 +61,9 @@ log = logging.getLogger("rustllm.server")
 DRAIN_SECONDS = 30.0
 
 DIALECTS = (anthropic.DIALECT, ollama.DIALECT)
+
+#: Texts that several keys' requests embed at once.
+EMBEDDED_AT_ONCE = 64
 
 #: Files that a server has open beside its connections, at most.
 SPARE_FILES = 256
@@ -100,16 +104,17 @@ def create_app(settings: ServerSettings, engine: Engine | None = None, link: Lin
     if settings.sleep_idle_seconds > 0:
         state.sleep = Sleep(state, lambda: load_engine(settings, link))
         app.add_middleware(Activity, sleep=state.sleep, prefix=settings.api_prefix)
-    add_middleware(app, settings, dialects)
+    add_middleware(app, state, dialects)
     return app
 
 
-def add_middleware(app: FastAPI, settings: ServerSettings, dialects: Dialects) -> None:
+def add_middleware(app: FastAPI, state: ServerState, dialects: Dialects) -> None:
     """What every request passes before its route: its id, the checks of web pages, keys."""
+    settings = state.settings
     if settings.api_keys:
         paths, start = pages.public_paths(settings)
         public = PublicPaths(paths | {settings.api_prefix + path for path in PUBLIC_PATHS}, start)
-        app.add_middleware(ApiKeys, keys=settings.api_keys, dialects=dialects, public=public)
+        app.add_middleware(ApiKeys, accounts=state.accounts, dialects=dialects, public=public)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -146,6 +151,11 @@ async def load_model(state: ServerState, engine: Engine | None = None) -> Model:
     wrapped = AsyncEngine(native, state.settings.limits["request_seconds"])
     wrapped.start()
     state.model = Model(wrapped, template, caps, str(state.settings.model_path), state.settings.name)
+    if len(state.accounts.all) > 1:
+        max_waiting = state.settings.limits["queue"]
+        # One more than there are slots, so that none waits for this loop.
+        state.model.turns = FairQueue(native.n_slots + 1, max_waiting, lambda: state.pace)
+        state.model.embedding_turns = FairQueue(EMBEDDED_AT_ONCE, max_waiting, lambda: state.pace)
     return state.model
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +12,10 @@ from pydantic import Field
 
 from rustllm._rustllm import ContextExceededError, InvalidRequestError, Output
 from rustllm.chat.media import unsupported
+from rustllm.server.accounts import current
 from rustllm.server.answers import Shape
 from rustllm.server.errors import ApiError, from_exception
+from rustllm.server.fair_queue import turn_in
 from rustllm.server.state import Model, ServerState
 
 #: Token ids of one text, before they are looked at.
@@ -153,11 +157,25 @@ async def embed(
 
     try:
         options: dict[str, Any] = {"normalize": normalize, "dimensions": dimensions, "lora": state.lora}
-        with model.engine.embed(inputs, take, **options) as running:
-            await running.ended
+        async with _turn(model, inputs):
+            with model.engine.embed(inputs, take, **options) as running:
+                await running.ended
     except InvalidRequestError as error:
         raise _renamed(error, param, single=len(inputs) == 1) from None
     return [result for result in results if result is not None]
+
+
+@asynccontextmanager
+async def _turn(model: Model, inputs: list[list[int]]) -> AsyncIterator[None]:
+    """Waits for the turn of the key that asks, and counts its tokens."""
+    account = current.get()
+    if account is None:
+        yield
+        return
+    with account.spending(sum(map(len, inputs)), 0) as spent:
+        async with turn_in(model.embedding_turns, account, len(inputs)):
+            spent.begin()
+            yield
 
 
 def _renamed(error: InvalidRequestError, param: str, *, single: bool) -> ApiError:

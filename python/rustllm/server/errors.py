@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from rustllm._rustllm import (
 from rustllm.chat.messages import MessageError
 from rustllm.chat.template import TemplateError
 from rustllm.chat.tool import ToolError
-from rustllm.engine import GenerationError, TooLongError
+from rustllm.engine import BusyError, GenerationError, TooLongError
 
 TYPES = {
     400: "invalid_request_error",
@@ -39,8 +40,9 @@ TYPES = {
     503: "unavailable_error",
 }
 
-#: Seconds after which a client that found the queue full may try again.
+#: Seconds after which a client that found the queue full may try again, at least and at most.
 RETRY_AFTER = 1
+MAX_RETRY_AFTER = 60
 
 
 class ApiError(Exception):
@@ -54,6 +56,8 @@ class ApiError(Exception):
         self.param = param
         self.kind = kind or TYPES.get(status, "server_error")
         self.extra = extra
+        #: With status 429: in how many seconds it may be tried again.
+        self.retry_after = RETRY_AFTER
         #: Headers of the answer beside those that its status brings.
         self.headers: dict[str, str] = {}
 
@@ -72,7 +76,7 @@ class ApiError(Exception):
         """The whole answer; `body` is the error in another API's shape."""
         headers = dict(self.headers)
         if self.status == 429:
-            headers["Retry-After"] = str(RETRY_AFTER)
+            headers["Retry-After"] = str(self.retry_after)
         if self.status in (408, 413):
             # The rest of the body is not waited for.
             headers["Connection"] = "close"
@@ -117,7 +121,10 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, ValidationError):
         return _from_validation(error)
     if isinstance(error, QueueFullError):
-        return ApiError(429, f"{error} (--max-queue)")
+        found = ApiError(429, f"{error} (--max-queue)")
+        if isinstance(error, BusyError):
+            found.retry_after = min(max(RETRY_AFTER, math.ceil(error.retry_after)), MAX_RETRY_AFTER)
+        return found
     if isinstance(error, UnsupportedError):
         return ApiError(501, str(error))
     if isinstance(error, EngineClosedError):

@@ -53,10 +53,8 @@ class Origins:
             return None
         for host in headers.getlist("host"):
             if not _is_own(_name(host), self._hosts):
-                shown = f"{host!r:.80}"
-                return (
-                    f"Host: {shown} is no name of this server; allowed: localhost, addresses, names in --allowed-hosts"
-                )
+                allowed = "localhost, addresses, names in --allowed-hosts"
+                return f"Host: {host!r:.80} is no name of this server; allowed: {allowed}"
         return None
 
     def _origin_fault(self, method: str, headers: Headers) -> str | None:
