@@ -94,13 +94,13 @@ def _read_line(number: int, line: str) -> ApiKey:
         texts[name] = value
     if "weight" in texts and "priority" in texts:
         raise KeyFileError(f"line {number}: weight and priority are two names of one setting; give one of them")
-    name = texts.pop("name") if "name" in texts else None
-    if name is not None and not _NAME.fullmatch(name):
-        raise KeyFileError(f"line {number}: name: {name!r:.80} is not allowed; allowed: 1 to 64 of A-Z a-z 0-9 . _ -")
+    called = texts.pop("name") if "name" in texts else None
+    if called is not None and not _NAME.fullmatch(called):
+        raise KeyFileError(f"line {number}: name: {called!r:.80} is not allowed; allowed: 1 to 64 of A-Z a-z 0-9 . _ -")
     numbers = {field: _number(number, field, text) for field, text in texts.items()}
     if "priority" in numbers:
         numbers["weight"] = numbers.pop("priority")
-    return ApiKey(key, name or "", **numbers)
+    return ApiKey(key, called or "", **numbers)
 
 
 def _number(number: int, name: str, text: str) -> int:

