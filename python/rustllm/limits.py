@@ -90,6 +90,8 @@ TABLE = (
           "Levels of objects and arrays in a JSON schema.", "levels", measures.schema_depth),
     Limit("grammar_bytes", "--max-grammar-bytes", 1 << 20, 1, 1 << 20,
           "Bytes of a grammar.", "bytes", measures.text_bytes, measures.place_of_byte),
+    Limit("mask_ms", "--max-mask-ms", 100, 1, 1000,
+          "Milliseconds of work, at a usual core's speed, that a grammar or a schema may take for one token."),
     Limit("grammar_depth", "--max-grammar-depth", 200, 1, 200,
           "Levels of brackets in a grammar.", "levels", measures.grammar_depth, measures.place_of_bracket),
 )  # fmt: skip

@@ -25,6 +25,7 @@ def load_engine(settings: ServerSettings, progress: Callable[[float], bool] | No
         cache_type_k=settings.cache_type_k,
         cache_type_v=settings.cache_type_v,
         max_queue=settings.limits["queue"],
+        max_mask_ms=settings.limits["mask_ms"],
         pooling=settings.pooling,
         context_shift=settings.context_shift,
         lora=[path for path, _ in settings.lora],

@@ -21,7 +21,7 @@ SMALL = {
     "body_bytes": 20_000, "header_bytes": 2048, "header_seconds": 2, "body_seconds": 30, "request_seconds": 2,
     "connections": 24, "queue": 3, "json_depth": 12, "prompts": 2, "inputs": 3, "choices": 2, "stop_strings": 2,
     "biases": 3, "logprobs": 4, "tools": 2, "schema_bytes": 200, "schema_depth": 6, "grammar_bytes": 80,
-    "grammar_depth": 3,
+    "grammar_depth": 3, "mask_ms": 1,
 }  # fmt: skip
 FLAGS = {row.name: row.shown for row in TABLE}
 
@@ -203,6 +203,15 @@ def test_more_connections_than_allowed(server: Server) -> None:
                 break
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_masks_that_take_too_long(server: Server) -> None:
+    # Each letter has many ways to be read; what that takes does not depend on the machine.
+    heavy = {**PROMPT, "n_predict": 200, "ignore_eos": True}
+    nullable = 'root ::= a a a a a\na ::= ("a" a a | "a")?'
+    for answer in (server.post("/completion", {**heavy, "grammar": nullable}) for _ in range(2)):
+        assert "(--max-mask-ms)" in assert_error(answer, 500)["message"]
+    assert server.post("/completion", {**PROMPT, "grammar": 'root ::= "a"+'}).status == 200
 
 
 def test_the_queue_names_its_flag() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
@@ -84,3 +85,10 @@ def test_a_message_has_place_count_and_flag() -> None:
     place = "tools[1].function.parameters"
     assert str(caught.value) == f"{place}: it has 3 levels; allowed: up to 2 (--max-schema-depth)"
     assert caught.value.param == place
+
+
+def test_the_page_has_each_limit_with_its_flag_and_default() -> None:
+    page = (Path(__file__).parents[2] / "docs/limits.md").read_text(encoding="utf-8")
+    rows = [tuple(cell.strip(" `") for cell in line.split("|")[1:4]) for line in page.splitlines() if line[:3] == "| `"]
+    assert set(rows) == {(row.name, row.shown, str(row.default)) for row in TABLE}
+    assert len(rows) == len(TABLE)
