@@ -40,6 +40,9 @@ TYPES = {
     503: "unavailable_error",
 }
 
+#: What the engine calls the constraints of an answer.
+CONSTRAINTS = ("grammar", "json_schema")
+
 #: Seconds after which a client that found the queue full may try again, at least and at most.
 RETRY_AFTER = 1
 MAX_RETRY_AFTER = 60
@@ -135,7 +138,9 @@ def from_exception(error: Exception) -> ApiError:
         found.headers = {"X-Should-Retry": "false"}
         return found
     if isinstance(error, GenerationError):
-        return ApiError(500, str(error))
+        # A constraint may turn out to be too much, or to lead nowhere, only after some tokens.
+        param = str(error).partition(": ")[0]
+        return ApiError(400, str(error), param=param) if param in CONSTRAINTS else ApiError(500, str(error))
     if isinstance(error, HTTPException):
         found = ApiError(error.status_code, str(error.detail))
         # On a 405 these are the methods that there are.
