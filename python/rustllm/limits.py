@@ -7,7 +7,7 @@ by the rows that its schema names (`Caps`), before anything else is done with th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rustllm import measures
@@ -98,6 +98,9 @@ TABLE = (
 
 _BY_NAME = {row.name: row for row in TABLE}
 
+#: The rows as schemas name them. Where a list of numbers is no text as token ids, all of its entries count.
+_COUNTED = {**_BY_NAME, "documents": replace(_BY_NAME["inputs"], measure=measures.entries)}
+
 #: What bounds a schema, and a grammar.
 SCHEMA = ("schema_bytes", "schema_depth")
 GRAMMAR = ("grammar_bytes", "grammar_depth")
@@ -126,7 +129,7 @@ class Limits:
         for path, names in caps.items():
             for place, value in _at(body, path):
                 for name in names:
-                    self._check(_BY_NAME[name], place, value)
+                    self._check(_COUNTED[name], place, value)
 
     def _check(self, row: Limit, param: str, value: Any) -> None:
         assert row.measure is not None, "only rows that count fields are named by schemas"

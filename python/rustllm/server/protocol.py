@@ -43,6 +43,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal: ApiError | None = None
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _rest: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -54,6 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         self._is_read()
+        self._is_whole()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -110,9 +112,21 @@ class BoundedProtocol(HttpToolsProtocol):
             self.scope["extensions"] = {EXTENSION: {"write": _writer(self.cycle)}}
 
     def on_message_complete(self) -> None:
+        self._is_whole()
         super().on_message_complete()
         self._in_headers = True
         self._header_bytes = 0
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # Who is answered before the whole body was there may send the rest of it, but not for ever.
+        if not self._in_headers and self._rest is None:
+            self._rest = self.loop.call_later(self.limits[self._header_time], self.transport.close)
+
+    def _is_whole(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal or ApiError(400, "this is not an HTTP/1.1 request"))

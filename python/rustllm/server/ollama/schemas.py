@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from rustllm.limits import SCHEMA, Caps
 from rustllm.server.answers import Shape
-from rustllm.server.embedding import Input, count_tokens
+from rustllm.server.embedding import Input
 from rustllm.server.openai.models.schemas import ModelDetails
 from rustllm.server.parts import Described, Part
 from rustllm.server.template_fields import CAPS as TOOL_CAPS
@@ -113,17 +113,12 @@ class EmbedRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    caps: ClassVar[Caps] = {"input": ("inputs",)}
+    caps: ClassVar[Caps] = {"input": ("documents",)}
 
     model: str | None = Field(None, description="Any name is served.")
     input: Input = Field(description="A text, token ids, or a list of either; without any the answer has no vectors.")
     dimensions: int | None = Field(None, description="Keep so many of the first values, normalized anew.")
     truncate: bool | None = Field(None, description="Accepted; texts that are too long are refused.")
-
-    @field_validator("input", mode="before")
-    @classmethod
-    def _bounded(cls, value: Any) -> Any:
-        return count_tokens("input", value)
 
 
 class OlderEmbedRequest(BaseModel):

@@ -16,7 +16,7 @@ class RerankRequest(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    caps: ClassVar[Caps] = {"documents": ("inputs",), "texts": ("inputs",)}
+    caps: ClassVar[Caps] = {"documents": ("documents",), "texts": ("documents",)}
 
     query: str = Field(description="What is looked for.")
     documents: list[str] | None = Field(None, description="The documents; the answer has Jina's shape.")
