@@ -22,7 +22,7 @@ PARITY_DIR ?= ../shared/parity
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-.PHONY: help venv build serve test test-rust test-python test-clients test-aarch64 lint format docs browser models parity fuzz fuzz-check wheel test-wheel clean bench-compare bench-constraints bench-serve
+.PHONY: help venv build serve test test-rust test-python test-clients test-aarch64 lint format screenshots docs browser models parity fuzz fuzz-check wheel test-wheel clean bench-compare bench-constraints bench-serve
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,6 +88,9 @@ format: venv ## Format all sources
 
 browser: ## Install the browser that the pages are tested with, or say how
 	@scripts/install_browser.sh
+
+screenshots: build models ## Take the pictures of docs/img (needs Chromium and the package pyte)
+	$(BIN)/python scripts/screenshots.py
 
 docs: build ## Write docs/conformance.md: what each endpoint does with each field
 	$(BIN)/python scripts/conformance.py

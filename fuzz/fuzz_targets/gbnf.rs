@@ -1,27 +1,60 @@
-//! Any text as a grammar: refused with a place, or it can be walked along its own masks.
+//! Any text as a grammar, up to a zero, and any text after it to be matched: refused with a place, or walked along
+//! its own masks; and the automaton agrees with the slow, obvious matcher on both texts.
 #![no_main]
 
+use std::sync::Arc;
+
 use libfuzzer_sys::fuzz_target;
-use rustllm::grammar::{GrammarCompiler, GrammarSpec};
+use rustllm::grammar::{CompiledGrammar, GrammarCompiler, GrammarSpec, reference};
+
+const END: u32 = 256;
 
 fn bytes_compiler() -> GrammarCompiler {
     // One token a byte, and one that ends the text.
     let tokens = (0..=255u8).map(|byte| vec![byte]).chain([b"<eos>".to_vec()]).collect();
-    GrammarCompiler::from_vocab(tokens, &[256], &[256])
+    GrammarCompiler::from_vocab(tokens, &[END], &[END])
 }
 
-fuzz_target!(|text: &str| {
-    let Ok(grammar) = bytes_compiler().compile(&GrammarSpec::Gbnf(text.into()), "grammar") else { return };
-    let Ok(mut matcher) = grammar.matcher() else { return };
+/// Walks along the masks. The text, if it came to an end.
+fn walk(grammar: &Arc<CompiledGrammar>) -> Option<Vec<u8>> {
+    let mut matcher = grammar.matcher().ok()?;
+    let mut text = Vec::new();
     for step in 0..16u32 {
-        let Ok(mask) = matcher.mask() else { return };
-        let allowed: Vec<u32> = (0..257).filter(|token| mask.is_allowed(*token)).collect();
-        let Some(token) = allowed.get(step as usize % allowed.len().max(1)).copied() else { return };
+        let mask = matcher.mask().ok()?;
+        let allowed: Vec<u32> = (0..=END).filter(|token| mask.is_allowed(*token)).collect();
+        let token = allowed.get(step as usize % allowed.len().max(1)).copied()?;
         assert!(matcher.allows(token), "the mask and the single check agree");
-        if token == 256 {
+        if token == END {
             assert!(matcher.is_accepting(), "the end is allowed only where the grammar may end");
-            return;
+            return Some(text);
         }
         matcher.accept(token).expect("an allowed token is accepted");
+        text.push(token as u8);
+    }
+    None
+}
+
+/// Whether the automaton takes `text` and may end there; nothing where a limit ends it.
+fn accepts(grammar: &Arc<CompiledGrammar>, text: &str) -> Option<bool> {
+    let mut matcher = grammar.matcher().ok()?;
+    for byte in text.bytes() {
+        if !matcher.allows(u32::from(byte)) {
+            return Some(false);
+        }
+        matcher.accept(u32::from(byte)).ok()?;
+    }
+    Some(matcher.is_accepting())
+}
+
+fuzz_target!(|data: &str| {
+    let (source, probe) = data.split_once('\0').unwrap_or((data, ""));
+    let compiler = bytes_compiler();
+    let Ok(grammar) = compiler.compile(&GrammarSpec::Gbnf(source.into()), "grammar") else { return };
+    if let Some(text) = walk(&grammar) {
+        let text = String::from_utf8(text).expect("grammars match whole characters");
+        assert_ne!(reference::accepts(&compiler, source, &text), Some(false), "the slow matcher takes {text:?}");
+    }
+    if let (Some(fast), Some(slow)) = (accepts(&grammar, probe), reference::accepts(&compiler, source, probe)) {
+        assert_eq!(fast, slow, "both matchers agree on {probe:?}");
     }
 });

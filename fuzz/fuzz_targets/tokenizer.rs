@@ -1,7 +1,9 @@
-//! Any text through the embedded vocabulary: what is decoded is what was encoded.
+//! Any text through the embedded vocabulary: what is decoded is what was encoded, and a text that is repeated takes
+//! time in proportion.
 #![no_main]
 
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use rustllm::gguf::GgufFile;
@@ -12,6 +14,14 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     let file = GgufFile::open(path).expect("the embedded model opens");
     Tokenizer::from_gguf(file.metadata()).expect("its vocabulary is whole")
 });
+
+/// Bytes that are encoded at once, and how long that may take: hundreds of times what it takes, but far less than
+/// anything quadratic would.
+const LONG: usize = 64 << 10;
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Texts whose repetition is tried: one in so many, since it takes longer than all else.
+const ONE_IN: usize = 64;
 
 fuzz_target!(|text: &str| {
     let ids = TOKENIZER.encode(text, false, false);
@@ -24,4 +34,10 @@ fuzz_target!(|text: &str| {
     let mut streamed: String = ids.iter().map(|id| stream.push(TOKENIZER.token_bytes(*id, true))).collect();
     streamed += &stream.finish();
     assert_eq!(streamed.strip_prefix(' ').unwrap_or(&streamed), decoded);
+    if !text.is_empty() && text.bytes().map(usize::from).sum::<usize>() % ONE_IN == 0 {
+        let long = text.repeat(LONG.div_ceil(text.len()));
+        let began = Instant::now();
+        let _ = TOKENIZER.encode(&long, false, false);
+        assert!(began.elapsed() < LONGEST, "{} bytes took {:?}", long.len(), began.elapsed());
+    }
 });

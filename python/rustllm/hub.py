@@ -6,6 +6,7 @@ HF_ENDPOINT, HF_HOME and the other variables of `huggingface_hub` are honoured; 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,18 @@ class CachedModel:
     #: `user/repo:quant`, or `user/repo` where the file's name has no quantization.
     name: str
     repo: str
+    #: The file, or the first of its parts.
     path: Path
+
+    @property
+    def paths(self) -> list[Path]:
+        """The file, or all its parts."""
+        return [self.path.with_name(name) for name in parts(self.path.name)]
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(path.stat().st_size for path in self.paths)
 
 
 def choose_file(files: Sequence[str], quant: str | None = None) -> str:
@@ -70,14 +82,21 @@ def download(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Downloads a model, unless the cache has it, and returns its path. Raises HubError."""
+    """Downloads a model with all its parts, unless the cache has it, and returns its (first) file's path.
+
+    Raises HubError.
+    """
 
     def fetch() -> Path:
         from huggingface_hub import hf_hub_download
 
         chosen, away = _find(repo, file, token, offline)
-        more = {} if progress is None else _reporting(progress)
-        return Path(hf_hub_download(repo.partition(":")[0], chosen, token=token, local_files_only=away, **more))
+        paths: list[Path] = []
+        for name in parts(chosen):
+            more = {} if progress is None else _reporting(_after(paths, progress))
+            found = hf_hub_download(repo.partition(":")[0], name, token=token, local_files_only=away, **more)
+            paths.append(Path(found))
+        return paths[0]
 
     return _explained(repo, fetch)
 
@@ -94,26 +113,25 @@ def cached_models() -> list[CachedModel]:
         for revision in sorted(repo.revisions, key=lambda one: one.last_modified):
             for file in revision.files:
                 name = file.file_path.relative_to(revision.snapshot_path).as_posix()
-                if not is_model(name) or _PART.search(name):
+                if not is_model(name):
                     continue
-                quant = _QUANT.search(name.rpartition("/")[2].removesuffix(".gguf"))
+                quant = _QUANT.search(stem(name.rpartition("/")[2]))
                 full = f"{repo.repo_id}:{quant[1].upper()}" if quant else repo.repo_id
-                found[full] = CachedModel(full, repo.repo_id, file.file_path)
+                model = CachedModel(full, repo.repo_id, file.file_path)
+                if all(path.exists() for path in model.paths):
+                    found[full] = model
     return [found[name] for name in sorted(found)]
 
 
 def remove(model: CachedModel) -> None:
-    """Removes a model's file from the cache, and its repository once that has no other model. Raises OSError."""
-    from huggingface_hub import scan_cache_dir
-
+    """Removes a model's files from the cache, and its repository once that has no other model. Raises OSError."""
     for repo in _cached_repos():
         if repo.repo_id != model.repo:
             continue
         files = [file for revision in repo.revisions for file in revision.files]
-        same = [file for file in files if file.file_name == model.path.name]
+        same = [file for file in files if file.file_name in parts(model.path.name)]
         if not any(is_model(file.file_name) for file in files if file not in same):
-            hashes = [revision.commit_hash for revision in repo.revisions]
-            scan_cache_dir(repo.repo_path.parent).delete_revisions(*hashes).execute()
+            shutil.rmtree(repo.repo_path)
             return
         others = {file.blob_path for file in files if file not in same}
         for file in same:
@@ -137,10 +155,30 @@ def _find(repo: str, file: str | None, token: str | None, offline: bool) -> tupl
     name, _, quant = repo.partition(":")
     files, away = (_cached(name), True) if offline else _listed(name, token)
     chosen = _named(files, file) if file else choose_file(files, quant or None)
-    part = _PART.search(chosen)
-    if part and int(part[2]) > 1:
-        raise HubError(f"{chosen} is one of {int(part[2])} parts; models in parts are not supported yet")
-    return chosen, away
+    whole = parts(chosen)
+    if missing := [name for name in whole if name not in files]:
+        raise HubError(f"of the {len(whole)} parts of {whole[0]}, there are none called {_listing(missing)}")
+    return whole[0], away
+
+
+def parts(name: str) -> list[str]:
+    """The names of all parts of a model of which `name` is one, in order; `name` alone where it is in one file."""
+    part = _PART.search(name)
+    if part is None:
+        return [name]
+    ending = name[part.start() :]
+    return [f"{name[: part.start()]}-{number:05}{ending[6:]}" for number in range(1, int(part[2]) + 1)]
+
+
+def stem(name: str) -> str:
+    """The name of a file without its ending and what says which part it is."""
+    return _PART.sub("", name).removesuffix(".gguf")
+
+
+def _after(paths: Sequence[Path], progress: Progress) -> Progress:
+    """Reports a part's progress as that of all parts so far."""
+    before = sum(path.stat().st_size for path in paths)
+    return lambda done, total: progress(before + done, before + total)
 
 
 def _explained(repo: str, work: Callable[[], T]) -> T:

@@ -30,7 +30,9 @@ pub fn check_part(m: &Metadata, part: usize, n: usize) -> Result<()> {
     for (key, expected) in [("split.no", part), ("split.count", n)] {
         let found = m.require(key, m.usize(key))?;
         if found != expected {
-            return Err(m.error(key, format!("{found} is not allowed in part {} of {n}; allowed: {expected}", part + 1)));
+            return Err(
+                m.error(key, format!("{found} is not allowed in part {} of {n}; allowed: {expected}", part + 1))
+            );
         }
     }
     Ok(())

@@ -22,6 +22,8 @@ mod gbnf;
 mod mask;
 mod matcher;
 mod program;
+#[cfg(any(test, feature = "reference"))]
+pub mod reference;
 mod schema;
 mod schema_check;
 mod schema_finite;

@@ -50,7 +50,7 @@ pub struct LocalLayers {
 
 impl LocalLayers {
     fn contains(&self, layer: usize) -> bool {
-        (layer + 1) % self.period != 0
+        !(layer + 1).is_multiple_of(self.period)
     }
 }
 

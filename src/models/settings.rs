@@ -184,7 +184,12 @@ pub fn window(m: &Metadata, arch: &str) -> Result<Option<usize>> {
 }
 
 /// How positions beyond the training context are treated, in sequences of up to `n_ctx` tokens.
-fn rope_scaling(file: &GgufFile, arch: &str, n_rot: usize, (n_ctx_train, n_ctx): (usize, usize)) -> Result<RopeScaling> {
+fn rope_scaling(
+    file: &GgufFile,
+    arch: &str,
+    n_rot: usize,
+    (n_ctx_train, n_ctx): (usize, usize),
+) -> Result<RopeScaling> {
     let m = file.metadata();
     let key = |name: &str| format!("{arch}.rope.scaling.{name}");
     let original_context = key("original_context_length");

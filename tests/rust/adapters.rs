@@ -15,7 +15,7 @@ use rustllm::gguf::GgufFile;
 use rustllm::models::{self, Adapter};
 use support::{Bench, Seq, assert_same_bits};
 
-const PARTS: [&str; 7] = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+const PARTS: [&str; 8] = ["attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
 
 /// A file that is gone with its value.
 struct Scratch(PathBuf);
@@ -86,9 +86,12 @@ fn targets(model: &ModelFile) -> Vec<(String, Vec<u64>)> {
     wanted.map(|tensor| (tensor.name.clone(), tensor.dims.clone())).collect()
 }
 
-/// The little llama with weights of any size, and a head of its own.
+/// A little model with weights of any size, and a head of its own.
 fn little_llama() -> ModelFile {
-    let mut model = ModelFile::llama();
+    little(ModelFile::llama())
+}
+
+fn little(mut model: ModelFile) -> ModelFile {
     let head = model.tensor("token_embd.weight").dims.clone();
     model.tensors.push(floats("output.weight", &head, &[0.0; 8 * 32]));
     for (index, tensor) in model.tensors.iter_mut().enumerate() {
@@ -144,23 +147,22 @@ fn assert_close(got: &[f32], want: &[f32], what: &str) {
 const TOKENS: [u32; 12] = [1, 3, 7, 4, 5, 6, 3, 2, 5, 5, 7, 3];
 
 /// Each target by itself, so that none can hide behind another, then all together.
-#[test]
-fn an_adapter_is_its_dense_update() {
-    let model = little_llama();
-    let file = Scratch::new("oracle", &model.bytes());
+fn check_dense(family: &str, model: &ModelFile, n_targets: usize) {
+    let file = Scratch::new(&format!("{family}-oracle"), &model.bytes());
     let base = bench(&file.0, CacheType::F32, &[]).logits(&TOKENS, 5);
-    let all = targets(&model);
-    assert_eq!(all.len(), 9);
+    let all = targets(model);
+    assert_eq!(all.len(), n_targets);
     let mut groups: Vec<Vec<(String, Vec<u64>)>> = all.iter().map(|target| vec![target.clone()]).collect();
     groups.push(all);
     for (index, group) in groups.iter().enumerate() {
         for (rank, alpha, scale, factor) in
             [(1, None, 1.0, 1.0), (4, Some(8.0), 0.5, 1.0), (5, Some(16.0), 1.0, 3.2), (20, Some(20.0), -0.5, -0.5)]
         {
-            let what = format!("{} and others, rank {rank}", group[0].0);
-            let adapter = adapter(group, rank, alpha, index as u64 + 1);
-            let lora = Scratch::new("oracle-lora", &adapter.bytes());
-            let dense = Scratch::new("oracle-dense", &merged(&model, &adapter, factor).bytes());
+            let what = format!("{family}: {} and others, rank {rank}", group[0].0);
+            let mut adapter = adapter(group, rank, alpha, index as u64 + 1);
+            adapter.set("general.architecture", text(family));
+            let lora = Scratch::new(&format!("{family}-oracle-lora"), &adapter.bytes());
+            let dense = Scratch::new(&format!("{family}-oracle-dense"), &merged(model, &adapter, factor).bytes());
             let want = bench(&dense.0, CacheType::F32, &[]).logits(&TOKENS, 5);
             let mut adapted = bench(&file.0, CacheType::F32, &[&lora]);
             let got = adapted.logits_with(&TOKENS, 5, &scales(&[(0, scale)]));
@@ -169,6 +171,21 @@ fn an_adapter_is_its_dense_update() {
             assert_same_bits(&adapted.logits(&TOKENS, 5), &base, "the same engine without the adapter");
         }
     }
+}
+
+#[test]
+fn an_adapter_is_its_dense_update() {
+    check_dense("llama", &little_llama(), 9);
+}
+
+#[test]
+fn so_it_is_where_matrices_are_fused() {
+    check_dense("phi3", &little(ModelFile::phi3()), 6);
+}
+
+#[test]
+fn so_it_is_where_outputs_are_normalized() {
+    check_dense("gemma3", &little(ModelFile::gemma3()), 9);
 }
 
 #[test]
@@ -407,7 +424,10 @@ fn encoders_take_none() {
     let config = EngineConfig { model: model.0.clone(), lora: vec![model.0.clone()], ..EngineConfig::default() };
     let file = GgufFile::open(&model.0).expect("the model opens");
     let error = models::load(&file, &config, &mut |_| true).err().expect("it is refused").to_string();
-    assert_eq!(error, "lora: adapters are not supported for the architecture bert; supported: llama, qwen2, qwen3, gemma3, phi3");
+    assert_eq!(
+        error,
+        "lora: adapters are not supported for the architecture bert; supported: llama, qwen2, qwen3, gemma3, phi3"
+    );
 }
 
 /// Bytes of the tensors' data of an adapter for the little llama, each filled up to 32.

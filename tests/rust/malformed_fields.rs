@@ -46,6 +46,8 @@ fn the_whole_files_load() {
     assert_eq!(load(&ModelFile::llama().bytes(), "llama"), None);
     assert_eq!(load(&ModelFile::byte_pairs().bytes(), "byte_pairs"), None);
     assert_eq!(load(&ModelFile::bert().bytes(), "bert"), None);
+    assert_eq!(load(&ModelFile::gemma3().bytes(), "gemma3"), None);
+    assert_eq!(load(&ModelFile::phi3().bytes(), "phi3"), None);
 }
 
 // The header and its values.
@@ -143,6 +145,31 @@ refused! {
         ["llama.rope.scaling.type: \"spiral\" is not supported"];
     rope_factor_0: llama, |f| f.set("llama.rope.scaling.factor", Value::F32(0.0)) =>
         ["llama.rope.scaling.factor: 0 is not allowed"];
+    local_rope_base_1: gemma3, |f| f.set("gemma3.rope.freq_base_swa", Value::F32(1.0)) =>
+        ["gemma3.rope.freq_base_swa: 1 is not allowed"];
+    window_of_another_type: gemma3, |f| f.set("gemma3.attention.sliding_window", Value::F32(4.0)) =>
+        ["gemma3.attention.sliding_window: 4 is not allowed here", "integer"];
+    missing_head_norm: gemma3, |f| f.tensors.retain(|tensor| tensor.name != "blk.0.attn_k_norm.weight") =>
+        ["blk.0.attn_k_norm.weight: the tensor is missing"];
+    head_norm_of_another_width: gemma3, |f| *f.tensor("blk.0.attn_q_norm.weight") =
+        Tensor::of_floats("blk.0.attn_q_norm.weight", &[16]) =>
+        ["blk.0.attn_q_norm.weight: its shape is [16]", "[8]"];
+    half_a_fused_matrix: phi3, |f| *f.tensor("blk.0.ffn_up.weight") =
+        Tensor::of_floats("blk.0.ffn_up.weight", &[32, 64]) =>
+        ["blk.0.ffn_up.weight: its shape is [32, 64]", "[32, 128]"];
+    long_rope_without_long_factors: phi3, |f| {
+        f.set("phi3.rope.scaling.original_context_length", Value::U32(32));
+        f.tensors.push(Tensor::of_floats("rope_factors_short.weight", &[4]));
+    } => ["rope_factors_long.weight: the tensor is missing"];
+    long_rope_factor_0: phi3, |f| {
+        let mut factors = Tensor::of_floats("rope_factors_short.weight", &[4]);
+        factors.data.fill(0);
+        f.tensors.push(factors);
+    } => ["rope_factors_short.weight: factor 0 is not allowed"];
+    original_context_0: phi3, |f| {
+        f.set("phi3.rope.scaling.original_context_length", Value::U32(0));
+        f.tensors.push(Tensor::of_floats("rope_factors_short.weight", &[4]));
+    } => ["phi3.rope.scaling.original_context_length: 0 is out of range"];
     rope_factors_0: llama, |f| {
         let mut factors = Tensor::of_floats("rope_freqs.weight", &[4]);
         factors.data.fill(0);

@@ -56,11 +56,12 @@ fn name(part: usize) -> String {
 }
 
 fn write_all(folder: &Folder) -> PathBuf {
-    (0..3).rev().map(|index| folder.write(&name(index), &part(index))).last().expect("there are three")
+    let [first, _, _] = [0, 1, 2].map(|index| folder.write(&name(index), &part(index)));
+    first
 }
 
 fn refusal(path: &Path) -> String {
-    GgufFile::open(path).err().expect("it is refused").to_string()
+    GgufFile::open(path).expect_err("it is refused").to_string()
 }
 
 #[test]
@@ -111,8 +112,10 @@ fn parts_of_something_else_are_refused() {
         refusal(&first)
     };
     for (says, change) in [
-        ("split.no: 1 is not allowed in part 3 of 3; allowed: 2", &(|f: &mut ModelFile| f.set("split.no", Value::U32(1)))
-            as &dyn Fn(&mut ModelFile)),
+        (
+            "split.no: 1 is not allowed in part 3 of 3; allowed: 2",
+            &(|f: &mut ModelFile| f.set("split.no", Value::U32(1))) as &dyn Fn(&mut ModelFile),
+        ),
         ("split.count: 4 is not allowed in part 3 of 3; allowed: 3", &|f| f.set("split.count", Value::U32(4))),
         ("split.count", &|f| f.keys.retain(|(key, _)| key != "split.count")),
         ("split.tensors.count: the parts have 10 tensors; expected 11", &|f| drop(f.tensors.pop())),

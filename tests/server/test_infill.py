@@ -16,8 +16,8 @@ from tests.support.server import Server, assert_error, running
 from tests.support.strategies import BUDGET, JSON
 
 BASE = {"input_prefix": "Once upon", "input_suffix": "the end.", "n_predict": 1, "temperature": 0}
-#: The longer the answer may be, the less of the context is left for further files: here nothing.
-NO_ROOM = {**BASE, "n_predict": 224, "stop": [" "]}
+#: For servers whose answers may be so long that the context has nothing left for further files.
+NO_ROOM = ("-c", "512", "-np", "1", "-b", "64", "-n", "224")
 FILES = [{"text": "Lily ran.", "filename": "a.txt"}, {"text": "Tom."}]
 
 
@@ -25,6 +25,11 @@ FILES = [{"text": "Lily ran.", "filename": "a.txt"}, {"text": "Tom."}]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     model = fim_model(tmp_path_factory.mktemp("fim"))
     yield from running("-m", str(model), "-c", "512", "-np", "1", "-b", "64")
+
+
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    yield from running("-m", str(fim_model(tmp_path_factory.mktemp("fim"))), *NO_ROOM)
 
 
 def tokens(server: Server, text: str) -> list[int]:
@@ -62,11 +67,18 @@ def test_the_order_of_the_parts(server: Server) -> None:
     checked(server, {**BASE, "input_extra": FILES}, whole, 47)
 
 
-def test_the_answer_goes_on_from_the_prompt(server: Server) -> None:
-    ids = [FIM["fim_pre"], *tokens(server, "Once upon"), *tokens(server, "a time"), FIM["fim_suf"]]
-    body = server.post("/infill", {**NO_ROOM, "prompt": "a time"}).body
-    assert body["prompt"] == prompt_of(server, [1, *ids, *tokens(server, "the end."), FIM["fim_mid"]])
+def test_the_answer_goes_on_from_the_prompt(brief: Server) -> None:
+    ids = [FIM["fim_pre"], *tokens(brief, "Once upon"), *tokens(brief, "a time"), FIM["fim_suf"]]
+    body = brief.post("/infill", {**BASE, "prompt": "a time"}).body
+    assert body["prompt"] == prompt_of(brief, [1, *ids, *tokens(brief, "the end."), FIM["fim_mid"]])
     assert body["tokens_evaluated"] == 12
+
+
+@pytest.mark.parametrize("n_predict", [1, 224, -1])
+def test_the_servers_limit_of_answers_decides_what_fits(server: Server, brief: Server, n_predict: int) -> None:
+    request = {**BASE, "n_predict": n_predict, "input_extra": FILES, "stop": [" "]}
+    counts = [one.post("/infill", request).body["tokens_evaluated"] for one in (server, brief)]
+    assert counts == [47, len(around(brief, "Once upon", "the end."))]
 
 
 def test_long_texts_are_cut_where_they_are_furthest_from_the_gap(server: Server) -> None:
@@ -96,12 +108,12 @@ def test_the_suffix_goes_first_on_demand(tmp_path: Path) -> None:
         checked(one, {**BASE, "input_extra": FILES}, [*extra(one), 1, *suffix, *prefix, FIM["fim_mid"]], 47)
 
 
-def test_texts_and_ids_may_be_mixed_and_empty(server: Server) -> None:
-    body = server.post("/infill", {**NO_ROOM, "input_prefix": [5, "x"]}).body
-    ids = [1, FIM["fim_pre"], 5, *tokens(server, "x"), FIM["fim_suf"], *tokens(server, "the end."), FIM["fim_mid"]]
-    assert body["prompt"] == prompt_of(server, ids)
-    empty = {**NO_ROOM, "input_prefix": "", "input_suffix": ""}
-    assert server.post("/infill", empty).body["tokens_evaluated"] == 4
+def test_texts_and_ids_may_be_mixed_and_empty(brief: Server) -> None:
+    body = brief.post("/infill", {**BASE, "input_prefix": [5, "x"]}).body
+    ids = [1, FIM["fim_pre"], 5, *tokens(brief, "x"), FIM["fim_suf"], *tokens(brief, "the end."), FIM["fim_mid"]]
+    assert body["prompt"] == prompt_of(brief, ids)
+    empty = {**BASE, "input_prefix": "", "input_suffix": ""}
+    assert brief.post("/infill", empty).body["tokens_evaluated"] == 4
 
 
 def test_the_text_of_a_special_token_is_only_text(server: Server) -> None:

@@ -21,8 +21,10 @@ FILES = {
     "mmproj-Q4_K_M.gguf": b"no model",
     "stories-Q2_K.gguf": b"another",
     "stories-Q4_K_M.gguf": STORY,
-    "stories-Q8_0-00001-of-00002.gguf": b"part",
-    "stories-Q8_0-00002-of-00002.gguf": b"part",
+    "stories-Q8_0-00001-of-00002.gguf": b"first",
+    "stories-Q8_0-00002-of-00002.gguf": b"second",
+    "stories-F16-00001-of-00003.gguf": b"first",
+    "stories-F16-00003-of-00003.gguf": b"third",
 }
 
 
@@ -99,6 +101,14 @@ def test_a_quantization_or_a_file_may_be_named(home: Home) -> None:
     assert home.path(REPO, file="STORIES-q2_k.gguf").read_bytes() == b"another"
 
 
+def test_all_parts_of_a_model_arrive_side_by_side(home: Home, hub: Hub) -> None:
+    path = home.path(f"{REPO}:q8_0")
+    assert path.name == "stories-Q8_0-00001-of-00002.gguf"
+    assert path.with_name("stories-Q8_0-00002-of-00002.gguf").read_bytes() == b"second"
+    assert home.path(REPO, file="stories-Q8_0-00002-of-00002.gguf") == path
+    assert len(hub.downloads()) == 2
+
+
 def test_the_token_is_sent(home: Home, hub: Hub) -> None:
     home.path(REPO, token="hf_secret")
     assert "Bearer hf_secret" in hub.keys
@@ -121,7 +131,8 @@ def test_the_cache_helps_when_the_hub_is_away(home: Home) -> None:
 def test_errors_are_one_line(home: Home) -> None:
     assert "there is no file 'x.gguf'" in home.error(REPO, file="x.gguf")
     assert "'Q3_K'" in home.error(f"{REPO}:Q3_K")
-    assert "2 parts" in home.error(f"{REPO}:Q8_0")
+    missing = "of the 3 parts of stories-F16-00001-of-00003.gguf, there are none called stories-F16-00002-of-00003.gguf"
+    assert missing in home.error(f"{REPO}:F16")
     assert "cannot download nobody/nothing" in home.error("nobody/nothing")
 
 
@@ -146,10 +157,17 @@ def test_the_cache_is_listed_and_loses_models(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("huggingface_hub.utils._cache_manager.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
     assert cached_models() == [], "there is no cache yet"
     cache(tmp_path / "hub", "o/two", "m-q4_k_m.gguf", "m-Q8_0.gguf", "mmproj-F16.gguf", "m-Q2_K-00001-of-00002.gguf")
+    in_parts = ("m-F16-00001-of-00002.gguf", "m-F16-00002-of-00002.gguf")
+    cache(tmp_path / "hub", "o/parts", *in_parts)
     cache(tmp_path / "hub", "o/one", "model.gguf")
     cache(tmp_path / "hub", "o/none", "model.safetensors")
     found = {model.name: model for model in cached_models()}
-    assert list(found) == ["o/one", "o/two:Q4_K_M", "o/two:Q8_0"]
+    assert list(found) == ["o/one", "o/parts:F16", "o/two:Q4_K_M", "o/two:Q8_0"]
+    large = found["o/parts:F16"]
+    assert [path.name for path in large.paths] == list(in_parts)
+    assert large.size == 8
+    remove(large)
+    assert not any(path.exists() for path in large.paths)
     first: CachedModel = found["o/two:Q8_0"]
     blob = first.path.resolve()
     remove(first)

@@ -14,7 +14,8 @@ def pull(options: argparse.Namespace) -> int:
     """Downloads a model and says where it lies."""
     path = hub.download(options.name, file=options.hf_file, token=options.hf_token)
     if options.json:
-        print_json({"name": options.name, "path": str(path), "size": path.stat().st_size})
+        size = sum(path.with_name(name).stat().st_size for name in hub.parts(path.name))
+        print_json({"name": options.name, "path": str(path), "size": size})
     else:
         print(path)
     return 0
@@ -52,7 +53,7 @@ def remove(options: argparse.Namespace) -> int:
         raise hub.HubError(f"{', '.join(unknown)}: not in the cache; there are: {there}")
     freed = 0
     for name in options.names:
-        freed += models[name].path.stat().st_size
+        freed += models[name].size
         hub.remove(models[name])
     if options.json:
         print_json({"removed": options.names, "freed": freed})
@@ -62,5 +63,5 @@ def remove(options: argparse.Namespace) -> int:
 
 
 def _row(model: hub.CachedModel) -> dict[str, Any]:
-    stat = model.path.stat()
-    return {"name": model.name, "path": str(model.path), "size": stat.st_size, "used": stat.st_atime}
+    used = model.path.stat().st_atime
+    return {"name": model.name, "path": str(model.path), "size": model.size, "used": used}

@@ -349,7 +349,7 @@ class LLM:
         return f"LLM({self.path.name!r}, n_ctx={self.n_ctx}, n_parallel={self._given['n_parallel']}{closed})"
 
     def __reduce__(self) -> tuple[Callable[..., LLM], tuple[str, dict[str, Any]]]:
-        return _load_again, (os.fspath(self.path.resolve()), self._given)
+        return _load_again, (os.path.abspath(self.path), self._given)
 
     def _run(self, work: Work, finish: Callable[[Job, Any], T], name: str, use_tqdm: bool) -> list[T]:
         """The results of jobs that run together. Whatever ends it early aborts those that have not ended."""

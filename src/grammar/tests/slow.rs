@@ -2,41 +2,6 @@
 
 use super::*;
 
-/// The slow way: all places where `rule` can end in `text` when it starts at `at`.
-fn ends(grammar: &gbnf::Grammar, rule: usize, text: &[u32], at: usize) -> Vec<usize> {
-    let mut all = Vec::new();
-    for sequence in &grammar.rules[rule].alternatives {
-        let mut here = vec![at];
-        for element in sequence {
-            here = repeated(grammar, element, text, here);
-        }
-        all.extend(here);
-    }
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-fn repeated(grammar: &gbnf::Grammar, element: &gbnf::Element, text: &[u32], from: Vec<usize>) -> Vec<usize> {
-    let once = |at: usize| match &element.atom {
-        gbnf::Atom::Chars(set) => text.get(at).filter(|&&c| set.contains(c)).map(|_| at + 1).into_iter().collect(),
-        gbnf::Atom::Token { .. } => Vec::new(),
-        gbnf::Atom::Rule(rule) => ends(grammar, *rule, text, at),
-    };
-    let mut current: std::collections::BTreeSet<usize> = from.into_iter().collect();
-    let mut all: std::collections::BTreeSet<usize> =
-        if element.min == 0 { current.clone() } else { Default::default() };
-    // More turns than characters add nothing: a turn that reads nothing changes nothing.
-    let most = element.max.unwrap_or(u32::MAX).min(element.min + text.len() as u32 + 1);
-    for turn in 1..=most {
-        current = current.iter().flat_map(|&at| once(at)).collect();
-        if turn >= element.min {
-            all.extend(&current);
-        }
-    }
-    all.into_iter().collect()
-}
-
 /// Random expressions over a, b, é and the rules x and y.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
@@ -71,12 +36,10 @@ proptest! {
     ) {
         let toy = toy();
         let source = format!("root ::= {root}\nx ::= {x}\ny ::= \"b\" {y} | \"a\"");
-        let parsed = gbnf::parse(&source, "grammar", toy.compiler.inner.vocabulary.as_ref());
-        prop_assume!(parsed.is_ok());
-        let grammar = parsed.unwrap();
         for probe in &probes {
-            let text: Vec<u32> = probe.chars().map(u32::from).collect();
-            let expected = ends(&grammar, grammar.root, &text, 0).contains(&text.len());
+            let expected = reference::accepts(&toy.compiler, &source, probe);
+            prop_assume!(expected.is_some());
+            let expected = expected.unwrap();
             let accepted = toy.accepts(&gbnf(&source), probe);
             prop_assert_eq!(accepted, expected, "{}\n{:?}", source, probe);
         }
@@ -94,9 +57,9 @@ proptest! {
         let walked = toy.walk(&spec, |step, n| if step > 12 { n - 1 } else { choices[step] % n });
         if let Some(text) = walked {
             let text = String::from_utf8(text).expect("grammars match whole characters");
-            let grammar = gbnf::parse(&source, "grammar", toy.compiler.inner.vocabulary.as_ref()).unwrap();
-            let chars: Vec<u32> = text.chars().map(u32::from).collect();
-            prop_assert!(ends(&grammar, grammar.root, &chars, 0).contains(&chars.len()), "{}\n{:?}", source, text);
+            let expected = reference::accepts(&toy.compiler, &source, &text);
+            prop_assume!(expected.is_some());
+            prop_assert_eq!(expected, Some(true), "{}\n{:?}", source, text);
         }
     }
 }

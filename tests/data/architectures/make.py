@@ -40,6 +40,8 @@ class Model:
     fused: bool = False
     long_rope: bool = False
     tied: bool = False
+    #: Spread of the embeddings that also give the logits.
+    spread: float = 0.3
     #: Keys under the architecture's name.
     keys: dict[str, str | int | float] = field(default_factory=dict)
 
@@ -58,8 +60,17 @@ MODELS = {
         },
     ),
     "qwen3": Model("qwen3", head_norms=True, head_dim=16, rope_base=1e6, tied=True),
+    # llama.cpp looks GELU up in a table of halves; with smaller logits the difference stays small too.
     "gemma3": Model(
-        "gemma3", layers=7, head_norms=True, output_norms=True, head_dim=16, rope_base=1e6, window=24, tied=True
+        "gemma3",
+        layers=7,
+        head_norms=True,
+        output_norms=True,
+        head_dim=16,
+        rope_base=1e6,
+        window=24,
+        tied=True,
+        spread=0.05,
     ),
     "phi3": Model(
         "phi3",
@@ -76,7 +87,7 @@ def write(path: Path, model: Model, seed: int) -> None:
     """One model."""
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, model.architecture)
-    _write_settings(writer, path.stem, model)
+    _write_settings(writer, model)
 
     def values(*shape: int, around: float = 0.0, spread: float = 0.2) -> Array:
         return (around + spread * random.standard_normal(shape)).astype(np.float32)
@@ -89,8 +100,7 @@ def write(path: Path, model: Model, seed: int) -> None:
     def norm(name: str, n: int = WIDTH) -> None:
         writer.add_tensor(f"{name}.weight", values(n, around=1.0, spread=0.3))
 
-    # Embeddings that also give the logits must not make each token the likeliest to follow itself.
-    writer.add_tensor("token_embd.weight", values(len(WORDS), WIDTH, spread=0.3))
+    writer.add_tensor("token_embd.weight", values(len(WORDS), WIDTH, spread=model.spread))
     norm("output_norm")
     if not model.tied:
         matrix("output", len(WORDS), WIDTH)
@@ -127,8 +137,9 @@ def write(path: Path, model: Model, seed: int) -> None:
     writer.close()
 
 
-def _write_settings(writer: gguf.GGUFWriter, name: str, model: Model) -> None:
-    writer.add_name(name)
+def _write_settings(writer: gguf.GGUFWriter, model: Model) -> None:
+    # llama.cpp expects certain tokens of a model whose name has Phi in it.
+    writer.add_name("random")
     writer.add_context_length(model.context)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(HIDDEN)

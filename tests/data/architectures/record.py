@@ -24,6 +24,18 @@ PROMPT = [(index * 7919 + 11) % (len(WORDS) - 3) + 3 for index in range(60)]
 
 STEPS = 8
 
+#: Probabilities are those before biases. Bytes beyond ASCII are kept out of answers, since llama-server gives the
+#: probabilities of whole characters only.
+REQUEST = {
+    "n_predict": STEPS,
+    "temperature": 0,
+    "n_probs": len(WORDS),
+    "ignore_eos": True,
+    "logit_bias": [[WORDS.index(f"<0x{byte:02X}>"), False] for byte in range(128, 256)],
+    "cache_prompt": False,
+    "return_tokens": True,
+}
+
 #: A model with LongRoPE has other factors for contexts longer than it was made for.
 CONTEXTS = {"phi3": [SHORT_CONTEXT, 2 * SHORT_CONTEXT]}
 
@@ -47,8 +59,7 @@ def record(program: str, model: Path, context: int) -> dict[str, Any]:
                 break
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
-        request = {"prompt": PROMPT, "n_predict": STEPS, "temperature": 0, "n_probs": len(WORDS), "ignore_eos": False}
-        answer = ask("/completion", {**request, "cache_prompt": False, "return_tokens": True})
+        answer = ask("/completion", {**REQUEST, "prompt": PROMPT})
     finally:
         peer.terminate()
         peer.wait()

@@ -94,6 +94,40 @@ impl ModelFile {
         file
     }
 
+    /// The llama as a Phi, whose matrices are fused: of queries, keys and values, and of gates and ups.
+    pub fn phi3() -> Self {
+        let mut file = Self::of_family("phi3");
+        for (parts, whole) in [(&["attn_q", "attn_k", "attn_v"][..], "attn_qkv"), (&["ffn_gate", "ffn_up"], "ffn_up")] {
+            let names: Vec<String> = parts.iter().map(|part| format!("blk.0.{part}.weight")).collect();
+            let rows = names.iter().map(|name| file.tensor(name).dims[1]).sum();
+            file.tensors.retain(|tensor| !names.contains(&tensor.name));
+            file.tensors.push(Tensor::of_floats(&format!("blk.0.{whole}.weight"), &[WIDTH, rows]));
+        }
+        file
+    }
+
+    /// The llama as a Gemma, which normalizes heads and what layers give, with a window.
+    pub fn gemma3() -> Self {
+        let mut file = Self::of_family("gemma3");
+        file.set("gemma3.attention.sliding_window", Value::U32(4));
+        for (name, n) in [("attn_q_norm", 8), ("attn_k_norm", 8), ("post_attention_norm", 32), ("post_ffw_norm", 32)] {
+            file.tensors.push(Tensor::of_floats(&format!("blk.0.{name}.weight"), &[n]));
+        }
+        file
+    }
+
+    /// The llama with the names of another family.
+    fn of_family(family: &str) -> Self {
+        let mut file = Self::llama();
+        for (key, _) in &mut file.keys {
+            if let Some(name) = key.strip_prefix("llama.") {
+                *key = format!("{family}.{name}");
+            }
+        }
+        file.set("general.architecture", text(family));
+        file
+    }
+
     /// A BERT of one layer, 32 wide, with 4 heads, 8 tokens and a head that gives two scores.
     pub fn bert() -> Self {
         let rows = TOKENS.len() as u64;

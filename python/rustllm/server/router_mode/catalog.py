@@ -66,8 +66,8 @@ class Catalog:
                 files = [path for path in sorted(item.iterdir()) if hub.is_model(path.name)]
                 if files:
                     entries.append(Entry(item.name, "models_dir", files[0]))
-            elif item.name.endswith(".gguf"):
-                entries.append(Entry(item.name.removesuffix(".gguf"), "models_dir", item))
+            elif item.name.endswith(".gguf") and item.name == hub.parts(item.name)[0]:
+                entries.append(Entry(hub.stem(item.name), "models_dir", item))
         return entries
 
     def _with_preset(self, entry: Entry | None, name: str, preset: Preset) -> Entry:

@@ -32,6 +32,7 @@ class Room:
 
     n_batch: int
     n_ctx: int
+    #: The server's limit of answers, -1 without one; llama-server does not look at the request's.
     n_predict: int
 
     @property
@@ -105,9 +106,8 @@ async def make_job(
     """The request, ready for the engine; `fields` say how to sample, by default the request's own."""
     check_model(model)
     fields = request if fields is None else fields
-    # The fields are read first: the room depends on the length of the answer.
     job = await completion.make_job(state, model, [model.native.tokenizer.fim["mid"]], fields)
-    room = Room(state.settings.n_batch, model.native.n_ctx, int(job.settings["n_predict"]))
+    room = Room(state.settings.n_batch, model.native.n_ctx, int(state.settings.sampling_defaults.get("n_predict", -1)))
     texts = [text for text in (request.input_prefix, request.input_suffix, request.prompt) if isinstance(text, str)]
     texts += [file["text"] for file in request.input_extra or []]
     mixed = sum(len(part) for part in (request.input_prefix, request.input_suffix) if isinstance(part, list))
