@@ -287,6 +287,7 @@ class Engine:
         cache_type_k: str = "f16",
         cache_type_v: str = "f16",
         max_queue: int = 512,
+        max_mask_ms: int = 100,
         prefix_cache: bool = True,
         pooling: str | None = None,
         context_shift: bool = False,

@@ -8,6 +8,8 @@ from typing import Any
 
 from rustllm.flags.parse import Arguments, UsageError, parse
 from rustllm.flags.resolve import resolve
+from rustllm.keys import ApiKey
+from rustllm.limits import Limits
 
 __all__ = ["EMBEDDED_MODEL", "Arguments", "ServerSettings", "UsageError", "parse"]
 
@@ -62,8 +64,6 @@ class ServerSettings:
     context_shift: bool = False
     #: Whether `/infill` puts the suffix first.
     spm_infill: bool = False
-    #: Requests that may wait for a slot.
-    max_queue: int = 512
 
     #: Whether the embedding endpoints answer; they always do where the model can do nothing else.
     embeddings: bool = False
@@ -77,16 +77,18 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8080
     api_prefix: str = ""
-    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    api_keys: tuple[ApiKey, ...] = ()
     #: Origins that browsers may call from, beside localhost; `*` is all.
     cors_origins: tuple[str, ...] = ()
+    #: Names that requests may ask by, beside localhost and addresses; none are asked for where others than this
+    #: machine are listened to, unless some are given. `*` is all.
+    allowed_hosts: tuple[str, ...] = ()
     ssl_key_file: Path | None = None
     ssl_cert_file: Path | None = None
-    #: Seconds that a body may take to arrive, and that an answer may stay unread.
-    timeout: int = 3600
     #: Seconds without an event after which a stream sends a comment; -1 never.
     sse_ping_interval: int = 30
-    max_body_bytes: int = 32 * 1024 * 1024
+    #: What one request may take, and the server as a whole.
+    limits: Limits = field(default_factory=Limits)
     #: Whether `/slots` answers.
     slots: bool = True
     #: Whether POST `/props` answers.
@@ -140,7 +142,12 @@ class ServerSettings:
     @classmethod
     def from_arguments(cls, arguments: Arguments) -> ServerSettings:
         """The settings that a command line asks for. Raises UsageError."""
-        return cls(**resolve(arguments.values))
+        settings = cls(**resolve(arguments.values))
+        if settings.routes and any(key.tokens_per_minute or key.weight != 1 for key in settings.api_keys):
+            # Tokens are counted, and turns are taken, where the models are.
+            message = "tokens_per_minute and weight cannot be kept over several models"
+            raise UsageError(f"--api-key-file: {message}; allowed: name, requests_per_minute")
+        return settings
 
     @property
     def model_path(self) -> Path:

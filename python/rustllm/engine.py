@@ -7,11 +7,16 @@ work, not a queue, a future and a change of tasks.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 
-from rustllm._rustllm import Engine, Grammar, Output, SamplingParams, Watch
+from rustllm._rustllm import Engine, Grammar, Output, QueueFullError, SamplingParams, Watch
+
+#: Requests whose ends tell the pace.
+_ENDS = 32
 
 #: Takes one output in. It must not block; what it raises ends the request.
 Listener = Callable[[Output], None]
@@ -19,6 +24,18 @@ Listener = Callable[[Output], None]
 
 class GenerationError(RuntimeError):
     """The engine gave a request up."""
+
+
+class BusyError(QueueFullError):
+    """Too many requests are waiting; `retry_after` are the seconds in which one of them can be expected to end."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TooLongError(GenerationError):
+    """A request has taken more time than is allowed."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,11 @@ class Running:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._choices = choices
         self._listener = listener
+
+    def fail(self, error: Exception) -> None:
+        """Ends a request that has not ended."""
+        if not self.ended.done():
+            self.ended.set_exception(error)
 
     def take(self, output: Output) -> None:
         """Hands an output to the listener."""
@@ -69,12 +91,16 @@ DRAINED = 64
 class AsyncEngine:
     """Hands the outputs of an `Engine` to the listeners of its requests."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_seconds: float = 0) -> None:
+        """`max_seconds` is what a request may take, its time in the queue included; 0 sets no limit."""
         self.engine = engine
+        self.max_seconds = max_seconds
         self._running: dict[int, Running] = {}
         #: Requests by the names that clients know.
         self._named: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: When the latest requests have ended.
+        self._ends: deque[float] = deque(maxlen=_ENDS)
 
     def start(self) -> None:
         """Watches the engine from the running loop."""
@@ -91,6 +117,12 @@ class AsyncEngine:
     def active(self) -> int:
         """Requests whose outputs are still awaited."""
         return len(self._running)
+
+    @property
+    def pace(self) -> float:
+        """Seconds between the ends of two requests, of late."""
+        ends = self._ends
+        return (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else 1.0
 
     def running(self, request_id: int) -> Running | None:
         """What is known of a request that has not ended."""
@@ -118,7 +150,10 @@ class AsyncEngine:
         Leaving it before the request has ended aborts it. Raises what `Engine.submit` raises.
         """
         # Outputs are dispatched by this loop only, so none can be missed before the listener is there.
-        request_id = self.engine.submit(prompt, params, grammar, watch)
+        try:
+            request_id = self.engine.submit(prompt, params, grammar, watch)
+        except QueueFullError as error:
+            raise BusyError(str(error), self.pace) from None
         with self._listening(request_id, Running(params, choices, listener, name)) as running:
             yield running
 
@@ -133,7 +168,10 @@ class AsyncEngine:
         lora: Sequence[tuple[int, float]] = (),
     ) -> Iterator[Running]:
         """As `generate`, for texts to embed; each is a choice. Raises what `Engine.embed` raises."""
-        request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions, lora=lora)
+        try:
+            request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions, lora=lora)
+        except QueueFullError as error:
+            raise BusyError(str(error), self.pace) from None
         with self._listening(request_id, Running(None, len(inputs), listener)) as running:
             yield running
 
@@ -142,9 +180,17 @@ class AsyncEngine:
         self._running[request_id] = running
         if running.name is not None:
             self._named[running.name.id] = request_id
+        expiry = None
+        if self.max_seconds > 0:
+            loop = asyncio.get_running_loop()
+            error = TooLongError(f"the answer took too long; allowed: up to {self.max_seconds:g} seconds")
+            expiry = loop.call_later(self.max_seconds, running.fail, error)
         try:
             yield running
         finally:
+            if expiry is not None:
+                expiry.cancel()
+            self._ends.append(monotonic())
             del self._running[request_id]
             if running.name is not None:
                 del self._named[running.name.id]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{MAX_ADAPTERS, Pooling};
 use crate::error::{Error, Result};
+use crate::grammar::MASK_MS;
 
 /// Element type of the cached keys or values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct EngineConfig {
     pub cache_type_v: CacheType,
     /// Requests that may wait for a slot.
     pub max_queue: usize,
+    /// Milliseconds of work that the mask of a grammar may take in one step.
+    pub max_mask_ms: u32,
     /// Whether finished sequences stay cached for later prompts.
     pub prefix_cache: bool,
     /// How the vectors of a text become one; `None` is what the file says.
@@ -72,6 +75,7 @@ impl Default for EngineConfig {
             cache_type_k: CacheType::F16,
             cache_type_v: CacheType::F16,
             max_queue: 512,
+            max_mask_ms: MASK_MS,
             prefix_cache: true,
             pooling: None,
             context_shift: false,
@@ -113,6 +117,7 @@ impl EngineConfig {
         check(self.n_batch >= 1 && self.n_batch <= 65_536, "n_batch", self.n_batch, "1 to 65536")?;
         check(self.n_threads <= 1024, "n_threads", self.n_threads, "0 (all cores) to 1024")?;
         check(self.max_queue <= 1_000_000, "max_queue", self.max_queue, "0 to 1000000")?;
+        check((1..=1000).contains(&self.max_mask_ms), "max_mask_ms", self.max_mask_ms as usize, "1 to 1000")?;
         check(self.lora.len() <= MAX_ADAPTERS, "lora", self.lora.len(), &format!("up to {MAX_ADAPTERS} adapters"))?;
         if let Some(n) = self.n_parallel {
             check((1..=1024).contains(&n), "n_parallel", n, "1 to 1024")?;

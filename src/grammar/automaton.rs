@@ -18,14 +18,12 @@ use crate::tokenizer::TokenId;
 
 /// Places in one situation. A grammar that needs more is ambiguous beyond use.
 pub const MAX_PLACES: usize = 20_000;
-/// Steps for one mask or one token: about a tenth of a second.
-pub const MAX_WORK: usize = 10_000_000;
+/// Steps for one mask or one token, for each millisecond that they may take: about what a core of today does.
+pub const WORK_PER_MS: usize = 100_000;
 /// Frames and callers needed at once; deep nesting uses one each.
 pub const MAX_FRAMES: usize = 500_000;
 /// Situations are forgotten above this [size](Situations::size): four megabytes or so.
 const MAX_KEPT: usize = 300_000;
-
-const LIMITS: Limits = Limits { places: MAX_PLACES, work: MAX_WORK };
 
 /// One sequence's state in a program.
 #[derive(Clone)]
@@ -37,24 +35,27 @@ pub struct Automaton {
     /// Above this size situations are forgotten; it is never less than the second number.
     max_kept: usize,
     min_kept: usize,
+    limits: Limits,
     work: usize,
     overrun: Option<&'static str>,
 }
 
 impl Automaton {
-    /// A reader at the start of the text.
-    pub fn new(program: Arc<Program>) -> Self {
+    /// A reader at the start of the text, with a bound on the work for one token in milliseconds.
+    pub fn new(program: Arc<Program>, max_ms: u32) -> Self {
+        let limits = Limits { places: MAX_PLACES, work: max_ms as usize * WORK_PER_MS };
         let mut automaton = Self {
             situations: Situations::new(Arc::clone(&program)),
             levels: Vec::new(),
             max_kept: MAX_KEPT,
             min_kept: MAX_KEPT,
+            limits,
             work: 0,
             overrun: None,
             program,
         };
         let start = automaton.program.starts[automaton.program.root];
-        let entered = automaton.situations.enter(&[(start, ROOT)], None, &LIMITS, &mut automaton.work);
+        let entered = automaton.situations.enter(&[(start, ROOT)], None, &limits, &mut automaton.work);
         automaton.levels = vec![automaton.entered(entered)];
         automaton
     }
@@ -109,7 +110,7 @@ impl Automaton {
             (None, true) => DEAD,
             // Both ways end in one situation.
             (read, false) => {
-                let entered = self.situations.enter(&as_token, read, &LIMITS, &mut self.work);
+                let entered = self.situations.enter(&as_token, read, &self.limits, &mut self.work);
                 self.entered(entered)
             }
         };
@@ -142,7 +143,7 @@ impl Automaton {
                 return false;
             }
             let before = at;
-            let stepped = self.situations.step_plain(at, class, &LIMITS, &mut self.work);
+            let stepped = self.situations.step_plain(at, class, &self.limits, &mut self.work);
             at = self.entered(stepped);
             if at == before {
                 return true;
@@ -174,9 +175,12 @@ impl Automaton {
     /// The situation, or none and the reason where it was too much to find.
     fn entered(&mut self, situation: Option<SituationId>) -> SituationId {
         if situation.is_none() {
-            let too_much = self.work > MAX_WORK;
-            self.overrun =
-                Some(if too_much { "too much work for one token" } else { "too many ways to read the text so far" });
+            let too_much = self.work > self.limits.work;
+            self.overrun = Some(if too_much {
+                "too much work for one token (--max-mask-ms)"
+            } else {
+                "too many ways to read the text so far"
+            });
         }
         situation.unwrap_or(DEAD)
     }
@@ -210,7 +214,7 @@ impl Automaton {
         let Some(from) = self.last() else {
             return false;
         };
-        let stepped = self.situations.step(from, byte, &LIMITS, &mut self.work);
+        let stepped = self.situations.step(from, byte, &self.limits, &mut self.work);
         let to = self.entered(stepped);
         if to != DEAD {
             self.levels.push(to);

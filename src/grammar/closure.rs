@@ -132,6 +132,7 @@ impl Closure {
 }
 
 /// Bounds on one closure.
+#[derive(Clone, Copy)]
 pub struct Limits {
     pub places: usize,
     pub work: usize,

@@ -92,7 +92,7 @@ impl Matcher {
                 } else {
                     matcher.compute_mask()
                 };
-                let mut mask = computed.map_err(|e| self.fault(&e.to_string()))?;
+                let mut mask = computed.map_err(|e| self.fault(&with_limit(&e.to_string())))?;
                 self.vocabulary.set_eog(&mut mask, accepting);
                 if self.bounds.are_reached() {
                     self.bounds.narrow(&mut mask, self.vocabulary.bound_tokens());
@@ -217,6 +217,12 @@ impl Matcher {
         };
         Error::invalid(param, message)
     }
+}
+
+/// What llguidance says, with the limit's name where that was the reason; it tells these by their words only.
+fn with_limit(message: &str) -> String {
+    let too_much = ["Too many items", "fuel"].iter().any(|word| message.contains(word));
+    format!("{message}{}", if too_much { " (--max-mask-ms)" } else { "" })
 }
 
 /// The tokens that may come next in a GBNF grammar, EOG tokens aside; the error is the reason why

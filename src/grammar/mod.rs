@@ -60,6 +60,8 @@ const SCHEMA_BYTES: (usize, usize) = (64, 1 << 17);
 /// Masks kept for one GBNF grammar, and their bytes together.
 const MASK_ENTRIES: usize = 256;
 const MASK_BYTES: usize = 4 << 20;
+/// Milliseconds of work for a step's mask, unless settings say otherwise.
+pub const MASK_MS: u32 = 100;
 
 /// The source of a grammar.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -120,25 +122,28 @@ struct Inner {
     /// llguidance's side of the vocabulary, built when the first schema comes.
     factory: OnceLock<Arc<ParserFactory>>,
     compiled: Cache<GrammarSpec, Arc<CompiledGrammar>>,
+    max_mask_ms: u32,
 }
 
 impl GrammarCompiler {
-    /// A compiler for the vocabulary of `tokenizer`.
+    /// A compiler for the vocabulary of `tokenizer`; a step's mask may take `max_mask_ms`, in work rather than by
+    /// the clock, so that a grammar that is served once is served always.
     #[must_use]
-    pub fn new(tokenizer: &Arc<Tokenizer>) -> Self {
-        Self::with_vocabulary(Vocabulary::from_tokenizer(tokenizer))
+    pub fn new(tokenizer: &Arc<Tokenizer>, max_mask_ms: u32) -> Self {
+        Self::with_vocabulary(Vocabulary::from_tokenizer(tokenizer), max_mask_ms)
     }
 
     /// A compiler for a bare vocabulary: the bytes of all tokens in order; `special` and `eog`
     /// tokens never match text, their bytes are their names.
     #[must_use]
     pub fn from_vocab(tokens: Vec<Vec<u8>>, special: &[TokenId], eog: &[TokenId]) -> Self {
-        Self::with_vocabulary(Vocabulary::new(tokens, special, eog))
+        Self::with_vocabulary(Vocabulary::new(tokens, special, eog), MASK_MS)
     }
 
-    fn with_vocabulary(vocabulary: Vocabulary) -> Self {
+    fn with_vocabulary(vocabulary: Vocabulary, max_mask_ms: u32) -> Self {
         let compiled = Cache::new(CACHE_ENTRIES, CACHE_BYTES);
-        Self { inner: Arc::new(Inner { vocabulary: Arc::new(vocabulary), factory: OnceLock::new(), compiled }) }
+        let vocabulary = Arc::new(vocabulary);
+        Self { inner: Arc::new(Inner { vocabulary, factory: OnceLock::new(), compiled, max_mask_ms }) }
     }
 
     /// `param` names the request's field in errors (`grammar`, `json_schema`, `response_format`).
@@ -181,7 +186,7 @@ impl Inner {
         let program = Program::new(&grammar).map_err(|rule| {
             refuse(rule, format!("the grammar needs too many states; allowed: {}", program::MAX_STATES))
         })?;
-        let automaton = Automaton::new(Arc::new(program));
+        let automaton = Automaton::new(Arc::new(program), self.max_mask_ms);
         match automaton.overrun() {
             Some(reason) => Err(refuse(grammar.root, format!("the grammar cannot be started: {reason}"))),
             None => Ok(CompiledGrammar::new(Source::Gbnf(Box::new(automaton)), Vec::new(), &self.vocabulary)),
@@ -192,7 +197,7 @@ impl Inner {
         if let Some(factory) = self.factory.get() {
             return Ok(factory);
         }
-        let factory = Arc::new(schema::factory(&self.vocabulary)?);
+        let factory = Arc::new(schema::factory(&self.vocabulary, self.max_mask_ms)?);
         Ok(self.factory.get_or_init(|| factory))
     }
 }

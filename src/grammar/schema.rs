@@ -39,23 +39,24 @@ pub struct Compiled {
 }
 
 /// llguidance for one vocabulary. Building it takes tens of milliseconds, so it is done once.
-pub fn factory(vocabulary: &Vocabulary) -> Result<ParserFactory> {
+pub fn factory(vocabulary: &Vocabulary, max_mask_ms: u32) -> Result<ParserFactory> {
     let slices =
         [r#"[^"\\\x00-\x1F\x7F]{1,10}"#, r#"[^"\\\x00-\x1F\x7F]{1,30}"#, r#"[^"\\\x00-\x1F\x7F]+"#].map(String::from);
     let mut factory = ParserFactory::new(vocabulary.env(), InferenceCapabilities::default(), &slices)
         .map_err(|e| Error::Internal(format!("the vocabulary cannot be used for schemas: {e}")))?;
     factory.quiet();
-    *factory.limits_mut() = limits();
+    *factory.limits_mut() = limits(max_mask_ms);
     Ok(factory)
 }
 
-/// Bounds on llguidance's work: a second for a schema, tens of milliseconds for a mask.
-fn limits() -> ParserLimits {
+/// Bounds on llguidance's work: a second for a schema, `max_mask_ms` for a mask. It counts in units of its own, of
+/// which these are as many as take so long at most.
+fn limits(max_mask_ms: u32) -> ParserLimits {
     ParserLimits {
         max_items_in_row: 2000,
         initial_lexer_fuel: 1_000_000,
-        step_lexer_fuel: 200_000,
-        step_max_items: 50_000,
+        step_lexer_fuel: u64::from(max_mask_ms) * 2000,
+        step_max_items: max_mask_ms as usize * 500,
         max_lexer_states: 50_000,
         max_grammar_size: 200_000,
         precompute_large_lexemes: false,

@@ -30,8 +30,8 @@ impl PyEngine {
     /// Loads a model and starts its thread.
     #[staticmethod]
     #[pyo3(signature = (model, *, n_ctx = 0, n_parallel = None, kv_unified = None, n_batch = 2048, n_threads = 0,
-        cache_type_k = "f16", cache_type_v = "f16", max_queue = 512, prefix_cache = true, pooling = None, context_shift = false,
-        lora = None, progress = None))]
+        cache_type_k = "f16", cache_type_v = "f16", max_queue = 512, max_mask_ms = 100, prefix_cache = true, pooling = None,
+        context_shift = false, lora = None, progress = None))]
     #[allow(clippy::too_many_arguments)] // Python keywords; they become one struct at once.
     fn load(
         py: Python<'_>,
@@ -44,6 +44,7 @@ impl PyEngine {
         cache_type_k: &str,
         cache_type_v: &str,
         max_queue: usize,
+        max_mask_ms: u32,
         prefix_cache: bool,
         pooling: Option<&str>,
         context_shift: bool,
@@ -60,6 +61,7 @@ impl PyEngine {
             cache_type_k: CacheType::from_name("cache_type_k", cache_type_k)?,
             cache_type_v: CacheType::from_name("cache_type_v", cache_type_v)?,
             max_queue,
+            max_mask_ms,
             prefix_cache,
             pooling: pooling.map(Pooling::from_name).transpose()?,
             context_shift,

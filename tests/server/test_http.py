@@ -60,7 +60,7 @@ def said(server: Server, *parts: bytes, pause: float = 0) -> tuple[int, Any]:
 
 
 def head(*lines: str) -> bytes:
-    return "\r\n".join(["POST /completion HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+    return "\r\n".join(["POST /completion HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
 
 
 def memory(server: Server) -> int:
@@ -113,6 +113,20 @@ def test_a_body_that_trickles(server: Server) -> None:
     assert time.monotonic() - started < TIMEOUT + 3
 
 
+def test_a_body_that_trickles_on_behind_its_refusal(server: Server) -> None:
+    started = time.monotonic()
+    with connect(server) as client:
+        client.sendall(head("Content-Length: 1000").replace(b"localhost", b"evil.example"))
+        try:
+            while time.monotonic() - started < 20:
+                client.sendall(b" ")
+                time.sleep(0.1)
+        except OSError:
+            pass  # closed
+        assert answer(client)[0] == 403
+    assert time.monotonic() - started < TIMEOUT + 3
+
+
 def test_a_length_that_promises_more(server: Server) -> None:
     assert said(server, head("Content-Length: 100"), b"{}")[0] == 408
 
@@ -144,7 +158,7 @@ def test_chunks_without_end(server: Server) -> None:
 
 def test_pipelined_requests(server: Server) -> None:
     with connect(server) as client:
-        one = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+        one = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
         client.sendall((one + b"\r\n") * 49 + one + b"Connection: close\r\n\r\n")
         data = b""
         while chunk := client.recv(65536):

@@ -38,7 +38,7 @@ class App:
 @contextmanager
 def app(*flags: str) -> Iterator[App]:
     """The app with these flags, ready when it is given."""
-    with TestClient(create_app(ServerSettings.from_arguments(parse(flags, {})))) as client:
+    with TestClient(create_app(ServerSettings.from_arguments(parse(flags, {}))), base_url="http://localhost") as client:
         deadline = time.monotonic() + 60
         while client.get("/health").status_code != 200:
             assert time.monotonic() < deadline, "the model is not loaded"

@@ -96,6 +96,8 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--api-prefix": "/v",
         "--hf-repo": "a/b",
         "--max-body-bytes": "4096",
+        "--max-header-bytes": "4096",
+        "--max-schema-bytes": "4096",
         "--slot-save-path": ".",
         "--path": ".",
         "--lora": str(EMBEDDED_MODEL),
@@ -236,7 +238,10 @@ def test_unescaped(text: str, expected: str) -> None:
 def test_keys_add_up_and_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("# team\nc\n\n d \n")
-    assert settings("--api-key", "a,b", "--api-key-file", str(file)).api_keys == ("a", "b", "c", "d")
+    keys = settings("--api-key", "a,b", "--api-key-file", str(file)).api_keys
+    assert [(one.key, one.name, one.is_plain) for one in keys] == [
+        (key, f"key-{number}", True) for number, key in enumerate("abcd", 1)
+    ]
     file.write_text("# none\n")
     assert "no keys" in error("--api-key-file", str(file))
 

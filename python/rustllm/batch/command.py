@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from rustllm.config import ServerSettings, UsageError
 from rustllm.flags.command import add_server_flags, reader
 from rustllm.flags.kinds import Integer
+from rustllm.flags.limited import OF_REQUESTS
 from rustllm.flags.table import Flag
+from rustllm.limits import Limits
 
 if TYPE_CHECKING:
     import httpx
@@ -54,7 +56,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     key = "the key that this server asks for (env: LLAMA_API_KEY)"
     parser.add_argument("--api-key", metavar="KEY", default=os.environ.get("LLAMA_API_KEY") or None, help=key)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    add_server_flags(parser, _GROUPS, hidden=("max_body_bytes", "strict_schema"))
+    add_server_flags(parser, _GROUPS, hidden=("strict_schema", *OF_REQUESTS))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -163,7 +165,7 @@ def _for_batch(settings: ServerSettings, concurrency: int | None, requests: Requ
     alone = dataclasses.replace(
         settings,
         model=path,
-        max_queue=MAX_QUEUE,
+        limits=Limits({**settings.limits.given, "queue": MAX_QUEUE, "request_seconds": 0}),
         embeddings=settings.embeddings or any(request.url == "/v1/embeddings" for request in requests),
         # The rest is about a server that is reached from outside and waits for requests.
         api_keys=(),

@@ -9,6 +9,7 @@ from typing import Any
 
 from rustllm.flags.ignored import IGNORED
 from rustllm.flags.kinds import FALSY, TRUTHY, Choice, Switch, Words
+from rustllm.flags.limited import LIMITS
 from rustllm.flags.refused import REFUSED
 from rustllm.flags.sampling import SAMPLING
 from rustllm.flags.served import CHAT, EMBEDDING, GENERAL, LOGGING, MODEL, ROUTER, SERVER
@@ -22,6 +23,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     "Embeddings": EMBEDDING,
     "Chat": CHAT,
     "Server": SERVER,
+    "Limits": LIMITS,
     "Log": LOGGING,
     "Defaults of requests": SAMPLING,
 }

@@ -11,7 +11,10 @@ from typing import Any
 
 from rustllm._rustllm import SAMPLERS
 from rustllm.flags.kinds import JsonObject
+from rustllm.flags.limited import PREFIX
 from rustllm.flags.parse import UsageError
+from rustllm.keys import ApiKey, KeyFileError, named, read_keys
+from rustllm.limits import Limits
 
 #: Longest template, grammar, schema or key file that is read.
 MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -20,6 +23,9 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_SOCKET_BYTES = 103
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+
+#: What `--allowed-hosts` takes.
+HOST_NAME = re.compile(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*\.?", re.ASCII)
 
 RANDOM_SEED = 0xFFFF_FFFF
 
@@ -35,6 +41,8 @@ def resolve(given: dict[str, Any]) -> dict[str, Any]:
     # Showing help or the version is a command, which the caller has answered before.
     values = {target: value for target, value in given.items() if target not in ("help", "version")}
     sampling = {target: values.pop(target) for target in list(values) if target.startswith("sampling.")}
+    limits = {target: values.pop(target) for target in list(values) if target.startswith(PREFIX)}
+    values["limits"] = Limits({target.removeprefix(PREFIX): value for target, value in limits.items()})
     escape = values.pop("escape", True)
     for step in (
         _model,
@@ -91,14 +99,17 @@ def _embeddings(values: dict[str, Any]) -> None:
 
 def _keys(values: dict[str, Any]) -> None:
     path = values.pop("api_key_file", None)
-    if path is None:
-        return
-    lines = (line.strip() for line in _file("--api-key-file", path).splitlines())
-    keys = tuple(line for line in lines if line and not line.startswith("#"))
-    if not keys:
-        # An empty file must not open the server to everyone.
-        raise UsageError(f"--api-key-file: {path} has no keys")
-    values["api_keys"] = (*values.get("api_keys", ()), *keys)
+    keys = [ApiKey(key) for key in values.get("api_keys", ())]
+    try:
+        if path is not None:
+            found = read_keys(_file("--api-key-file", path))
+            if not found:
+                # An empty file must not open the server to everyone.
+                raise UsageError(f"--api-key-file: {path} has no keys")
+            keys += found
+        values["api_keys"] = named(keys)
+    except KeyFileError as error:
+        raise UsageError(f"--api-key-file: {path}: {error}") from None
 
 
 def _template(values: dict[str, Any]) -> None:
@@ -171,6 +182,10 @@ def _network(values: dict[str, Any]) -> None:
     values["api_prefix"] = prefix
     if values.get("cors_origins") == ("localhost",):
         values["cors_origins"] = ()
+    for name in values.get("allowed_hosts", ()):
+        if not HOST_NAME.fullmatch(name):
+            allowed = "names without scheme and port, such as llm.example.org, *.example.org or *"
+            raise UsageError(f"--allowed-hosts: {name!r:.60} is not allowed; allowed: {allowed}")
     for target in ("ssl_key_file", "ssl_cert_file"):
         if target in values:
             values[target] = Path(values[target])

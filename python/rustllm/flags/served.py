@@ -385,7 +385,8 @@ SERVER = (
         "api_key_file",
         Text(),
         "LLAMA_ARG_API_KEY_FILE",
-        "A file with one key a line; lines that start with # are comments.",
+        "A file with one key a line; lines that start with # are comments. Behind a key may stand name=NAME, "
+        "requests_per_minute=N, tokens_per_minute=N and weight=N (or priority=N), its share where keys compete.",
         "FILE",
     ),
     _flag(
@@ -398,6 +399,17 @@ SERVER = (
         default="localhost",
     ),
     _flag(
+        "--allowed-hosts",
+        "allowed_hosts",
+        Words(),
+        "RUSTLLM_ALLOWED_HOSTS",
+        "Names that requests may have as their Host, comma-separated, such as a proxy's: *.example.org is all below, "
+        "* is all. On 127.0.0.1 others than localhost and addresses are refused, against DNS rebinding; elsewhere "
+        "they are once this is given.",
+        "NAMES",
+        default="localhost, on a loopback address",
+    ),
+    _flag(
         "--sse-ping-interval",
         "sse_ping_interval",
         Integer(1, minus_one="never"),
@@ -407,15 +419,6 @@ SERVER = (
     ),
     _flag("--ssl-key-file", "ssl_key_file", Text(), "LLAMA_ARG_SSL_KEY_FILE", "Private key, for HTTPS.", "FILE"),
     _flag("--ssl-cert-file", "ssl_cert_file", Text(), "LLAMA_ARG_SSL_CERT_FILE", "Certificate, for HTTPS.", "FILE"),
-    _flag(
-        "-to, --timeout",
-        "timeout",
-        Integer(1),
-        "LLAMA_ARG_TIMEOUT",
-        "Seconds that a request's body may take to arrive, and that a client may leave its answer unread. Headers "
-        "have a minute at most.",
-        "N",
-    ),
     _flag(
         "--slots",
         "slots",
@@ -477,22 +480,6 @@ SERVER = (
         "LLAMA_ARG_UI_CONFIG_FILE, LLAMA_ARG_WEBUI_CONFIG_FILE",
         "The same, from a file.",
         "FILE",
-    ),
-    _flag(
-        "--max-queue",
-        "max_queue",
-        Integer(0, 1_000_000),
-        "RUSTLLM_MAX_QUEUE",
-        "Requests that may wait for a slot; one more gets status 429.",
-        "N",
-    ),
-    _flag(
-        "--max-body-bytes",
-        "max_body_bytes",
-        Integer(1024, 2**40),
-        "RUSTLLM_MAX_BODY_BYTES",
-        "Largest body of a request; a larger one gets status 413.",
-        "N",
     ),
     _flag(
         "--strict-schema",

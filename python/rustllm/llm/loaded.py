@@ -16,6 +16,7 @@ from rustllm._rustllm import Engine, read_gguf
 from rustllm.chat.template import ChatTemplate
 from rustllm.config import EMBEDDED_MODEL, ServerSettings
 from rustllm.flags.resolve import REPOSITORY
+from rustllm.limits import Limits
 from rustllm.llm.dispatch import Dispatcher
 from rustllm.llm.jobs import Jobs
 from rustllm.loading import load_engine, make_template
@@ -83,7 +84,7 @@ def make_settings(
         n_parallel=n_parallel,
         # Blocks are taken as they are needed: the context of all costs nothing until it is used.
         kv_unified=False,
-        max_queue=MAX_QUEUE,
+        limits=Limits({"queue": MAX_QUEUE}),
         pooling=pooling,
         lora=tuple((Path(one[0]), one[1]) if isinstance(one, tuple) else (Path(one), 1.0) for one in lora),
         **more,

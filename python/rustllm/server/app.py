@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ from rustllm.server import errors, pages
 from rustllm.server.anthropic import errors as anthropic
 from rustllm.server.anthropic.router import router as messages
 from rustllm.server.dialects import Dialects
+from rustllm.server.fair_queue import FairQueue
 from rustllm.server.middleware import PUBLIC_PATHS, ApiKeys, HeadOfGet, PublicPaths, RequestLog
 from rustllm.server.native.completion.router import router as completion
 from rustllm.server.native.control.router import router as control
@@ -46,6 +48,7 @@ from rustllm.server.openai.completions.router import router as completions
 from rustllm.server.openai.embeddings.router import router as embeddings
 from rustllm.server.openai.models.router import router as models
 from rustllm.server.openai.responses.router import router as responses
+from rustllm.server.origins import LOCAL_ORIGINS, Origins
 from rustllm.server.protocol import bounded_protocol
 from rustllm.server.router_mode.link import Link
 from rustllm.server.sleep import Activity, Sleep
@@ -67,7 +70,11 @@ GC_THRESHOLD = 10_000
 
 DIALECTS = (anthropic.DIALECT, ollama.DIALECT)
 
-LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+#: Texts that several keys' requests embed at once.
+EMBEDDED_AT_ONCE = 64
+
+#: Files that a server has open beside its connections, at most.
+SPARE_FILES = 256
 
 
 def create_app(settings: ServerSettings, engine: Engine | None = None, link: Link | None = None) -> FastAPI:
@@ -105,16 +112,17 @@ def create_app(settings: ServerSettings, engine: Engine | None = None, link: Lin
     if settings.sleep_idle_seconds > 0:
         state.sleep = Sleep(state, lambda: load_engine(settings, link))
         app.add_middleware(Activity, sleep=state.sleep, prefix=settings.api_prefix)
-    add_middleware(app, settings, dialects)
+    add_middleware(app, state, dialects)
     return app
 
 
-def add_middleware(app: FastAPI, settings: ServerSettings, dialects: Dialects) -> None:
-    """What every request passes before its route: keys, other origins, its id."""
+def add_middleware(app: FastAPI, state: ServerState, dialects: Dialects) -> None:
+    """What every request passes before its route: its id, the checks of web pages, keys."""
+    settings = state.settings
     if settings.api_keys:
         paths, start = pages.public_paths(settings)
         public = PublicPaths(paths | {settings.api_prefix + path for path in PUBLIC_PATHS}, start)
-        app.add_middleware(ApiKeys, keys=settings.api_keys, dialects=dialects, public=public)
+        app.add_middleware(ApiKeys, accounts=state.accounts, dialects=dialects, public=public)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -122,6 +130,7 @@ def add_middleware(app: FastAPI, settings: ServerSettings, dialects: Dialects) -
         allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
         allow_headers=["*"],
     )
+    app.add_middleware(Origins, settings=settings, dialects=dialects)
     app.add_middleware(HeadOfGet)
     app.add_middleware(RequestLog, dialects=dialects)
 
@@ -147,9 +156,14 @@ async def load_model(state: ServerState, engine: Engine | None = None) -> Model:
     await loop.run_in_executor(None, check_grammar, state.settings, native)
     template = loading.make_template(state.settings, native)
     caps = template.capabilities()
-    wrapped = AsyncEngine(native)
+    wrapped = AsyncEngine(native, state.settings.limits["request_seconds"])
     wrapped.start()
     state.model = Model(wrapped, template, caps, str(state.settings.model_path), state.settings.name)
+    if len(state.accounts.all) > 1:
+        max_waiting = state.settings.limits["queue"]
+        # One more than there are slots, so that none waits for this loop.
+        state.model.turns = FairQueue(native.n_slots + 1, max_waiting, lambda: state.pace)
+        state.model.embedding_turns = FairQueue(EMBEDDED_AT_ONCE, max_waiting, lambda: state.pace)
     return state.model
 
 
@@ -269,6 +283,14 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def allow_files(wanted: int) -> None:
+    """Lets the process open so many files, if the system's hard limit does: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def serve(
     app: FastAPI,
     settings: ServerSettings,
@@ -280,7 +302,7 @@ def serve(
     config: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
-        "http": bounded_protocol(settings.timeout),
+        "http": bounded_protocol(settings.limits),
         "log_config": None,
         "access_log": False,
         "server_header": False,
@@ -290,6 +312,7 @@ def serve(
         "ssl_certfile": settings.ssl_cert_file,
     }
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
+    allow_files(settings.limits["connections"] + SPARE_FILES)
     server = _Server(uvicorn.Config(app, **config))
     server.closing, server.ending = closing, ending
     # uvicorn raises the signals that it has handled once more when it has ended; here they ask for

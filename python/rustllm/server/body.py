@@ -9,17 +9,10 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel, RootModel
 
+from rustllm.limits import Caps, Limits
+from rustllm.measures import depth
 from rustllm.server.errors import ApiError
 from rustllm.server.state import ServerState
-
-#: Nesting of a body. Real requests, JSON schemas among them, stay below half of it.
-MAX_DEPTH = 128
-
-#: Brackets that open and commas of a body, those in its texts among them. The parser holds the interpreter's
-#: lock, and ten million empty arrays would stall every stream for seconds; so many values take it a quarter
-#: of one. Texts with more of them are longer than any context.
-MAX_BRACKETS = 600_000
-MAX_COMMAS = 4_000_000
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -32,21 +25,28 @@ async def read_body(request: Request, state: ServerState, schema: type[Schema]) 
 
 async def read_data(request: Request, state: ServerState) -> bytes:
     """The bytes of the body. Raises ApiError 408 or 413."""
+    limits = state.settings.limits
     try:
-        reading = _read_bytes(request, state.settings.max_body_bytes)
-        return await asyncio.wait_for(reading, state.settings.timeout)
+        return await asyncio.wait_for(_read_bytes(request, limits), limits["body_seconds"])
     except asyncio.TimeoutError:
-        raise ApiError(408, f"the body did not arrive within {state.settings.timeout} seconds (--timeout)") from None
+        most = limits.allowed("body_seconds", "seconds")
+        raise ApiError(408, f"the body did not arrive in time; allowed: {most}") from None
 
 
 async def parse_body(request: Request, state: ServerState, data: bytes, schema: type[Schema]) -> Schema:
-    """Parses and checks the bytes of a body. Raises ApiError 400 or 415, or ValidationError."""
+    """Parses and checks the bytes of a body. Raises ApiError 400 or 415, ValidationError or InvalidRequestError."""
+    limits = state.settings.limits
+    caps: Caps = getattr(schema, "caps", {})
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     form = kind.startswith("multipart/") or kind == "application/x-www-form-urlencoded"
 
     def parse() -> Schema:
         try:
-            return schema.model_validate(parse_json(data, list if issubclass(schema, RootModel) else dict))
+            value = parse_json(data, list if issubclass(schema, RootModel) else dict, limits)
+            # What is too much is counted before its types are looked at, which can take seconds.
+            if caps:
+                limits.check(value, caps)
+            return schema.model_validate(value)
         except ApiError:
             # curl calls every body a form unless it is told otherwise, so JSON is taken under any name.
             if form:
@@ -56,57 +56,49 @@ async def parse_body(request: Request, state: ServerState, data: bytes, schema: 
     return await state.off_loop(len(data), parse)
 
 
-async def _read_bytes(request: Request, limit: int) -> bytes:
+async def _read_bytes(request: Request, limits: Limits) -> bytes:
+    limit = limits["body_bytes"]
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(limit)
+        raise _too_large(limits)
     parts = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
-            raise _too_large(limit)
+            raise _too_large(limits)
         parts.append(part)
     return b"".join(parts)
 
 
-def _too_large(limit: int) -> ApiError:
-    return ApiError(413, f"the body is larger than {limit} bytes (--max-body-bytes)")
+def _too_large(limits: Limits) -> ApiError:
+    return ApiError(413, f"the body is too large; allowed: up to {limits.allowed('body_bytes', 'bytes')}")
 
 
-def parse_json(data: bytes, kind: type) -> Any:
+def parse_json(data: bytes, kind: type, limits: Limits) -> Any:
     """A JSON object or array of bounded depth; `kind` says which."""
     wanted = "a JSON object" if kind is dict else "a JSON array"
     if not data:
         raise ApiError(400, f"the body is empty; send {wanted}")
-    _check_size(data)
+    _check_size(data, limits)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise ApiError(400, f"the body is not valid JSON: {error}") from None
     if not isinstance(value, kind):
         raise ApiError(400, f"the body is {_kind(value)}; send {wanted}")
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for item in level for child in _children(item)]
-        if not level:
-            return value
-    raise ApiError(400, f"the body is nested more than {MAX_DEPTH} levels deep")
+    if depth(value, limits["json_depth"]) > limits["json_depth"]:
+        raise ApiError(400, f"the body is nested too deep; allowed: {limits.allowed('json_depth', 'levels')}")
+    return value
 
 
-def _check_size(data: bytes) -> None:
-    """Refuses what holds more values than can be parsed in no time."""
-    for what, n, limit in (
-        ("brackets", data.count(b"[") + data.count(b"{"), MAX_BRACKETS),
-        ("commas", data.count(b","), MAX_COMMAS),
-    ):
-        if n > limit:
-            raise ApiError(400, f"the body has {n} {what}; allowed: up to {limit}")
-
-
-def _children(value: Any) -> list[Any]:
-    items = value.values() if isinstance(value, dict) else value
-    return [item for item in items if isinstance(item, (dict, list))]
+def _check_size(data: bytes, limits: Limits) -> None:
+    """Refuses what holds more values than can be parsed in no time: the parser holds the interpreter's lock."""
+    counts = {"json_brackets": data.count(b"[") + data.count(b"{"), "json_commas": data.count(b",")}
+    for name, n in counts.items():
+        if n > limits[name]:
+            unit = name.removeprefix("json_")
+            raise ApiError(400, f"the body has {n} {unit}; allowed: up to {limits.allowed(name)}")
 
 
 def _kind(value: object) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from rustllm.chat import constraint
 from rustllm.chat.constraint import Constraint
+from rustllm.limits import GRAMMAR, SCHEMA, Caps
 from rustllm.server.errors import ApiError
 from rustllm.server.parts import Part
 
@@ -21,6 +22,16 @@ class StructuredOutputs(Part):
     choice: list[str] | None = Field(None, description="The answers to choose from.")
     grammar: str | None = Field(None, description="A GBNF grammar.")
     json_object: bool | None = Field(None, description="Any JSON object.")
+
+
+#: How they are bounded.
+CAPS: Caps = {
+    "structured_outputs.json": SCHEMA,
+    "structured_outputs.grammar": GRAMMAR,
+    "guided_json": SCHEMA,
+    "guided_grammar": GRAMMAR,
+    "prompt_logprobs": ("logprobs",),
+}
 
 
 class ConstraintFields(BaseModel):

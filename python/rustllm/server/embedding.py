@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +12,11 @@ from pydantic import Field
 
 from rustllm._rustllm import ContextExceededError, InvalidRequestError, Output
 from rustllm.chat.media import unsupported
+from rustllm.server.accounts import current
 from rustllm.server.answers import Shape
 from rustllm.server.errors import ApiError, from_exception
+from rustllm.server.fair_queue import turn_in
 from rustllm.server.state import Model, ServerState
-
-#: Texts, or documents, of one request; OpenAI's number.
-MAX_INPUTS = 2048
 
 #: Token ids of one text, before they are looked at.
 MAX_TOKENS = 1 << 20
@@ -59,14 +60,10 @@ def require_ranks(state: ServerState, model: Model) -> None:
         raise ApiError(501, "This server does not support reranking. Start it with `--reranking`")
 
 
-def count_first(name: str, value: Any, *, tokens: bool = True) -> Any:
-    """Bounds a list before the types of its items are looked at, which takes seconds for millions. With
-    `tokens` it may be one text as token ids."""
-    if isinstance(value, list):
-        is_tokens = tokens and bool(value) and isinstance(value[0], int)
-        what, cap = ("token ids", MAX_TOKENS) if is_tokens else ("texts", MAX_INPUTS)
-        if len(value) > cap:
-            raise ApiError(400, f"{name}: it has {len(value)} {what}; allowed: up to {cap}", param=name)
+def count_tokens(name: str, value: Any) -> Any:
+    """Bounds a text that is given as token ids before their types are looked at, which takes seconds for millions."""
+    if isinstance(value, list) and len(value) > MAX_TOKENS:
+        raise ApiError(400, f"{name}: it has {len(value)} token ids; allowed: up to {MAX_TOKENS}", param=name)
     return value
 
 
@@ -160,11 +157,25 @@ async def embed(
 
     try:
         options: dict[str, Any] = {"normalize": normalize, "dimensions": dimensions, "lora": state.lora}
-        with model.engine.embed(inputs, take, **options) as running:
-            await running.ended
+        async with _turn(model, inputs):
+            with model.engine.embed(inputs, take, **options) as running:
+                await running.ended
     except InvalidRequestError as error:
         raise _renamed(error, param, single=len(inputs) == 1) from None
     return [result for result in results if result is not None]
+
+
+@asynccontextmanager
+async def _turn(model: Model, inputs: list[list[int]]) -> AsyncIterator[None]:
+    """Waits for the turn of the key that asks, and counts its tokens."""
+    account = current.get()
+    if account is None:
+        yield
+        return
+    with account.spending(sum(map(len, inputs)), 0) as spent:
+        async with turn_in(model.embedding_turns, account, len(inputs)):
+            spent.begin()
+            yield
 
 
 def _renamed(error: InvalidRequestError, param: str, *, single: bool) -> ApiError:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from rustllm._rustllm import (
 from rustllm.chat.messages import MessageError
 from rustllm.chat.template import TemplateError
 from rustllm.chat.tool import ToolError
-from rustllm.engine import GenerationError
+from rustllm.engine import BusyError, GenerationError, TooLongError
 
 TYPES = {
     400: "invalid_request_error",
@@ -40,8 +41,12 @@ TYPES = {
     503: "unavailable_error",
 }
 
-#: Seconds after which a client that found the queue full may try again.
+#: What the engine calls the constraints of an answer.
+CONSTRAINTS = ("grammar", "json_schema")
+
+#: Seconds after which a client that found the queue full may try again, at least and at most.
 RETRY_AFTER = 1
+MAX_RETRY_AFTER = 60
 
 
 class ApiError(Exception):
@@ -55,6 +60,8 @@ class ApiError(Exception):
         self.param = param
         self.kind = kind or TYPES.get(status, "server_error")
         self.extra = extra
+        #: With status 429: in how many seconds it may be tried again.
+        self.retry_after = RETRY_AFTER
         #: Headers of the answer beside those that its status brings.
         self.headers: dict[str, str] = {}
 
@@ -73,7 +80,7 @@ class ApiError(Exception):
         """The whole answer; `body` is the error in another API's shape."""
         headers = dict(self.headers)
         if self.status == 429:
-            headers["Retry-After"] = str(RETRY_AFTER)
+            headers["Retry-After"] = str(self.retry_after)
         if self.status in (408, 413):
             # The rest of the body is not waited for.
             headers["Connection"] = "close"
@@ -118,13 +125,23 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, ValidationError):
         return _from_validation(error)
     if isinstance(error, QueueFullError):
-        return ApiError(429, str(error))
+        found = ApiError(429, f"{error} (--max-queue)")
+        if isinstance(error, BusyError):
+            found.retry_after = min(max(RETRY_AFTER, math.ceil(error.retry_after)), MAX_RETRY_AFTER)
+        return found
     if isinstance(error, UnsupportedError):
         return ApiError(501, str(error))
     if isinstance(error, EngineClosedError):
         return ApiError(503, str(error))
+    if isinstance(error, TooLongError):
+        found = ApiError(408, f"{error} (--max-request-seconds)")
+        # Clients repeat what has timed out unless they are told that it would only do so again.
+        found.headers = {"X-Should-Retry": "false"}
+        return found
     if isinstance(error, GenerationError):
-        return ApiError(500, str(error))
+        # A constraint may turn out to be too much, or to lead nowhere, only after some tokens.
+        param = str(error).partition(": ")[0]
+        return ApiError(400, str(error), param=param) if param in CONSTRAINTS else ApiError(500, str(error))
     if isinstance(error, HTTPException):
         found = ApiError(error.status_code, str(error.detail))
         # On a 405 these are the methods that there are.

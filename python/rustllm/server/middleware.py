@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import secrets
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from time import perf_counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rustllm.server.accounts import Account, Accounts, current
 from rustllm.server.dialects import Dialects
 from rustllm.server.errors import ApiError
 from rustllm.server.state import request_id
@@ -85,20 +85,33 @@ class HeadOfGet:
 
 
 class ApiKeys:
-    """Asks for one of the keys, in `Authorization: Bearer` or `X-Api-Key`."""
+    """Asks for one of the keys, in `Authorization: Bearer` or `X-Api-Key`, and counts what each asks for."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...], dialects: Dialects, public: PublicPaths) -> None:
+    def __init__(self, app: ASGIApp, accounts: Accounts, dialects: Dialects, public: PublicPaths) -> None:
         self.app = app
         self.dialects = dialects
-        self.keys = tuple(key.encode() for key in keys)
+        self.accounts = accounts
         self.public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._is_public(scope):
             return await self.app(scope, receive, send)
-        if self._allows(Headers(scope=scope)):
-            return await self.app(scope, receive, send)
-        error = ApiError(401, "Invalid API Key")
+        account = self.accounts.find(_given(Headers(scope=scope)))
+        if account is None:
+            return await self._refuse(ApiError(401, "Invalid API Key"), scope, receive, send)
+        send = _with_rates(account, send)
+        if scope["method"] == "POST":
+            try:
+                account.take_request()
+            except ApiError as error:
+                return await self._refuse(error, scope, receive, send)
+        token = current.set(account)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            current.reset(token)
+
+    async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         await error.response(self.dialects.of(scope["path"]).error(error))(scope, receive, send)
 
     def _is_public(self, scope: Scope) -> bool:
@@ -106,9 +119,26 @@ class ApiKeys:
         reads = scope["method"] in ("GET", "HEAD") and scope["path"] in self.public
         return reads or scope["method"] == "OPTIONS"
 
-    def _allows(self, headers: Headers) -> bool:
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = bearer if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        # Every key is compared in constant time, whatever the outcome of the others.
-        matches = [hmac.compare_digest(given.encode(), key) for key in self.keys]
-        return any(matches)
+
+def _given(headers: Headers) -> bytes:
+    """The key of a request, as its bytes came; empty without one, which is nobody's."""
+    credentials = headers.getlist("authorization")
+    if len(credentials) > 1:
+        # Which of them counts, a proxy and this server may see differently.
+        return b""
+    scheme, _, bearer = "".join(credentials).partition(" ")
+    given = bearer if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    return given.strip().encode("latin-1")
+
+
+def _with_rates(account: Account, send: Send) -> Send:
+    """Adds the headers about rates to an answer."""
+    if not account.rates:
+        return send
+
+    async def send_with_rates(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *account.headers()]
+        await send(message)
+
+    return send_with_rates

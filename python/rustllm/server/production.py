@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from rustllm._rustllm import Output
 from rustllm.engine import GenerationError, Listener, Running
+from rustllm.server.accounts import current
 from rustllm.server.errors import ApiError, from_exception
+from rustllm.server.fair_queue import turn_in
 
 if TYPE_CHECKING:
     from rustllm.server.generation import Job
@@ -30,9 +32,30 @@ class Events(Protocol):
         """The events after the last output."""
 
 
-def start_job(model: Model, job: Job, listener: Listener) -> AbstractContextManager[Running]:
-    """Submits a job; see `AsyncEngine.generate`."""
-    return model.engine.generate(job.prompt, job.params, job.grammar, job.choices, listener, job.watch, name=job.name)
+@asynccontextmanager
+async def start_job(model: Model, job: Job, listener: Listener) -> AsyncIterator[Running]:
+    """Submits a job when its turn has come; see `AsyncEngine.generate`."""
+    account, choices = current.get(), job.choices
+    if account is None:
+        with model.engine.generate(
+            job.prompt, job.params, job.grammar, choices, listener, job.watch, name=job.name
+        ) as running:
+            yield running
+        return
+    limit = max(0, int(job.settings["n_predict"])) * choices
+    slot = int(job.settings["id_slot"])
+    with account.spending(len(job.prompt), limit) as spent:
+
+        def take(output: Output) -> None:
+            spent.generated(len(output.tokens))
+            listener(output)
+
+        async with turn_in(model.turns, account, choices, slot if slot >= 0 else None):
+            with model.engine.generate(
+                job.prompt, job.params, job.grammar, choices, take, job.watch, name=job.name
+            ) as running:
+                spent.begin()
+                yield running
 
 
 class Production:
@@ -46,7 +69,7 @@ class Production:
 
     async def _run(self) -> None:
         for job, events in self._parts:
-            with start_job(self._model, job, partial(self._take, events)) as running:
+            async with start_job(self._model, job, partial(self._take, events)) as running:
                 await running.ended
             data = events.end()
             if data:

@@ -10,13 +10,8 @@ from http import HTTPStatus
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from rustllm.limits import Limits
 from rustllm.server.errors import ApiError
-
-#: Bytes of a request line with its headers; llhttp itself has no bound.
-MAX_HEADER_BYTES = 64 * 1024
-
-#: Seconds within which they must be there, counted from their first byte.
-HEADER_SECONDS = 60.0
 
 #: Seconds that a server which ends gives clients to close their TLS connections.
 CLOSING_SECONDS = 1.0
@@ -41,23 +36,26 @@ def direct_write(scope: Scope) -> Write | None:
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses endless or trickling headers, and what is no HTTP, in the one error shape."""
 
-    header_seconds = HEADER_SECONDS
-    #: Seconds that a client may leave what was sent to it unread.
-    unread_seconds = HEADER_SECONDS
+    limits = Limits()
 
     _in_headers = True
     _header_bytes = 0
     _refusal: ApiError | None = None
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _rest: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._arm()
+        if len(self.connections) > self.limits["connections"]:
+            most = self.limits.allowed("connections")
+            self._refuse(ApiError(503, f"{len(self.connections) - 1} connections are open; allowed: up to {most}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         self._is_read()
+        self._is_whole()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -78,7 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # the buffer here costs a stream nothing as long as it flows.
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(self.unread_seconds, self.transport.abort)
+            self._unread = self.loop.call_later(self.limits["body_seconds"], self.transport.abort)
 
     def resume_writing(self) -> None:
         self._is_read()
@@ -97,14 +95,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if not self._in_headers:
             self._disarm()
-        elif self._header_bytes > MAX_HEADER_BYTES:
+        elif self._header_bytes > self.limits["header_bytes"]:
             self._refuse(self._too_large())
         else:
             self._arm()
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > MAX_HEADER_BYTES:
+        if size > self.limits["header_bytes"]:
             self._refusal = self._too_large()
             raise ValueError("the headers are too large")  # httptools makes it an error of the parser
         self._in_headers = False
@@ -114,16 +112,33 @@ class BoundedProtocol(HttpToolsProtocol):
             self.scope["extensions"] = {EXTENSION: {"write": _writer(self.cycle)}}
 
     def on_message_complete(self) -> None:
+        self._is_whole()
         super().on_message_complete()
         self._in_headers = True
         self._header_bytes = 0
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # Who is answered before the whole body was there may send the rest of it, but not for ever.
+        if not self._in_headers and self._rest is None:
+            self._rest = self.loop.call_later(self.limits[self._header_time], self.transport.close)
+
+    def _is_whole(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal or ApiError(400, "this is not an HTTP/1.1 request"))
 
+    @property
+    def _header_time(self) -> str:
+        """What bounds the time of headers: they have no longer than a body."""
+        return min("header_seconds", "body_seconds", key=self.limits.__getitem__)
+
     def _arm(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self.header_seconds, self._expire)
+            self._deadline = self.loop.call_later(self.limits[self._header_time], self._expire)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -134,7 +149,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = None
         # While an answer is being made, or kept alive after one, other limits hold.
         if self._header_bytes or self.cycle is None:
-            self._refuse(ApiError(408, f"the headers did not arrive within {self.header_seconds:g} seconds"))
+            most = self.limits.allowed(self._header_time, "seconds")
+            self._refuse(ApiError(408, f"the headers did not arrive in time; allowed: {most}"))
 
     def _refuse(self, error: ApiError) -> None:
         if self.transport.is_closing():
@@ -145,9 +161,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(b"\r\n".join([*lines, b"connection: close", b"", bytes(answer.body)]))
         self.transport.close()
 
-    @staticmethod
-    def _too_large() -> ApiError:
-        return ApiError(431, f"the headers are larger than {MAX_HEADER_BYTES} bytes")
+    def _too_large(self) -> ApiError:
+        most = self.limits.allowed("header_bytes", "bytes")
+        return ApiError(431, f"the headers are too large; allowed: up to {most}")
 
 
 def _writer(cycle: RequestResponseCycle) -> Write:
@@ -164,7 +180,6 @@ def _writer(cycle: RequestResponseCycle) -> Write:
     return write
 
 
-def bounded_protocol(timeout: float) -> type[BoundedProtocol]:
-    """The protocol of a server with `--timeout`, which may be shorter than the usual bound."""
-    bounds = {"header_seconds": min(HEADER_SECONDS, timeout), "unread_seconds": timeout}
-    return type("BoundedProtocol", (BoundedProtocol,), bounds)
+def bounded_protocol(limits: Limits) -> type[BoundedProtocol]:
+    """The protocol of a server with these limits."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer
 from rustllm.chat.constraint import Compiled, Constraint, compile_constraint, from_response_format, the_one
 from rustllm.chat.plan import Plan
+from rustllm.limits import GRAMMAR, SCHEMA, Caps
 from rustllm.sampling_values import check_biases, logit_bias_pairs, sampler_names, seed_value
 from rustllm.server.constraints import ConstraintFields, asked
 from rustllm.server.errors import ApiError
@@ -29,6 +30,16 @@ class SamplingFields(BaseModel):
     """Fields of llama-server's sampling, with their types; ranges are the engine's to judge."""
 
     model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
+
+    caps: ClassVar[Caps] = {
+        "n": ("choices",),
+        "n_cmpl": ("choices",),
+        "stop": ("stop_strings",),
+        "logit_bias": ("biases",),
+        "n_probs": ("logprobs",),
+        "json_schema": SCHEMA,
+        "grammar": GRAMMAR,
+    }
 
     n_predict: int | None = Field(None, description="Tokens to generate at most; -1 is unlimited.")
     max_tokens: int | None = Field(None, description="The same, by OpenAI's name.")

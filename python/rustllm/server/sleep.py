@@ -94,7 +94,7 @@ class Sleep:
             except (ModelError, OSError, ValueError, RuntimeError) as error:
                 log.error("cannot load the model again: %s", error)
                 raise ApiError(503, "the model was unloaded and cannot be loaded again") from None
-            engine = AsyncEngine(native)
+            engine = AsyncEngine(native, self.state.settings.limits["request_seconds"])
             engine.start()
             self.state.retire(before)
             self.state.model = before.with_engine(engine)

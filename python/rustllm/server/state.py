@@ -14,7 +14,9 @@ from rustllm._rustllm import Engine
 from rustllm.chat.template import ChatTemplate
 from rustllm.config import ServerSettings
 from rustllm.engine import AsyncEngine
+from rustllm.server.accounts import Accounts
 from rustllm.server.errors import ApiError
+from rustllm.server.fair_queue import FairQueue
 from rustllm.server.resumable import Streams
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ class Model:
     template_caps: dict[str, bool]
     path: str
     name: str
+    #: Whose turn it is, where there are several keys: of answers, and of texts to embed.
+    turns: FairQueue | None = None
+    embedding_turns: FairQueue | None = None
     created: int = field(default_factory=lambda: int(time()))
 
     @property
@@ -67,6 +72,8 @@ class ServerState:
         self.sleeping = False
         self.sleep: Sleep | None = None
         self.started = time()
+        #: The keys, and what each has asked for.
+        self.accounts = Accounts(settings.api_keys)
         #: The streams that clients may come back to.
         self.streams = Streams()
         #: To the router that has started this process, if one has.
@@ -86,6 +93,11 @@ class ServerState:
     def lora(self) -> list[tuple[int, float]]:
         """The adapters of requests that name none: pairs of number and weight."""
         return list(enumerate(self.adapter_scales))
+
+    @property
+    def pace(self) -> float:
+        """Seconds between the ends of two requests, of late."""
+        return 1.0 if self.model is None else self.model.engine.pace
 
     def require_model(self) -> Model:
         """The model, or 503 while there is none."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rustllm.chat.tool import MAX_TOOLS
+from rustllm.limits import SCHEMA, Caps
 from rustllm.server.parts import AsGiven, Described, Part
 
 
@@ -74,14 +74,20 @@ class MessageFields(Part):
     tool_call_id: str | None = Field(None, description="Which call a tool's message answers.")
 
 
+#: How tools are bounded.
+CAPS: Caps = {"tools": ("tools",), "tools[].function.parameters": SCHEMA}
+
+
 class TemplateFields(BaseModel):
     """Messages, and how the chat template renders them."""
 
     model_config = ConfigDict(strict=True)
 
+    caps: ClassVar[Caps] = CAPS
+
     messages: Annotated[Any, Described(MessageFields, many=True)] = Field(description="The chat so far.")
     tools: list[Annotated[dict[str, Any], AsGiven(Tool)]] | None = Field(
-        None, max_length=MAX_TOOLS, description="Functions that the model may call."
+        None, description="Functions that the model may call."
     )
     tool_choice: str | Annotated[dict[str, Any], Described(ToolChoice)] | None = Field(
         None, description="`auto` (the default), `none`, `required`, or a function that must be called."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rustllm.limits import SCHEMA, Caps
 from rustllm.server.answers import Shape
 from rustllm.server.parts import Described, Part
 
@@ -90,6 +91,13 @@ class CountTokensRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
+    caps: ClassVar[Caps] = {
+        "tools": ("tools",),
+        "tools[].input_schema": SCHEMA,
+        "output_config.format.schema": SCHEMA,
+        "output_format.schema": SCHEMA,
+    }
+
     model: str | None = Field(None, description="Any name is served.")
     messages: Annotated[Any, Described(TurnFields, many=True)] = Field(
         description="The chat so far. A last turn of the assistant is continued."
@@ -108,6 +116,8 @@ class CountTokensRequest(BaseModel):
 
 class MessagesRequest(CountTokensRequest):
     """A chat to be answered. Unknown fields are ignored."""
+
+    caps: ClassVar[Caps] = {**CountTokensRequest.caps, "stop_sequences": ("stop_strings",)}
 
     max_tokens: int = Field(ge=0, description="Tokens to generate at most.")
     stop_sequences: list[str] | None = Field(None, description="Texts that end the answer; they are not part of it.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from rustllm.limits import SCHEMA, Caps
 from rustllm.server.answers import Shape
-from rustllm.server.embedding import Input, count_first
+from rustllm.server.embedding import Input
 from rustllm.server.openai.models.schemas import ModelDetails
 from rustllm.server.parts import Described, Part
+from rustllm.server.template_fields import CAPS as TOOL_CAPS
 from rustllm.server.template_fields import Tool
 
 
@@ -38,6 +40,12 @@ class AnswerFields(BaseModel):
     """What all requests for answers have. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
+
+    caps: ClassVar[Caps] = {
+        "format": SCHEMA,
+        "options.stop": ("stop_strings",),
+        "top_logprobs": ("logprobs",),
+    }
 
     model: str | None = Field(None, description="Any name is served.")
     stream: bool | None = Field(None, description="Answer with a line of JSON for each piece; true by default.")
@@ -82,6 +90,8 @@ class TurnFields(Part):
 class ChatRequest(AnswerFields):
     """A chat to be answered."""
 
+    caps: ClassVar[Caps] = {**AnswerFields.caps, **TOOL_CAPS}
+
     messages: list[TurnFields] | None = Field(None, description="The chat so far; without any, nothing is generated.")
     tools: Annotated[Any, Described(Tool, many=True)] = Field(None, description="Functions that the model may call.")
 
@@ -103,15 +113,12 @@ class EmbedRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
+    caps: ClassVar[Caps] = {"input": ("documents",)}
+
     model: str | None = Field(None, description="Any name is served.")
     input: Input = Field(description="A text, token ids, or a list of either; without any the answer has no vectors.")
     dimensions: int | None = Field(None, description="Keep so many of the first values, normalized anew.")
     truncate: bool | None = Field(None, description="Accepted; texts that are too long are refused.")
-
-    @field_validator("input", mode="before")
-    @classmethod
-    def _bounded(cls, value: Any) -> Any:
-        return count_first("input", value, tokens=False)
 
 
 class OlderEmbedRequest(BaseModel):

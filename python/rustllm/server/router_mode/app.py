@@ -56,7 +56,7 @@ def create_router(settings: ServerSettings, models: Models, downloads: Downloads
             others.routes.append(route)
     app.include_router(others, prefix=settings.api_prefix)
     pages.install(app, settings)
-    add_middleware(app, settings, dialects)
+    add_middleware(app, app.state.server, dialects)
     return app
 
 

@@ -12,7 +12,7 @@ from rustllm.server.router_mode.link import VARIABLE
 ROUTERS_OWN = frozenset(
     {
         *("model", "hf_repo", "hf_file", "hf_token", "aliases", "tags", "host", "port", "api_prefix", "static_path"),
-        *("api_keys", "api_key_file", "cors_origins", "ssl_key_file", "ssl_cert_file"),
+        *("api_keys", "api_key_file", "cors_origins", "allowed_hosts", "ssl_key_file", "ssl_cert_file"),
         *("models_dir", "models_preset", "models_max", "models_autoload"),
     }
 )

@@ -43,10 +43,13 @@ class Downloads:
         self._environ = environ
 
     async def begin(self, name: str) -> None:
-        """Begins to download a model that the hub has. Raises ApiError 400 for any other."""
-        if not REPOSITORY.fullmatch(name):
+        """Begins to download a model that the hub has. Raises ApiError 400 for any other,
+        and 501 where nothing is downloaded."""
+        if not REPOSITORY.fullmatch(name) or any(part.strip(".") == "" for part in name.split("/")):
             allowed = "user/repo or user/repo:quant"
             raise ApiError(400, f"model: {name!r} is not allowed; allowed: {allowed}", param="model")
+        if self._models.settings.offline:
+            raise ApiError(501, "This server does not download models. Start it without `--offline`")
         if self._models.get(name) is not None or name in self.running:
             raise ApiError(400, f"model {name!r} already exists", param="model")
         download = self.running[name] = Download(name)

@@ -82,7 +82,7 @@ async def list_models(request: Request, models: All, downloads: Fetched) -> dict
     "/models",
     response_model=None,
     openapi_extra=schema_docs.body(ModelRequest),
-    responses=schema_docs.answers(Done),
+    responses=schema_docs.answers(Done, None, 501),
 )
 async def download(request: Request, state: State, downloads: Fetched) -> dict[str, bool]:
     """Begins to download a model from the Hugging Face hub."""

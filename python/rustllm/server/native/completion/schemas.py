@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
+from rustllm.limits import Caps
 from rustllm.server.answers import Prob, PromptProgress, Shape, Timings
 from rustllm.server.errors import ApiError
 from rustllm.server.generation_settings import GenerationSettings
@@ -50,6 +51,8 @@ class CompletionRequest(Answered):
     """A prompt, as text, tokens or both mixed, or several prompts."""
 
     model_config = ConfigDict(defer_build=False)
+
+    caps: ClassVar[Caps] = {**SamplingFields.caps, "prompt": ("prompts",)}
 
     prompt: Prompt = Field(description="Text, token ids, or a list that mixes both; or a list of prompts.")
 

@@ -16,9 +16,6 @@ from rustllm.server.sampling import SamplingFields, build_params, compile_gramma
 from rustllm.server.sse import Events, event
 from rustllm.server.state import Model, ServerState
 
-#: Prompts in one body.
-MAX_PROMPTS = 64
-
 
 def split_prompts(prompt: object) -> list[str | list[Any]]:
     """The prompts of a request: a list of texts or of lists is several, anything else is one."""
@@ -27,10 +24,7 @@ def split_prompts(prompt: object) -> list[str | list[Any]]:
     if not isinstance(prompt, list) or not prompt:
         raise ApiError(400, "prompt: it is empty; at least one token is needed", param="prompt")
     mixed = any(isinstance(item, int) for item in prompt)
-    prompts: list[str | list[Any]] = [prompt] if mixed else [_plain(item) for item in prompt]
-    if len(prompts) > MAX_PROMPTS:
-        raise ApiError(400, f"prompt: {len(prompts)} prompts; allowed: up to {MAX_PROMPTS}", param="prompt")
-    return prompts
+    return [prompt] if mixed else [_plain(item) for item in prompt]
 
 
 def _plain(prompt: Any) -> str | list[Any]:

@@ -59,3 +59,12 @@ VLLM = (
     Row("request_prompt_tokens", "histogram", "prompt_lengths", "Tokens of a prompt."),
     Row("request_generation_tokens", "histogram", "answer_lengths", "Tokens of an answer."),
 )
+
+#: Ours, labelled with the name of a key: the kind, the account's field and what it is.
+KEYS = {
+    "key_requests": ("counter", "n_requests", "Requests of a key that were taken."),
+    "key_prompt_tokens": ("counter", "n_prompt_tokens", "Prompt tokens of a key's requests."),
+    "key_generated_tokens": ("counter", "n_generated_tokens", "Tokens generated for a key."),
+    "key_waiting": ("gauge", "n_waiting", "Requests of a key that wait for their turn."),
+    "key_running": ("gauge", "n_running", "Requests of a key whose turn it is."),
+}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from rustllm.server.native.metrics.schemas import LLAMA_SERVER, VLLM, Row
+from rustllm.server.accounts import Account
+from rustllm.server.native.metrics.schemas import KEYS, LLAMA_SERVER, VLLM, Row
 from rustllm.server.state import ServerState
 
 
@@ -32,7 +33,7 @@ class EngineCollector(Collector):
         counts = total([*self.state.past_counts, model.native.stats()])
         self.state.past_counts[:] = [total(self.state.past_counts)] if self.state.past_counts else []
         counts["running"] = sum(slot["is_processing"] for slot in model.native.slots())
-        counts["waiting"] = model.native.queue_length()
+        counts["waiting"] = model.native.queue_length() + (model.turns.n_waiting if model.turns is not None else 0)
         counts["cache_usage"] = counts["blocks_used"] / counts["blocks"] if counts["blocks"] else 0.0
         counts["drafts"] = 0
         for row in LLAMA_SERVER:
@@ -47,6 +48,8 @@ class EngineCollector(Collector):
         for reason, number in counts["ends"].items():
             ends.add_metric([*labels.values(), reason], number)
         yield ends
+        if self.state.accounts.all:
+            yield from _of_keys(self.state.accounts.all)
 
     def _averages(self, counts: dict[str, Any]) -> Iterator[Metric]:
         """llama-server's rates, which are those since the last scrape."""
@@ -86,6 +89,22 @@ def total(parts: list[dict[str, Any]]) -> dict[str, Any]:
             else:
                 whole[name] += value
     return whole
+
+
+def _of_keys(accounts: Sequence[Account]) -> Iterator[Metric]:
+    """What each key has asked for, by the key's name."""
+    for name, (kind, source, help) in KEYS.items():
+        make = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+        family = make(f"rustllm:{name}", help, labels=["key"])
+        for account in accounts:
+            family.add_metric([account.name], getattr(account, source))
+        yield family
+    help = "Requests of a key that were refused, by what was used up."
+    refused = CounterMetricFamily("rustllm:key_refused", help, labels=["key", "limit"])
+    for account in accounts:
+        for limit, number in account.n_refused.items():
+            refused.add_metric([account.name, limit], number)
+    yield refused
 
 
 class Metrics:

@@ -76,6 +76,7 @@ class Props(Shape):
     bos_token: str = Field(description="The text of the token that begins a sequence.")
     eos_token: str = Field(description="The text of the token that ends one.")
     build_info: str = Field(description="The build of the server.")
+    limits: dict[str, int] = Field(description="What a request may take, and the server as a whole; docs/limits.md.")
     is_sleeping: bool = Field(description="Whether the model is unloaded for want of requests.")
 
 

@@ -48,6 +48,7 @@ def props(state: ServerState, model: Model) -> dict[str, Any]:
         "eos_token": text(tokenizer.eos),
         "build_info": BUILD,
         "is_sleeping": state.sleeping,
+        "limits": state.settings.limits.as_dict(),
     }
     other = native.metadata.get("tokenizer.chat_template.tool_use")
     return {**body, "chat_template_tool_use": other} if isinstance(other, str) and other else body

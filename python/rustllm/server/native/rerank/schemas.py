@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from rustllm.limits import Caps
 from rustllm.server.answers import Shape
-from rustllm.server.embedding import TokenUsage, count_first
+from rustllm.server.embedding import TokenUsage
 
 
 class RerankRequest(BaseModel):
     """Documents to be ordered by how well they fit a query. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True)
+
+    caps: ClassVar[Caps] = {"documents": ("documents",), "texts": ("documents",)}
 
     query: str = Field(description="What is looked for.")
     documents: list[str] | None = Field(None, description="The documents; the answer has Jina's shape.")
@@ -25,16 +28,6 @@ class RerankRequest(BaseModel):
     return_documents: bool | None = Field(None, description="Return each document beside its score, with `documents`.")
     return_text: bool | None = Field(None, description="The same with `texts`.")
     raw_scores: bool | None = Field(None, description="Accepted; scores are always the model's own.")
-
-    @field_validator("documents", mode="before")
-    @classmethod
-    def _bounded_documents(cls, value: Any) -> Any:
-        return count_first("documents", value, tokens=False)
-
-    @field_validator("texts", mode="before")
-    @classmethod
-    def _bounded_texts(cls, value: Any) -> Any:
-        return count_first("texts", value, tokens=False)
 
 
 class DocumentText(Shape):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rustllm.limits import SCHEMA, Caps
 from rustllm.server.answers import LogProbs, PromptLogprob, PromptProgress, Shape
-from rustllm.server.constraints import ConstraintFields
+from rustllm.server.constraints import CAPS, ConstraintFields
 from rustllm.server.openai.schemas import Envelope
 from rustllm.server.parts import AsGiven, Part
 from rustllm.server.sampling import SamplingFields
+from rustllm.server.template_fields import CAPS as TOOL_CAPS
 from rustllm.server.template_fields import TemplateFields
 
 
@@ -47,6 +49,15 @@ class ResponseFormat(Part):
 
 class ChatRequest(TemplateFields, ConstraintFields, SamplingFields):
     """A chat to be answered. Unknown fields are ignored."""
+
+    caps: ClassVar[Caps] = {
+        **SamplingFields.caps,
+        **CAPS,
+        **TOOL_CAPS,
+        "top_logprobs": ("logprobs",),
+        "response_format.schema": SCHEMA,
+        "response_format.json_schema.schema": SCHEMA,
+    }
 
     model: str | None = Field(None, description="Any name is served.")
     stream_options: StreamOptions | None = Field(None, description="What a stream carries beside the text.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from rustllm.limits import Caps
 from rustllm.server.answers import LogProbs, PromptLogprob, PromptProgress, Shape
-from rustllm.server.constraints import ConstraintFields
+from rustllm.server.constraints import CAPS, ConstraintFields
 from rustllm.server.native.completion.schemas import Prompt
 from rustllm.server.openai.chat.schemas import StreamOptions
 from rustllm.server.openai.schemas import Envelope
@@ -16,6 +17,8 @@ from rustllm.server.sampling import SamplingFields
 
 class OpenAICompletionRequest(ConstraintFields, SamplingFields):
     """One or several prompts to continue."""
+
+    caps: ClassVar[Caps] = {**SamplingFields.caps, **CAPS, "prompt": ("prompts",), "logprobs": ("logprobs",)}
 
     prompt: Prompt = Field(description="Text, token ids, or a list of either.")
     model: str | None = Field(None, description="Any name is served.")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from rustllm.limits import Caps
 from rustllm.server.answers import Shape
-from rustllm.server.embedding import Input, TokenUsage, count_first
+from rustllm.server.embedding import Input, TokenUsage, count_tokens
 
 
 class EmbeddingsRequest(BaseModel):
     """Texts whose vectors are wanted. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True)
+
+    caps: ClassVar[Caps] = {"input": ("inputs",)}
 
     input: Input = Field(
         description="A text, token ids, an object whose `content` has parts of text, or a list of these."
@@ -33,7 +36,7 @@ class EmbeddingsRequest(BaseModel):
     @field_validator("input", mode="before")
     @classmethod
     def _bounded(cls, value: Any) -> Any:
-        return count_first("input", value)
+        return count_tokens("input", value)
 
 
 class EmbeddingEntry(Shape):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from rustllm.limits import SCHEMA, Caps
 from rustllm.server.answers import Shape
 from rustllm.server.parts import AsGiven, Described, Part
 from rustllm.server.sampling import SamplingFields
@@ -80,6 +81,14 @@ class Reasoning(Part):
 
 class ResponsesRequest(SamplingFields):
     """An input to be answered. Unknown fields are ignored, llama-server's sampling fields are known."""
+
+    caps: ClassVar[Caps] = {
+        **SamplingFields.caps,
+        "top_logprobs": ("logprobs",),
+        "tools": ("tools",),
+        "tools[].parameters": SCHEMA,
+        "text.format.schema": SCHEMA,
+    }
 
     model: str | None = Field(None, description="Any name is served.")
     input: Annotated[Any, Described(InputItem, many=True)] = Field(description="A text, or the items so far.")
