@@ -12,7 +12,7 @@ from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Token
 from rustllm.chat.constraint import Compiled, Constraint, compile_constraint, from_response_format, the_one
 from rustllm.chat.plan import Plan
 from rustllm.limits import GRAMMAR, SCHEMA, Caps
-from rustllm.sampling_values import check_biases, logit_bias_pairs, sampler_names, seed_value
+from rustllm.sampling_values import logit_bias_pairs, sampler_names, seed_value
 from rustllm.server.constraints import ConstraintFields, asked
 from rustllm.server.errors import ApiError
 from rustllm.server.parts import AsGiven, Part
@@ -120,16 +120,6 @@ class SamplingFields(BaseModel):
     timings_per_token: bool | None = Field(None, description="Add timings to each event.")
     return_tokens: bool | None = Field(None, description="Return token ids beside the text.")
     verbose: bool | None = Field(None, description="Add a `__verbose` part to the answer.")
-
-    @field_validator("logit_bias", mode="before")
-    @classmethod
-    def _bounded(cls, entries: Any) -> Any:
-        """Refuses too many before their types are looked at."""
-        try:
-            check_biases(entries)
-        except InvalidRequestError as error:  # to pydantic it would be one error of many
-            raise ApiError(400, str(error), param="logit_bias") from None
-        return entries
 
 
 #: Fields that go to the engine as they are.
