@@ -16,7 +16,7 @@ import pytest
 from rustllm.config import EMBEDDED_MODEL
 from rustllm.logging import JsonFormatter, TextFormatter, set_up
 from tests.support.commands import failure, run
-from tests.support.server import Server
+from tests.support.server import ROOT, Server
 
 # rustllm serve
 
@@ -127,6 +127,8 @@ def test_info() -> None:
     assert found["types"] == {"F32": 48}
     assert found["n_params"] == 292_800
     assert "general.architecture = 'llama'" in run("info").stdout
+    gemma = ROOT / "tests/data/architectures/gemma3.gguf"
+    assert "gemma3.attention.sliding_window = 24" in run("info", str(gemma)).stdout
 
 
 def test_info_of_no_model(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def _inspecting(commands: Any) -> None:
     tokenize.add_argument("--no-parse-special", action="store_true", help="read special tokens as plain text")
 
     info = _command(commands, "info", "what is in a model file, and the memory that it needs", inspection.info)
+    info.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the GGUF file, as with -m")
     for parser in (perplexity, tokenize, info):
         parser.add_argument("-m", "--model", type=Path, default=EMBEDDED_MODEL, metavar="FILE", help="the GGUF file")
         parser.add_argument("--json", action="store_true", help="print JSON")

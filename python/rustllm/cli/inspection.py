@@ -52,7 +52,8 @@ def tokenize(options: argparse.Namespace) -> int:
 def info(options: argparse.Namespace) -> int:
     from rustllm._rustllm import read_gguf
 
-    found = read_gguf(options.model)
+    path = options.model if options.file is None else options.file
+    found = read_gguf(path)
     metadata = found["metadata"]
     memory = _memory(metadata, found["size"])
     if options.json:
@@ -67,7 +68,7 @@ def info(options: argparse.Namespace) -> int:
         *((f"cache, {int(n):,} tokens", f"{_mebibytes(size)} in f16") for n, size in memory["cache_f16"].items()),
         *((key, _shortened(value)) for key, value in sorted(metadata.items())),
     ]
-    _show(str(options.model), [(name, str(value)) for name, value in rows])
+    _show(str(path), [(name, str(value)) for name, value in rows])
     return 0
 
 
