@@ -22,7 +22,7 @@ PARITY_DIR ?= ../shared/parity
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-.PHONY: help venv build serve test test-rust test-python test-clients torture torture-short soak test-aarch64 lint format screenshots docs browser models parity fuzz fuzz-check wheel test-wheel clean bench-compare bench-constraints bench-serve
+.PHONY: help venv build serve test test-rust test-python test-clients torture torture-short soak test-aarch64 lint format screenshots docs browser models parity fuzz sanitize fuzz-check wheel test-wheel clean bench-compare bench-constraints bench-serve
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -117,6 +117,9 @@ parity: build ## Replay recorded answers with the checker in PARITY_DIR
 
 fuzz: build ## Run all fuzz targets (TIME=60 seconds each)
 	PYTHON=$(CURDIR)/$(BIN)/python scripts/fuzz.sh $(TIME)
+
+sanitize: ## The kernels' tests with AddressSanitizer, what Miri can run with Miri (PART=asan or miri)
+	scripts/sanitize.sh $(PART)
 
 fuzz-check: ## Check that the fuzz targets compile
 	cargo check --quiet --manifest-path fuzz/Cargo.toml
