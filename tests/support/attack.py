@@ -112,7 +112,7 @@ def error_of(answer: Answer) -> tuple[str, str | None]:
 
 def head(*lines: str, path: str = "/completion", method: str = "POST") -> bytes:
     """A request's head, with the key."""
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", f"X-Api-Key: {KEY}", *lines, "", ""]).encode()
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", f"X-Api-Key: {KEY}", *lines, "", ""]).encode()
 
 
 def resident_bytes(pid: int | str) -> int:
