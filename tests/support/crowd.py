@@ -16,7 +16,7 @@ ENDLESS = {"prompt": "Once upon a time", "n_predict": -1, "ignore_eos": True, "s
 
 
 def head(length: int, path: str = "/completion") -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 def request(body: dict[str, Any], path: str = "/completion") -> bytes:

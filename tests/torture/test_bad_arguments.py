@@ -3,6 +3,7 @@ call gives the same bits as before."""
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -187,14 +188,17 @@ def test_call(llm: LLM, good: str, call: Call, report: Report) -> None:
             before = resident_bytes_here()
     assert bits(llm) == good
     assert llm._loaded.dispatcher.active == 0
-    after = settles(resident_bytes_here, before + GROWTH_BYTES) if before else before
+    # The allocator may keep one of the large inputs, or give it back.
+    allowed = GROWTH_BYTES if call.kind not in ("prompt", "list bombs") else 16_000_000
+    after = settles(resident_bytes_here, before + allowed) if before else before
     report.add(f"Python API, {call.kind}", tries, growth=after - before)
     if LONG:
-        assert after - before <= GROWTH_BYTES, f"{after - before} bytes more after {tries} tries"
+        assert after - before <= allowed, f"{after - before} bytes more after {tries} tries"
 
 
 def resident_bytes_here() -> int:
-    """Memory of this process."""
+    """Memory of this process, without what only waits to be collected."""
+    gc.collect()
     return resident_bytes("self")
 
 

@@ -84,7 +84,7 @@ def _idle_connections(target: Target) -> Answer:
 
 
 def _pipelined(target: Target) -> Answer:
-    one = f"GET /health HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\n".encode()
+    one = f"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {KEY}\r\n".encode()
     with target.connect() as client:
         client.sendall((one + b"\r\n") * 49 + one + b"Connection: close\r\n\r\n")
         data = b""

@@ -79,7 +79,12 @@ def _as(*headers: bytes, path: str = COMPLETION) -> Send:
     """A request with these headers instead of the key."""
     data = body(COMPLETION, {})
     method = "POST" if path.startswith(COMPLETION) else "GET"
-    lines = [f"{method} {path} HTTP/1.1".encode(), b"Host: x", b"Connection: close", b"Content-Length: %d" % len(data)]
+    lines = [
+        f"{method} {path} HTTP/1.1".encode(),
+        b"Host: localhost",
+        b"Connection: close",
+        b"Content-Length: %d" % len(data),
+    ]
     return lambda target: target.say(b"\r\n".join([*lines, *headers, b"", data]))
 
 
@@ -107,6 +112,8 @@ _AUTH = [
 _URLS = ("http://127.0.0.1:9/x.png", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "\\\\server\\x",
          "ftp://localhost/x", "data:image/png;base64,AAAA", "../../etc/passwd")  # fmt: skip
 
+_LAST = b"Host: localhost\r\nConnection: close\r\n\r\n"
+
 _FILES = [
     *(with_fields("files and URLs", f"an image at {url}", CHAT, row={"param": "messages", "says": "not supported"},
                   messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}])
@@ -115,9 +122,9 @@ _FILES = [
       for path in ("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/static/..%2f..%2fetc/passwd", "/a%00b",
                    "/" + "x" * 5000)),
     Row("files and URLs", "a proxied address in the request line",
-        lambda target: target.say(b"GET http://169.254.169.254/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        lambda target: target.say(b"GET http://169.254.169.254/x HTTP/1.1\r\n" + _LAST),
         (400, 401, 404)),
-    Row("files and URLs", "CONNECT", lambda target: target.say(b"CONNECT 127.0.0.1:9 HTTP/1.1\r\nHost: x\r\n\r\n"),
+    Row("files and URLs", "CONNECT", lambda target: target.say(b"CONNECT 127.0.0.1:9 HTTP/1.1\r\n" + _LAST),
         (400, 401, 404, 405)),
 ]  # fmt: skip
 
