@@ -70,10 +70,10 @@ TABLE = (
           "Requests that may wait for a slot; one more gets status 429."),
     Limit("json_depth", "--max-json-depth", 128, 1, 250,
           "Levels of objects and arrays in a body."),
-    Limit("json_brackets", "--max-json-brackets", 600_000, 16, 100_000_000,
+    Limit("json_brackets", "--max-json-brackets", 600_000, 1, 100_000_000,
           "Brackets that open in a body, those in its texts among them. Ten million empty arrays would stall every "
           "stream for seconds."),
-    Limit("json_commas", "--max-json-commas", 4_000_000, 16, 1_000_000_000,
+    Limit("json_commas", "--max-json-commas", 4_000_000, 0, 1_000_000_000,
           "Commas of a body, those in its texts among them."),
     Limit("prompts", "--max-prompts", 64, 1, 65_536,
           "Prompts of one completion request.", "prompts", measures.prompts),
