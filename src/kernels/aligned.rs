@@ -42,7 +42,8 @@ impl AlignedBytes {
 
     /// Only whole huge pages are asked for: a larger page at the end would be paid and not used.
     fn ask_for_huge_pages(&self) {
-        #[cfg(target_os = "linux")]
+        // Miri has no such advice.
+        #[cfg(all(target_os = "linux", not(miri)))]
         // SAFETY: the range lies inside `bytes`; the advice changes nothing that a program can read.
         unsafe {
             let start = self.bytes.as_ptr().add(self.start).cast_mut();

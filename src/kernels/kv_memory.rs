@@ -41,7 +41,7 @@ impl Segments {
     pub fn grow(&mut self) -> io::Result<()> {
         let mut map = MmapMut::map_anon(self.bytes.max(1))?;
         // Fewer page faults and address translations; without huge pages all works as well.
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::HugePage);
         self.bases.push(map.as_mut_ptr());
         self.maps.push(map);
