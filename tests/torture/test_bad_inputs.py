@@ -64,10 +64,12 @@ def test_row(target: Target, good: Witness, row: Row, report: Report) -> None:
             if time.monotonic() - began > SECONDS:
                 break
     assert idle(target.server)
-    after = settles(lambda: resident_bytes(pid), before + GROWTH_BYTES)
+    # Of bodies of many megabytes there are too few in this time to fill what the allocator keeps of them.
+    allowed = GROWTH_BYTES if tries >= 200 else 32_000_000
+    after = settles(lambda: resident_bytes(pid), before + allowed)
     report.add(row.kind, tries, growth=after - before)
     if LONG:
-        assert after - before <= GROWTH_BYTES, f"{after - before} bytes more after {tries} tries"
+        assert after - before <= allowed, f"{after - before} bytes more after {tries} tries"
 
 
 def attempt(target: Target, row: Row) -> None:
