@@ -16,6 +16,8 @@ from rustllm.bench.load import WORDS
 from rustllm.bench.rows import BLOCK
 
 PROMPTS = 256
+#: Batches before the first that counts.
+WARM_UPS = 4
 #: llama-cpp-python's loop is the same for each prompt.
 PEER_PROMPTS = 24
 
@@ -76,6 +78,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     with LLM(options.model, n_ctx=512, n_parallel=options.sequences, n_threads=options.threads) as llm:
+        # The cache takes memory from the system until it has all it may have; only then is it as fast as it stays.
+        for _ in range(WARM_UPS):
+            generate_rate(llm, options.n_gen)
         for _ in range(options.rounds):
             decode = decode_rate(llm, options.sequences, options.n_gen)
             batch, n_prompt = generate_rate(llm, options.n_gen)
