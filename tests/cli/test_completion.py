@@ -35,9 +35,9 @@ def test_fish_completes_commands_and_values(fish: list[str]) -> None:
     assert fish[1] == "complete -c rustllm -f"
     assert "complete -c rustllm -n __fish_use_subcommand -a tokenize -d 'the tokens of a text'" in fish
     assert "complete -c rustllm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'" in fish
-    # The input of a batch is a file; a prompt is not.
+    # The input of a batch is a file, and what info looks into; a prompt is not.
     assert [line for line in fish if line.endswith("-F")] == [
-        "complete -c rustllm -n '__fish_seen_subcommand_from batch' -F"
+        f"complete -c rustllm -n '__fish_seen_subcommand_from {command}' -F" for command in ("batch", "info")
     ]
     bench = next(line for line in fish if "from bench" in line and "-l output" in line)
     assert "-s o -l output -x -a 'table md json' -d" in bench
