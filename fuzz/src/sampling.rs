@@ -109,7 +109,8 @@ pub fn check(data: &[u8]) {
             .collect::<Vec<_>>()
     };
     let drawn = draw();
-    assert_eq!(drawn, draw(), "the same seed gives the same tokens");
+    // As texts, since a probability of logits beyond all measure is no number, which equals nothing.
+    assert_eq!(format!("{drawn:?}"), format!("{:?}", draw()), "the same seed gives the same tokens");
     for sampled in drawn.into_iter().flatten() {
         assert!((sampled.token as usize) < n);
         assert!(sampled.top.len() <= params.n_probs);
