@@ -15,7 +15,7 @@ from rustllm.invalid import invalid
 
 RANDOM_SEED = 0xFFFF_FFFF
 
-#: Biases of one request.
+#: Biases of one request of the Python API; a server has a limit of its own for them (`rustllm.limits`).
 MAX_BIASES = 4096
 
 
@@ -41,7 +41,6 @@ def check_biases(entries: Any) -> None:
 
 def logit_bias_pairs(entries: Mapping[Any, Any] | Iterable[Any], tokenizer: Tokenizer) -> list[tuple[int, float]]:
     """Pairs of token id and bias, from token ids or texts and a number, or false for a token never to come."""
-    check_biases(entries)
     pairs: Iterable[Any] = entries
     if isinstance(entries, Mapping):
         pairs = [(_key(key), bias) for key, bias in entries.items()]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.attack import read_answer
 from tests.support.server import Server, running
 
 TIMEOUT = 2
@@ -34,14 +35,8 @@ def connect(server: Server) -> socket.socket:
 
 def answer(client: socket.socket) -> tuple[int, Any]:
     """Status and JSON body of what comes until the server closes the connection."""
-    data = b""
-    try:
-        while chunk := client.recv(65536):
-            data += chunk
-    except ConnectionResetError:
-        pass  # it was still being sent to
-    head, _, body = data.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body)
+    found = read_answer(client)
+    return found.status, found.body
 
 
 def said(server: Server, *parts: bytes, pause: float = 0) -> tuple[int, Any]:

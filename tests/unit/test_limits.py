@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from rustllm._rustllm import InvalidRequestError
-from rustllm.config import ServerSettings, UsageError, parse
+from rustllm._rustllm import InvalidRequestError, Tokenizer
+from rustllm.config import EMBEDDED_MODEL, ServerSettings, UsageError, parse
 from rustllm.flags.help import help_text
 from rustllm.limits import TABLE, Limit, Limits
+from rustllm.sampling_values import logit_bias_pairs
 from rustllm.server.anthropic import schemas as anthropic
 from rustllm.server.native.completion.schemas import CompletionRequest
 from rustllm.server.native.embedding.schemas import EmbeddingRequest
@@ -92,3 +93,10 @@ def test_the_page_has_each_limit_with_its_flag_and_default() -> None:
     rows = [tuple(cell.strip(" `") for cell in line.split("|")[1:4]) for line in page.splitlines() if line[:3] == "| `"]
     assert set(rows) == {(row.name, row.shown, str(row.default)) for row in TABLE}
     assert len(rows) == len(TABLE)
+
+
+def test_a_server_s_limit_of_biases_is_the_only_one() -> None:
+    given = Limits({"biases": 10_000})
+    biases = [[1, 1.0]] * 5_000
+    given.check({"logit_bias": biases}, CompletionRequest.caps)
+    assert len(logit_bias_pairs(biases, Tokenizer.from_gguf(EMBEDDED_MODEL))) == 5_000

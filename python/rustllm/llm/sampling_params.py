@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rustllm._rustllm import InvalidRequestError
 from rustllm._rustllm import SamplingParams as NativeParams
 from rustllm.invalid import invalid
-from rustllm.sampling_values import logit_bias_pairs, sampler_names, seed_value
+from rustllm.sampling_values import check_biases, logit_bias_pairs, sampler_names, seed_value
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -180,6 +180,7 @@ class SamplingParams:
         """The engine's own parameters; `more` are fields of the engine. Raises InvalidRequestError."""
         values = {**self._plain(), **more}
         if self.logit_bias is not None:
+            check_biases(self.logit_bias)
             values["logit_bias"] = logit_bias_pairs(self.logit_bias, tokenizer)
         return self._native(values)
 
