@@ -7,17 +7,12 @@ Usage: python -m tests.data.architectures.record LLAMA-SERVER
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from tests.data.architectures.make import MODELS, SHORT_CONTEXT, WORDS
-
-PORT = 9393
+from tests.support.peer import Peer, ask
 
 #: Longer than the windows, and with the answer longer than a block of the cache.
 PROMPT = [(index * 7919 + 11) % (len(WORDS) - 3) + 3 for index in range(60)]
@@ -40,29 +35,10 @@ REQUEST = {
 CONTEXTS = {"phi3": [SHORT_CONTEXT, 2 * SHORT_CONTEXT]}
 
 
-def ask(path: str, body: Any) -> Any:
-    """The answer to a request."""
-    url = f"http://127.0.0.1:{PORT}{path}"
-    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode())) as answer:
-        return json.load(answer)
-
-
 def record(program: str, model: Path, context: int) -> dict[str, Any]:
     """The greedy answer with the distribution before each of its tokens."""
-    command = [program, "-m", str(model), "--port", str(PORT), "-fa", "off", "-ctk", "f32", "-ctv", "f32"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    peer = subprocess.Popen([*command, "-c", str(context), "-np", "1", "-t", "1"], **quiet)
-    try:
-        for _ in range(200):
-            try:
-                ask("/tokenize", {"content": "x"})
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
+    with Peer(program, model, "-c", str(context), "-np", "1", "-t", "1"):
         answer = ask("/completion", {**REQUEST, "prompt": PROMPT})
-    finally:
-        peer.terminate()
-        peer.wait()
     rows = []
     for step in answer["completion_probabilities"]:
         found = {entry["id"]: entry["logprob"] for entry in step["top_logprobs"]}

@@ -1,22 +1,19 @@
 """Asks llama-server for vectors and scores and writes them to recorded.json, so that tests need no peer.
 
-Usage: record.py LLAMA-SERVER MINILM.gguf
+Usage: python -m tests.data.bert.record LLAMA-SERVER MINILM.gguf
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.support.peer import Peer, ask
+
 HERE = Path(__file__).parent
 STORIES = HERE.parents[2] / "python/rustllm/models/stories260K.gguf"
-PORT = 9391
 
 TEXTS = [
     "hello world",
@@ -35,39 +32,11 @@ QUERY = "what is the capital of france?"
 DOCUMENTS = ["paris is the capital of france.", "the cat was in the house", "a red book", "", "river " * 200]
 
 
-def ask(path: str, body: Any) -> Any:
-    """The answer to a request."""
-    url = f"http://127.0.0.1:{PORT}{path}"
-    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode())) as answer:
-        return json.load(answer)
-
-
 def rounded(value: Any) -> Any:
     """Numbers with seven digits, which is what f32 has."""
     if isinstance(value, list):
         return [rounded(item) for item in value]
     return float(f"{value:.7g}")
-
-
-class Peer:
-    """A running llama-server."""
-
-    def __init__(self, program: str, model: Path, *flags: str) -> None:
-        command = [program, "-m", str(model), "--port", str(PORT), "-fa", "off", "-ctk", "f32", "-ctv", "f32", *flags]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def __enter__(self) -> Peer:
-        for _ in range(200):
-            try:
-                ask("/tokenize", {"content": "x"})
-                return self
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
-        raise RuntimeError("the peer does not start")
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait()
 
 
 def vectors(texts: list[str], **fields: Any) -> Any:

@@ -7,19 +7,14 @@ Usage: python -m tests.data.lora.record LLAMA-SERVER
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from tests.support.adapter_file import write_adapter
 from tests.support.model_file import STORY
-
-PORT = 9392
+from tests.support.peer import Peer, ask
 
 #: The settings of each adapter.
 ADAPTERS: list[dict[str, Any]] = [
@@ -42,27 +37,11 @@ def write(directory: Path) -> list[Path]:
     return [write_adapter(directory / f"{index}.gguf", **kind) for index, kind in enumerate(ADAPTERS)]
 
 
-def ask(path: str, body: Any) -> Any:
-    """The answer to a request."""
-    url = f"http://127.0.0.1:{PORT}{path}"
-    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode())) as answer:
-        return json.load(answer)
-
-
 def main(program: str) -> None:
     """Records the answers."""
     with tempfile.TemporaryDirectory() as directory:
         files = ",".join(str(path) for path in write(Path(directory)))
-        command = [program, "-m", str(STORY), "--port", str(PORT), "-fa", "off", "-ctk", "f32", "-ctv", "f32"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        peer = subprocess.Popen([*command, "-c", "2048", "-np", "1", "--lora", files], **quiet)
-        try:
-            for _ in range(200):
-                try:
-                    ask("/tokenize", {"content": "x"})
-                    break
-                except (urllib.error.URLError, ConnectionError):
-                    time.sleep(0.1)
+        with Peer(program, STORY, "-c", "2048", "-np", "1", "--lora", files):
             found = {
                 f"{prompt} {json.dumps(mix)}": ask(
                     "/completion", {**REQUEST, "prompt": prompt, "lora": mix, "cache_prompt": False}
@@ -70,9 +49,6 @@ def main(program: str) -> None:
                 for prompt in PROMPTS
                 for mix in SCALES
             }
-        finally:
-            peer.terminate()
-            peer.wait()
     lines = [f"{json.dumps(key)}: {json.dumps(text, ensure_ascii=False)}" for key, text in found.items()]
     Path(__file__).with_name("recorded.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
