@@ -42,13 +42,13 @@ static SAVED: LazyLock<Saved> = LazyLock::new(Saved::new);
 fn answer(engine: &Engine) -> Vec<u32> {
     let params = SamplingParams { n_predict: 4, temperature: 0.0, id_slot: 0, ..SamplingParams::default() };
     let prompt = (0..70).map(|i| 3 + i * 7 % 500).collect();
-    let request = Request { prompt, params, grammar: None, watch: None };
+    let request = Request { prompt, params, grammar: None, watch: None, whole: false };
     engine.submit(request).expect("it is accepted");
     let mut tokens = Vec::new();
     loop {
         for output in engine.drain() {
             match output.event {
-                Event::Token(report) => tokens.push(report.token),
+                Event::Tokens(reports) => tokens.extend(reports.iter().map(|report| report.token)),
                 Event::Done(_) => return tokens,
                 Event::Error(error) => panic!("{error}"),
                 _ => {}

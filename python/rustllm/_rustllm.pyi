@@ -341,9 +341,12 @@ class Engine:
         params: SamplingParams,
         grammar: Grammar | None = None,
         watch: Watch | None = None,
+        *,
+        whole: bool = False,
     ) -> int:
         """Queues a request and returns its id. Its outputs arrive through `drain`, for each of the
-        `n` choices ending in `done` or `error`. Raises InvalidRequestError, ContextExceededError,
+        `n` choices ending in `done` or `error`; with `whole` all tokens of a choice come in one output when
+        it ends, which wakes nobody before. Raises InvalidRequestError, ContextExceededError,
         QueueFullError, EngineClosedError."""
 
     @property

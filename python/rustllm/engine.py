@@ -144,14 +144,15 @@ class AsyncEngine:
         watch: Watch | None = None,
         *,
         name: Name | None = None,
+        whole: bool = False,
     ) -> Iterator[Running]:
         """Submits a request, whose outputs go to `listener` until the context is left.
 
-        Leaving it before the request has ended aborts it. Raises what `Engine.submit` raises.
+        Leaving it before the request has ended aborts it; `whole` as in `Engine.submit`. Raises what `Engine.submit` raises.
         """
         # Outputs are dispatched by this loop only, so none can be missed before the listener is there.
         try:
-            request_id = self.engine.submit(prompt, params, grammar, watch)
+            request_id = self.engine.submit(prompt, params, grammar, watch, whole=whole)
         except QueueFullError as error:
             raise BusyError(str(error), self.pace) from None
         with self._listening(request_id, Running(params, choices, listener, name)) as running:

@@ -25,6 +25,8 @@ pub struct Request {
     pub grammar: Option<Arc<CompiledGrammar>>,
     /// Thoughts, and the place where the grammar starts if it is not the start.
     pub watch: Option<Arc<Watch>>,
+    /// Whether each choice's tokens are wanted together, once it has ended: that wakes nobody before.
+    pub whole: bool,
 }
 
 /// What a slot is doing.

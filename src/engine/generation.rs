@@ -29,6 +29,8 @@ pub struct Generation {
     has_new_line: bool,
     /// Whether text had to make room for more.
     truncated: bool,
+    /// Reports that wait for the answer's end, where it is wanted whole.
+    pub held: Option<Vec<TokenReport>>,
     /// When the request arrived.
     pub arrived: Instant,
     /// When it got its slot.
@@ -84,6 +86,7 @@ impl Generation {
             n_predicted: 0,
             has_new_line: false,
             truncated: false,
+            held: None,
             arrived: Instant::now(),
             started: None,
             prompt_done: None,
@@ -144,6 +147,13 @@ impl Generation {
             timings: self.timings(sequence),
         };
         Ok((report, stop))
+    }
+
+    /// What is to be published of the newest token: it alone, or nothing before the last one and then all.
+    pub fn report(&mut self, report: TokenReport, is_last: bool) -> Option<Vec<TokenReport>> {
+        let Some(held) = &mut self.held else { return Some(vec![report]) };
+        held.push(report);
+        is_last.then(|| std::mem::take(held))
     }
 
     /// Has the thought that is being written closed. False where there is none.

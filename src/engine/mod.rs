@@ -14,7 +14,8 @@
 mod alone;
 pub mod bench;
 mod command;
-pub mod embedding;
+pub mod draw;
+mod embedding;
 pub mod generation;
 pub mod handle;
 mod layout;

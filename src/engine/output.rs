@@ -19,7 +19,8 @@ pub enum Event {
     Progress(Progress),
     /// The next token of a prompt that is scored; all but the first are, in order, before the answer.
     Prompt(Box<Ranked>),
-    Token(Box<TokenReport>),
+    /// The next tokens: one, or all of an answer that is wanted whole.
+    Tokens(Vec<TokenReport>),
     Done(Box<Finish>),
     /// The vector of a text, or those of its tokens without pooling.
     Embedding(Vec<Vec<f32>>),

@@ -6,8 +6,9 @@ use super::plan::{SCORE_ROWS, StepPlan, Wanted};
 use super::scheduler::Scheduler;
 use crate::config::Pooling;
 use crate::error::{Error, Result};
+use crate::kernels::Pool;
 use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
-use crate::layers::visit_rows;
+use crate::layers::{visit_rows, visit_rows_with};
 use crate::models::{Model, SequenceRows, StepInput};
 
 /// The model with its cache memory.
@@ -26,6 +27,17 @@ impl Logits {
     /// Calls `visit` with each row and its index; the row is scratch memory from then on.
     pub fn visit(&self, visit: impl FnMut(usize, &mut [f32])) -> Result<()> {
         self.rows.as_ref().map_or(Ok(()), |rows| Ok(visit_rows(rows, visit)?))
+    }
+
+    /// Calls `visit` with each of `states` and the row of its place, on the threads of `pool` and in no order;
+    /// the rows are scratch memory from then on.
+    pub fn visit_with<T: Send>(
+        &self,
+        states: &mut [T],
+        pool: &Pool,
+        visit: impl Fn(&mut T, &mut [f32]) + Sync,
+    ) -> Result<()> {
+        self.rows.as_ref().map_or(Ok(()), |rows| Ok(visit_rows_with(rows, states, pool, visit)?))
     }
 }
 

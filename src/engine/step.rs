@@ -4,21 +4,21 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::command::{CacheWork, Command, Request, Shared, SlotState};
+use super::draw::own;
 use super::embedding::{self, EmbeddingQueue, Input};
 use super::generation::Generation;
 use super::output::{Event, Output};
-use super::plan::{StepPlan, Wanted};
-use super::runner::{Logits, Runner};
+use super::plan::StepPlan;
+use super::runner::Runner;
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, SequenceId};
 use super::stats::Stats;
 use crate::config::{Adapters, Pooling};
 use crate::error::{Error, Result};
-use crate::sampling;
 use crate::tokenizer::Tokenizer;
 
 /// Outputs that may wait to be taken before the next step waits for their readers.
@@ -29,11 +29,12 @@ const MAX_WAIT: Duration = Duration::from_millis(50);
 
 /// Everything that the engine thread owns.
 pub(super) struct EngineLoop {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     pub(super) scheduler: Scheduler,
     pub(super) runner: Runner,
-    tokenizer: Arc<Tokenizer>,
-    generations: HashMap<SequenceId, Generation>,
+    pub(super) tokenizer: Arc<Tokenizer>,
+    /// Answers that have not ended. The locks are for the threads that draw next tokens, each for an own one.
+    pub(super) generations: HashMap<SequenceId, Mutex<Generation>>,
     embeddings: EmbeddingQueue,
     /// Work on the cache that waits for a slot to be free.
     deferred: Vec<(usize, CacheWork)>,
@@ -146,8 +147,8 @@ impl EngineLoop {
     }
 
     fn end_thought(&mut self, request: u64) -> bool {
-        let own = self.generations.iter_mut().filter(|(id, _)| id.request == request);
-        own.fold(false, |any, (_, generation)| generation.end_thought() || any)
+        let all = self.generations.iter_mut().filter(|(id, _)| id.request == request);
+        all.fold(false, |any, (_, generation)| own(generation).end_thought() || any)
     }
 
     /// Does the work that waited for slots which are free now.
@@ -162,7 +163,7 @@ impl EngineLoop {
     }
 
     fn submit(&mut self, request_id: u64, request: Request, adapters: &Adapters, arrived: Instant) {
-        let Request { prompt, params, grammar, watch } = request;
+        let Request { prompt, params, grammar, watch, whole } = request;
         let params = Arc::new(params);
         for choice in 0..params.n {
             let id = SequenceId { request: request_id, choice };
@@ -173,7 +174,8 @@ impl EngineLoop {
             match made {
                 Ok(mut generation) => {
                     generation.arrived = arrived;
-                    self.generations.insert(id, generation);
+                    generation.held = whole.then(Vec::new);
+                    self.generations.insert(id, Mutex::new(generation));
                     let mut sequence = Sequence::new(id, prompt.clone());
                     sequence = sequence.with_adapters(adapters.clone(), self.scheduler.pool_mut());
                     sequence.reuse = params.cache_prompt || choice > 0;
@@ -190,7 +192,7 @@ impl EngineLoop {
     fn start_admitted(&mut self, plan: &StepPlan) {
         for (slot, id) in &plan.admitted {
             let Some(sequence) = self.scheduler.sequence(*slot) else { continue };
-            let Some(generation) = self.generations.get_mut(id) else { continue };
+            let Some(generation) = self.generations.get_mut(id).map(own) else { continue };
             generation.start(sequence.n_cached);
             if generation.params.return_progress && !sequence.preempted {
                 let event = Event::Progress(generation.progress(sequence));
@@ -199,10 +201,10 @@ impl EngineLoop {
         }
     }
 
-    fn report_progress(&self, plan: &StepPlan) {
+    fn report_progress(&mut self, plan: &StepPlan) {
         for chunk in &plan.chunks {
             let Some(sequence) = self.scheduler.sequence(chunk.slot) else { continue };
-            let Some(generation) = self.generations.get(&sequence.id) else { continue };
+            let Some(generation) = self.generations.get_mut(&sequence.id).map(own) else { continue };
             if generation.params.return_progress && sequence.n_generated() == 0 {
                 let event = Event::Progress(generation.progress(sequence));
                 publish(&self.shared, sequence.id, Some(chunk.slot), event);
@@ -210,80 +212,8 @@ impl EngineLoop {
         }
     }
 
-    fn sample(&mut self, plan: &StepPlan, logits: &Logits, wanted: &[Wanted]) {
-        let outcome = logits.visit(|row, values| match wanted[row] {
-            Wanted::Next { slot } => self.sample_one(slot, values),
-            Wanted::Score { slot, position } => self.score_one(slot, position, values),
-        });
-        if let Err(error) = outcome {
-            self.fail_step(plan, &error);
-        }
-    }
-
-    /// Publishes how probable the prompt token behind `position` was.
-    fn score_one(&mut self, slot: usize, position: usize, row: &[f32]) {
-        // A row before it may have ended the sequence.
-        let Some(sequence) = self.scheduler.sequence(slot) else { return };
-        let Some(generation) = self.generations.get(&sequence.id) else { return };
-        let (id, token) = (sequence.id, sequence.tokens[position + 1]);
-        let n = generation.params.prompt_logprobs.map_or(0, |n| usize::try_from(n).unwrap_or(0));
-        match guarded(|| sampling::rank(row, token, n)) {
-            Ok(ranked) => publish(&self.shared, id, Some(slot), Event::Prompt(Box::new(ranked))),
-            Err(error) => self.end_slot_with_error(slot, id, &error),
-        }
-    }
-
-    /// Draws and publishes the next token of one sequence; ends it where it ends.
-    fn sample_one(&mut self, slot: usize, row: &mut [f32]) {
-        let Some(sequence) = self.scheduler.sequence(slot) else { return };
-        let id = sequence.id;
-        let Some(generation) = self.generations.get_mut(&id) else { return };
-        if generation.params.n_predict == 0 {
-            // Asked only to fill the cache with the prompt.
-            let finish = generation.finish_empty(sequence, slot);
-            count(&self.shared, |stats| {
-                generation.count_prompt(sequence, stats);
-                generation.count_end(finish.stop_type, stats);
-            });
-            return self.end(slot, id, Event::Done(Box::new(finish)));
-        }
-        let n_ctx = if self.limits.context_shift { usize::MAX } else { self.limits.n_ctx };
-        match guarded(|| generation.next(row, sequence, &self.tokenizer, n_ctx)) {
-            Ok((report, stop)) => {
-                let token = report.token;
-                count(&self.shared, |stats| generation.count_token(sequence, stats));
-                publish(&self.shared, id, Some(slot), Event::Token(Box::new(report)));
-                match stop {
-                    None => {
-                        self.scheduler.append(slot, token);
-                        self.shift_if_full(slot);
-                    }
-                    Some(stop) => {
-                        let finish = generation.finish(stop, sequence, slot);
-                        count(&self.shared, |stats| generation.count_end(finish.stop_type, stats));
-                        self.end(slot, id, Event::Done(Box::new(finish)));
-                    }
-                }
-            }
-            Err(error) => self.end_slot_with_error(slot, id, &error),
-        }
-    }
-
-    /// Makes room where the context is full, as llama-server does: the first `n_keep` tokens stay, and
-    /// of the others the older half goes. Without context shift the answer has ended before.
-    fn shift_if_full(&mut self, slot: usize) {
-        let Some(sequence) = self.scheduler.sequence(slot) else { return };
-        if sequence.tokens.len() < self.limits.n_ctx {
-            return;
-        }
-        let Some(generation) = self.generations.get_mut(&sequence.id) else { return };
-        let (n_keep, n_discard) =
-            generation.shift(sequence.n_prompt, sequence.n_computed, self.limits.n_ctx, self.tokenizer.adds_bos());
-        self.scheduler.shift(slot, n_keep, n_discard);
-    }
-
     /// A step that failed ends the sequences in it, and only those.
-    fn fail_step(&mut self, plan: &StepPlan, error: &Error) {
+    pub(super) fn fail_step(&mut self, plan: &StepPlan, error: &Error) {
         for chunk in &plan.chunks {
             if let Some(sequence) = self.scheduler.sequence(chunk.slot) {
                 self.end_slot_with_error(chunk.slot, sequence.id, error);
@@ -291,13 +221,13 @@ impl EngineLoop {
         }
     }
 
-    fn end(&mut self, slot: usize, id: SequenceId, event: Event) {
+    pub(super) fn end(&mut self, slot: usize, id: SequenceId, event: Event) {
         self.scheduler.finish(slot);
         publish(&self.shared, id, Some(slot), event);
         self.forget(id);
     }
 
-    fn end_slot_with_error(&mut self, slot: usize, id: SequenceId, error: &Error) {
+    pub(super) fn end_slot_with_error(&mut self, slot: usize, id: SequenceId, error: &Error) {
         self.count(|stats| stats.ends.error += 1);
         self.end(slot, id, Event::Error(error.to_string()));
     }
@@ -370,7 +300,7 @@ impl EngineLoop {
         });
     }
 
-    fn publish_slots(&self) {
+    fn publish_slots(&mut self) {
         self.count(|stats| stats.blocks_used = self.scheduler.pool().in_use());
         let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, state) in slots.iter_mut().enumerate().take(self.limits.n_slots) {
@@ -383,7 +313,7 @@ impl EngineLoop {
                     n_cached: sequence.n_cached,
                     n_processed: sequence.n_processed(),
                     n_decoded: sequence.n_generated(),
-                    has_new_line: self.generations.get(&sequence.id).is_some_and(Generation::has_new_line),
+                    has_new_line: self.generations.get_mut(&sequence.id).map(own).is_some_and(|own| own.has_new_line()),
                 },
             };
         }
@@ -418,12 +348,12 @@ impl EngineLoop {
     }
 }
 
-fn publish(shared: &Shared, id: SequenceId, slot: Option<usize>, event: Event) {
+pub(super) fn publish(shared: &Shared, id: SequenceId, slot: Option<usize>, event: Event) {
     shared.outputs.push(Output { request: id.request, choice: id.choice, slot, event });
 }
 
 /// Takes something into the counts; the lock is free but while someone reads them.
-fn count(shared: &Shared, take: impl FnOnce(&mut Stats)) {
+pub(super) fn count(shared: &Shared, take: impl FnOnce(&mut Stats)) {
     take(&mut shared.stats.lock().unwrap_or_else(PoisonError::into_inner));
 }
 

@@ -122,6 +122,7 @@ unsafe fn quant_rows<F: Format, const VNNI: bool, const H: usize, const M: usize
             let scales = job.tile.add(planes.scales + unit * q.scale_bytes());
             let supers = job.tile.add(planes.supers + unit / SUPER_UNITS * q.super_bytes());
             let fours = q.group / 4;
+            let mut parts = [[_mm256_setzero_ps(); M]; H];
             for group in 0..UNIT / q.group {
                 let sums = meta.add(M * if q.group == UNIT { NEGATIVE_SUM } else { NEGATIVE_SUM + 1 + group });
                 let mut dots = [[_mm256_setzero_si256(); M]; H];
@@ -173,16 +174,25 @@ unsafe fn quant_rows<F: Format, const VNNI: bool, const H: usize, const M: usize
                             dots = _mm256_add_epi32(dots, _mm256_sll_epi32(offset, _mm_cvtsi32_si128(bits as i32)));
                         }
                         let x_scale = _mm256_set1_ps(f32::from_bits(*meta.add(M * SCALE + r)));
-                        let factor = _mm256_mul_ps(scale, x_scale);
-                        acc[h][r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), factor, acc[h][r]);
+                        let dots = _mm256_cvtepi32_ps(dots);
+                        if q.group == UNIT {
+                            acc[h][r] = _mm256_fmadd_ps(dots, _mm256_mul_ps(scale, x_scale), acc[h][r]);
+                            if q.min {
+                                let x_sum = _mm256_set1_ps(f32::from_bits(*meta.add(M * SCALED_SUM + r)));
+                                acc[h][r] = _mm256_fmadd_ps(min, x_sum, acc[h][r]);
+                            }
+                            continue;
+                        }
+                        // The scale of the activations comes last, once for all groups.
+                        let part = &mut parts[h][r];
+                        *part =
+                            if group == 0 { _mm256_mul_ps(dots, scale) } else { _mm256_fmadd_ps(dots, scale, *part) };
                         if q.min {
-                            let x_sum = if q.group == UNIT {
-                                _mm256_set1_ps(f32::from_bits(*meta.add(M * SCALED_SUM + r)))
-                            } else {
-                                let sum = 0i32.wrapping_sub(*sums.add(r) as i32);
-                                _mm256_mul_ps(x_scale, _mm256_cvtepi32_ps(_mm256_set1_epi32(sum)))
-                            };
-                            acc[h][r] = _mm256_fmadd_ps(min, x_sum, acc[h][r]);
+                            let sum = _mm256_set1_epi32(0i32.wrapping_sub(*sums.add(r) as i32));
+                            *part = _mm256_fmadd_ps(min, _mm256_cvtepi32_ps(sum), *part);
+                        }
+                        if group + 1 == UNIT / q.group {
+                            acc[h][r] = _mm256_fmadd_ps(*part, x_scale, acc[h][r]);
                         }
                     }
                 }

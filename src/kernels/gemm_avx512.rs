@@ -1,5 +1,5 @@
 //! The matrix product with AVX-512 VNNI: one `vpdpbusd` serves 16 rows × 4 columns. Each line of
-//! weights is unpacked once for up to four rows of activations, and each four of activations is
+//! weights is unpacked once for up to eight rows of activations, and each four of activations is
 //! read once for two tiles.
 
 use std::arch::x86_64::*;
@@ -25,31 +25,30 @@ pub unsafe fn products<const T: usize>(
     panel: Panel,
     out: &mut [[[f32; TILE]; PANEL]; T],
 ) {
-    let tiles = std::array::from_fn(|t| matrix.tile(first + t).as_ptr());
-    // SAFETY: passed on; the kernels of 8 rows go over them in two halves.
+    // SAFETY: passed on.
     unsafe {
         with_format!(matrix.ty,
             F => {
-                let (units, tile_bytes) = (a.k / UNIT, matrix.tile_bytes());
-                let ahead = Ahead::of(tiles[0], tile_bytes * T, 2, (panel, a.m));
-                let job = QuantJob { tiles, units, panel, a, ahead };
+                // Where scales are for 16 columns the sums of eight rows would go through memory too often.
+                let passes = if F::QUANT.group == UNIT { 1 } else { 2 };
+                let job = QuantJob::new(matrix, (first, T), a, panel, passes);
                 match panel.width {
+                    8 if passes == 1 => quant_rows::<F, T, 8, 8>(&job, 0, out),
                     8 => {
                         quant_rows::<F, T, 8, 4>(&job, 0, out);
-                        let job = QuantJob { ahead: job.ahead.next(), ..job };
-                        quant_rows::<F, T, 8, 4>(&job, 4, out);
+                        quant_rows::<F, T, 8, 4>(&job.next(), 4, out);
                     }
                     4 => quant_rows::<F, T, 4, 4>(&job, 0, out),
                     2 => quant_rows::<F, T, 2, 2>(&job, 0, out),
                     // One row is bound by memory, which is read fastest as a single stream.
-                    _ => for (tile, out) in tiles.into_iter().zip(out) {
-                        let ahead = Ahead::of(tile, tile_bytes, 2, (panel, a.m));
-                        let job = QuantJob { tiles: [tile], units, panel, a, ahead };
+                    _ => for (t, out) in out.iter_mut().enumerate() {
+                        let job = QuantJob::new(matrix, (first + t, 1), a, panel, passes);
                         quant_rows::<F, 1, 1, 1>(&job, 0, std::array::from_mut(out));
                     },
                 }
             },
             float => {
+                let tiles = std::array::from_fn(|t| matrix.tile(first + t).as_ptr());
                 let x = (a.floats.as_ptr().add(panel.row * a.k), panel.row == 0);
                 match panel.width {
                     8 => float_rows::<T, 8>(float, tiles, x, a.k, out),
@@ -62,12 +61,31 @@ pub unsafe fn products<const T: usize>(
     }
 }
 
-struct QuantJob<'a, const T: usize> {
-    tiles: [*const u8; T],
+/// Tiles from `tile` on, `tile_bytes` apart, and a panel. There are no arrays in it: what has just been written
+/// one by one and is then copied as a whole is only read once all stores before it are done, among them those
+/// of the outputs.
+struct QuantJob<'a> {
+    tile: *const u8,
+    tile_bytes: usize,
     units: usize,
     panel: Panel,
     a: &'a Activations,
     ahead: Ahead,
+}
+
+impl<'a> QuantJob<'a> {
+    #[inline(always)]
+    fn new(matrix: &Matrix, (first, n): (usize, usize), a: &'a Activations, panel: Panel, passes: usize) -> Self {
+        let (tile, tile_bytes) = (matrix.tile(first).as_ptr(), matrix.tile_bytes());
+        let ahead = Ahead::of(tile, tile_bytes * n, passes, (panel, a.m));
+        Self { tile, tile_bytes, units: a.k / UNIT, panel, a, ahead }
+    }
+
+    /// The same for the next pass over the panel.
+    #[inline(always)]
+    fn next(&self) -> Self {
+        Self { ahead: self.ahead.next(), ..*self }
+    }
 }
 
 /// Rows `row .. row + M` of a panel of `P`.
@@ -77,13 +95,14 @@ struct QuantJob<'a, const T: usize> {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
 unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
-    job: &QuantJob<'_, T>,
+    job: &QuantJob<'_>,
     row: usize,
     out: &mut [[[f32; TILE]; PANEL]; T],
 ) {
     const { assert!(M <= P && P <= PANEL) };
     let q = F::QUANT;
     let planes = q.planes(job.units * UNIT);
+    let tiles: [*const u8; T] = std::array::from_fn(|t| job.tile.wrapping_add(t * job.tile_bytes));
     let mut acc = [[_mm512_setzero_ps(); M]; T];
     let mut supers = [[_mm512_setzero_ps(); 2]; T];
     let ask = job.ahead.shared_by(job.units);
@@ -94,7 +113,7 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
             ask.unit(unit);
             if q.super_bytes() > 0 && unit % SUPER_UNITS == 0 {
                 for (t, supers) in supers.iter_mut().enumerate() {
-                    let p = job.tiles[t].add(planes.supers + unit / SUPER_UNITS * q.super_bytes());
+                    let p = tiles[t].add(planes.supers + unit / SUPER_UNITS * q.super_bytes());
                     supers[0] = half(p);
                     if q.min {
                         supers[1] = half(p.add(TILE * 2));
@@ -105,6 +124,7 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
                 job.a.quants.as_ptr().add(job.panel.row * job.units * UNIT + unit * UNIT * P).cast::<i32>().add(row);
             let meta = job.a.meta.as_ptr().add((job.panel.row * job.units + unit * P) * FIELDS).add(row);
             let fours = q.group / 4;
+            let mut parts = [[_mm512_setzero_ps(); M]; T];
             for group in 0..UNIT / q.group {
                 let sums = meta.add(P * if q.group == UNIT { NEGATIVE_SUM } else { NEGATIVE_SUM + 1 + group });
                 let mut dots = [[_mm512_setzero_si512(); M]; T];
@@ -119,8 +139,8 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
                 for four in group * fours..(group + 1) * fours {
                     let mut w = [_mm512_setzero_si512(); T];
                     for (t, w) in w.iter_mut().enumerate() {
-                        let low = job.tiles[t].add(unit * q.low_bytes());
-                        let high = job.tiles[t].add(planes.high + unit * q.high_bytes());
+                        let low = tiles[t].add(unit * q.low_bytes());
+                        let high = tiles[t].add(planes.high + unit * q.high_bytes());
                         *w = integers::<F>(low, high, four);
                     }
                     for r in 0..M {
@@ -131,20 +151,29 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
                     }
                 }
                 for t in 0..T {
-                    let p = job.tiles[t].add(planes.scales + unit * q.scale_bytes());
+                    let p = tiles[t].add(planes.scales + unit * q.scale_bytes());
                     let (scale, min) = scale_min::<F>(p, group, supers[t]);
                     for r in 0..M {
                         let x_scale = _mm512_set1_ps(f32::from_bits(*meta.add(P * SCALE + r)));
-                        let factor = _mm512_mul_ps(scale, x_scale);
-                        acc[t][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][r]), factor, acc[t][r]);
+                        let dots = _mm512_cvtepi32_ps(dots[t][r]);
+                        if q.group == UNIT {
+                            acc[t][r] = _mm512_fmadd_ps(dots, _mm512_mul_ps(scale, x_scale), acc[t][r]);
+                            if q.min {
+                                let x_sum = _mm512_set1_ps(f32::from_bits(*meta.add(P * SCALED_SUM + r)));
+                                acc[t][r] = _mm512_fmadd_ps(min, x_sum, acc[t][r]);
+                            }
+                            continue;
+                        }
+                        // The scale of the activations comes last, once for all groups.
+                        let part = &mut parts[t][r];
+                        *part =
+                            if group == 0 { _mm512_mul_ps(dots, scale) } else { _mm512_fmadd_ps(dots, scale, *part) };
                         if q.min {
-                            let x_sum = if q.group == UNIT {
-                                _mm512_set1_ps(f32::from_bits(*meta.add(P * SCALED_SUM + r)))
-                            } else {
-                                let sum = 0i32.wrapping_sub(*sums.add(r) as i32);
-                                _mm512_mul_ps(x_scale, _mm512_cvtepi32_ps(_mm512_set1_epi32(sum)))
-                            };
-                            acc[t][r] = _mm512_fmadd_ps(min, x_sum, acc[t][r]);
+                            let sum = _mm512_set1_epi32(0i32.wrapping_sub(*sums.add(r) as i32));
+                            *part = _mm512_fmadd_ps(min, _mm512_cvtepi32_ps(sum), *part);
+                        }
+                        if group + 1 == UNIT / q.group {
+                            acc[t][r] = _mm512_fmadd_ps(*part, x_scale, acc[t][r]);
                         }
                     }
                 }

@@ -154,6 +154,7 @@ unsafe fn quant_rows<F: Format, const DOT: bool, const Q: usize, const P: usize,
             let high = job.tile.add(planes.high + unit * q.high_bytes());
             let scales = job.tile.add(planes.scales + unit * q.scale_bytes());
             let supers = job.tile.add(planes.supers + unit / SUPER_UNITS * q.super_bytes());
+            let mut parts = [[vdupq_n_f32(0.0); M]; Q];
             for group in 0..UNIT / q.group {
                 let sums = meta.add(P * if q.group == UNIT { NEGATIVE_SUM } else { NEGATIVE_SUM + 1 + group });
                 let sums = four_lanes::<M>(sums.cast());
@@ -190,17 +191,30 @@ unsafe fn quant_rows<F: Format, const DOT: bool, const Q: usize, const P: usize,
                 } else {
                     std::array::from_fn(
                         #[inline(always)]
-                        |i| vmulq_f32(vreinterpretq_f32_s32(x_scales[i]), vcvtq_f32_s32(vnegq_s32(sums[i]))),
+                        |i| vcvtq_f32_s32(vnegq_s32(sums[i])),
                     )
                 };
                 for at in 0..Q {
                     let (scale, min) = scale_min::<F>(scales, supers, group, (first + at) * QUARTER);
                     for r in 0..M {
                         let x_scale = vreinterpretq_f32_s32(x_scales[r / 4]);
-                        let factor = with_lane!(r % 4, vmulq_laneq_f32(scale, x_scale));
-                        acc[at][r] = vfmaq_f32(acc[at][r], vcvtq_f32_s32(dots[at][r]), factor);
+                        let dots = vcvtq_f32_s32(dots[at][r]);
+                        if q.group == UNIT {
+                            let factor = with_lane!(r % 4, vmulq_laneq_f32(scale, x_scale));
+                            acc[at][r] = vfmaq_f32(acc[at][r], dots, factor);
+                            if q.min {
+                                acc[at][r] = with_lane!(r % 4, vfmaq_laneq_f32(acc[at][r], min, x_sums[r / 4]));
+                            }
+                            continue;
+                        }
+                        // The scale of the activations comes last, once for all groups.
+                        let part = &mut parts[at][r];
+                        *part = if group == 0 { vmulq_f32(dots, scale) } else { vfmaq_f32(*part, dots, scale) };
                         if q.min {
-                            acc[at][r] = with_lane!(r % 4, vfmaq_laneq_f32(acc[at][r], min, x_sums[r / 4]));
+                            *part = with_lane!(r % 4, vfmaq_laneq_f32(*part, min, x_sums[r / 4]));
+                        }
+                        if group + 1 == UNIT / q.group {
+                            acc[at][r] = with_lane!(r % 4, vfmaq_laneq_f32(acc[at][r], *part, x_scale));
                         }
                     }
                 }

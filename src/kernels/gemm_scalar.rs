@@ -26,6 +26,7 @@ fn quant_row(q: Quant, tile: &[u8], a: &Activations, panel: Panel, at: usize) ->
         let meta = &a.meta[(panel.row * (a.k / UNIT) + index * width) * FIELDS..][..FIELDS * width];
         let field = |index: usize| meta[index * width + at];
         let x_scale = f32::from_bits(field(SCALE));
+        let mut parts = [0.0f32; TILE];
         for group in 0..groups {
             let negative_sum = field(if groups == 1 { NEGATIVE_SUM } else { NEGATIVE_SUM + 1 + group }) as i32;
             let mut dots = [q.offset_log2.map_or(0, |bits| negative_sum << bits); TILE];
@@ -37,11 +38,23 @@ fn quant_row(q: Quant, tile: &[u8], a: &Activations, panel: Panel, at: usize) ->
                     }
                 }
             }
-            let x_sum = if groups == 1 { f32::from_bits(field(SCALED_SUM)) } else { x_scale * (-negative_sum) as f32 };
             for (lane, acc) in acc.iter_mut().enumerate() {
-                *acc = (dots[lane] as f32).mul_add(unit.scale(group, lane) * x_scale, *acc);
-                if q.min {
-                    *acc = unit.min(group, lane).mul_add(x_sum, *acc);
+                let (dot, scale) = (dots[lane] as f32, unit.scale(group, lane));
+                if groups == 1 {
+                    *acc = dot.mul_add(scale * x_scale, *acc);
+                    if q.min {
+                        *acc = unit.min(group, lane).mul_add(f32::from_bits(field(SCALED_SUM)), *acc);
+                    }
+                } else {
+                    // The scale of the activations comes last, once for all groups.
+                    let part = &mut parts[lane];
+                    *part = if group == 0 { dot * scale } else { dot.mul_add(scale, *part) };
+                    if q.min {
+                        *part = unit.min(group, lane).mul_add((-negative_sum) as f32, *part);
+                    }
+                    if group + 1 == groups {
+                        *acc = part.mul_add(x_scale, *acc);
+                    }
                 }
             }
         }

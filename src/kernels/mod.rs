@@ -36,6 +36,7 @@ pub mod pool;
 mod prefetch;
 mod quantize;
 pub mod rotary;
+mod upcoming;
 
 pub use activations::{Activations, Forms};
 pub use dispatch::Simd;
@@ -45,3 +46,4 @@ pub use limits::{Limits, MemoryProbe};
 pub use low_rank::{LowRank, PartUpdates, RowUpdates, Tiles, add_low_rank};
 pub use packed::Matrix;
 pub use pool::Pool;
+pub use upcoming::Upcoming;

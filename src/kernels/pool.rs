@@ -1,8 +1,11 @@
 //! The compute pool: persistent workers that take pieces of a job from atomic counters.
 //!
 //! Each worker has a stretch of the pieces, so that what it reads lies together and can be asked for
-//! ahead; when its own are done it takes what others have left. The calling thread is worker 0. A job ends when all pieces are done, not when all workers have
-//! noticed it: a worker that the system has taken away comes too late and goes back to sleep.
+//! ahead; when its own are done it takes what others have left. The calling thread is worker 0. A job ends
+//! when all pieces are done, not when all workers have noticed it: a worker that the system has taken away
+//! comes too late and goes back to sleep. A step has hundreds of jobs of some microseconds, so what counts is
+//! how often a line of memory goes from core to core: to the worker with its stretch and the job, and back
+//! with the number of pieces that it has done.
 
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,68 +13,41 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::prefetch;
+use super::upcoming::{Asks, Upcoming};
 
 /// Turns of the waiting loop before a worker sleeps: some tens of microseconds, longer than the
 /// gap between two jobs of a step, short enough to leave the core to the event loop.
 const SPINS: u32 = 4_000;
 
-/// Bytes that a waiting worker asks for at most: part of a core's second-level cache.
-const AHEAD_BYTES: usize = 256 << 10;
-
-/// State bits: workers inside the job, whether it is open, and its number.
-const INSIDE: u64 = 0xffff;
-const OPEN: u64 = 1 << 16;
-const EPOCH: u64 = 1 << 17;
+/// Turns in which the calling thread asks for what comes next when a job is done, before it goes on.
+const LAST_ASKS: usize = 8;
 
 /// Threads for jobs that are split into pieces.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     /// One job at a time; a second caller waits. Holds what the next job is told to ask for.
-    turn: Mutex<Ahead>,
+    turn: Mutex<Upcoming>,
 }
 
 #[derive(Clone, Copy)]
 struct Job {
     work: *const (dyn Fn(usize) + Sync),
-    n_pieces: usize,
-    ahead: Ahead,
+    upcoming: Upcoming,
 }
 
-/// Memory that the job after the next reads, as an address and a length: a hint, never followed.
-#[derive(Clone, Copy, Default)]
-struct Ahead {
-    start: usize,
-    len: usize,
-}
-
-impl Ahead {
-    /// What worker `index` of `n` will read first of it, as far as its cache has room.
-    fn part(self, index: usize, n: usize) -> Self {
-        let start = self.start + self.len / n * index;
-        Self { start, len: (self.len / n).min(AHEAD_BYTES) }
-    }
-
-    /// Asks for the next line and takes it away.
-    #[inline]
-    fn ask(&mut self) {
-        prefetch::second_level(self.start as *const u8);
-        self.start += 64;
-        self.len = self.len.saturating_sub(64);
-    }
-}
-
-/// A counter with a cache line of its own.
+/// One worker's stretch of the pieces, with the job beside it, so that what is to be done comes with one line
+/// of memory from core to core.
 #[repr(align(128))]
-#[derive(Default)]
-struct Counter(AtomicUsize);
+struct Lane {
+    /// The next piece in the low half, the end of the stretch in the high one.
+    pieces: AtomicU64,
+    job: UnsafeCell<Option<Job>>,
+}
 
 struct Shared {
-    state: AtomicU64,
-    /// The next piece of each worker's stretch.
-    next: Vec<Counter>,
-    job: UnsafeCell<Option<Job>>,
+    lanes: Vec<Lane>,
+    done: Done,
     panicked: AtomicBool,
     stop: AtomicBool,
     sleepers: AtomicUsize,
@@ -79,11 +55,39 @@ struct Shared {
     wake: Condvar,
 }
 
-// SAFETY: `job` is written only by the thread that holds `turn` while no worker is inside (the
-// state is closed and its count is zero), and read only by workers that are inside.
+/// Pieces of the present job that are done, on a line of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Done(AtomicUsize);
+
+// SAFETY: a lane's `job` is written only by the thread that holds `turn`, while all pieces of the job before
+// are done, and read only by who has taken a piece of that lane which is not done yet.
 unsafe impl Sync for Shared {}
 // SAFETY: the pointer in `job` refers to a `Sync` closure that outlives the job, see `run`.
 unsafe impl Send for Shared {}
+
+impl Lane {
+    fn is_empty(&self, order: Ordering) -> bool {
+        let pieces = self.pieces.load(order);
+        pieces & 0xffff_ffff >= pieces >> 32
+    }
+
+    /// The next piece of the stretch with its job.
+    fn take(&self) -> Option<(usize, Job)> {
+        // Looking first leaves the line with its owner where there is nothing to take.
+        if self.is_empty(Ordering::Relaxed) {
+            return None;
+        }
+        let pieces = self.pieces.fetch_add(1, Ordering::Acquire);
+        let (next, end) = (pieces & 0xffff_ffff, pieces >> 32);
+        if next >= end {
+            return None;
+        }
+        // SAFETY: the piece is ours and not done, so the job is the one that it belongs to, and stays.
+        let job = unsafe { *self.job.get() };
+        Some((next as usize, job.expect("who makes pieces sets the job first")))
+    }
+}
 
 impl Pool {
     /// A pool of `n_threads` threads, the caller of [`Self::run`] included; 0 takes one per core.
@@ -91,10 +95,10 @@ impl Pool {
     pub fn new(n_threads: usize) -> Self {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let n = if n_threads == 0 { cores() } else { n_threads };
+        let lane = |_| Lane { pieces: AtomicU64::new(0), job: UnsafeCell::new(None) };
         let shared = Arc::new(Shared {
-            state: AtomicU64::new(0),
-            next: (0..n.max(1)).map(|_| Counter::default()).collect(),
-            job: UnsafeCell::new(None),
+            lanes: (0..n.max(1)).map(lane).collect(),
+            done: Done::default(),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
@@ -117,11 +121,10 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Says what will be read after the next job, so that workers ask for their part of it while they
-    /// wait.
-    pub fn will_read(&self, bytes: &[u8]) {
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) =
-            Ahead { start: bytes.as_ptr() as usize, len: bytes.len() };
+    /// Says what the job after the next reads, so that threads ask for their part of it while they wait for
+    /// the next one to end.
+    pub fn will_read(&self, upcoming: Upcoming) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = upcoming;
     }
 
     /// Calls `work` once for each of `0..n_pieces`, in no order, and returns when all are done.
@@ -132,26 +135,34 @@ impl Pool {
         if n_pieces <= 1 || self.workers.is_empty() {
             return (0..n_pieces).for_each(work);
         }
+        assert!(u32::try_from(n_pieces + self.n_threads()).is_ok(), "{n_pieces} pieces are too many to count");
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
         // SAFETY: only the lifetime is erased. No worker uses the closure after this function has
-        // returned: it is read only by workers inside the job, and `close` waits for all of them.
+        // returned: it is used only for pieces, and all of them are waited for.
         let work: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(work) };
-        let job = Job { work, n_pieces, ahead: std::mem::take(&mut *turn) };
-        // SAFETY: the state is closed and nobody is inside, so nobody reads the slot.
-        unsafe { *shared.job.get() = Some(job) };
-        for (worker, next) in shared.next.iter().enumerate() {
-            next.0.store(shared.stretch(worker, n_pieces).start, Ordering::Relaxed);
-        }
+        let upcoming = std::mem::take(&mut *turn);
+        let job = Job { work, upcoming };
+        let n = shared.lanes.len();
         shared.panicked.store(false, Ordering::Relaxed);
-        shared.state.fetch_add(EPOCH | OPEN, Ordering::SeqCst);
+        shared.done.0.store(0, Ordering::Relaxed);
+        for (index, lane) in shared.lanes.iter().enumerate() {
+            let (start, end) = (index * n_pieces / n, (index + 1) * n_pieces / n);
+            // SAFETY: the job before is over and this stretch is empty, so nobody reads the slot.
+            unsafe { *lane.job.get() = Some(job) };
+            lane.pieces.store((end as u64) << 32 | start as u64, Ordering::SeqCst);
+        }
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
             drop(shared.lock.lock().unwrap_or_else(PoisonError::into_inner));
             shared.wake.notify_all();
         }
-        shared.take_pieces(0, job);
-        shared.close();
-        assert!(!shared.panicked.load(Ordering::Acquire), "a piece of a computation panicked");
+        shared.take_pieces(0);
+        let mut asks = upcoming.share(0, n);
+        shared.wait_until_done(n_pieces, &mut asks);
+        for _ in 0..LAST_ASKS {
+            asks.ask();
+        }
+        assert!(!shared.panicked.load(Ordering::Relaxed), "a piece of a computation panicked");
     }
 
     /// Splits `out` into pieces of `piece` elements and calls `work` with each and its index.
@@ -187,44 +198,31 @@ impl Drop for Pool {
 
 impl Shared {
     fn worker(&self, index: usize) {
-        let mut seen = 0;
-        let mut ahead = Ahead::default();
-        while let Some(state) = self.wait(seen, &mut ahead) {
-            seen = state / EPOCH;
-            if self.state.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-                // Another worker came or the job was closed meanwhile; look again.
-                seen -= 1;
-                continue;
-            }
-            // SAFETY: being counted inside, the job is there and stays until we leave.
-            let job = unsafe { *self.job.get() };
-            let job = job.expect("an open state has a job");
-            self.take_pieces(index, job);
-            ahead = job.ahead.part(index, self.next.len());
-            self.state.fetch_sub(1, Ordering::Release);
+        let mut asks = Asks::default();
+        while self.wait(index, &mut asks) {
+            asks = self.take_pieces(index);
         }
     }
 
-    /// The state once a job other than `seen` is open; `None` when the pool ends.
-    fn wait(&self, seen: u64, ahead: &mut Ahead) -> Option<u64> {
-        let ready = || {
-            let state = self.state.load(Ordering::SeqCst);
-            (state & OPEN != 0 && state / EPOCH != seen).then_some(state)
-        };
+    /// Returns once there are pieces for worker `index`; false when the pool ends.
+    fn wait(&self, index: usize, asks: &mut Asks) -> bool {
+        let lane = &self.lanes[index];
         for _ in 0..SPINS {
-            if let Some(state) = ready() {
-                return Some(state);
+            if !lane.is_empty(Ordering::Relaxed) {
+                return true;
             }
-            if ahead.len >= 64 { ahead.ask() } else { std::hint::spin_loop() }
+            if !asks.ask() {
+                std::hint::spin_loop();
+            }
         }
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         let found = loop {
             if self.stop.load(Ordering::SeqCst) {
-                break None;
+                break false;
             }
-            if let Some(state) = ready() {
-                break Some(state);
+            if !lane.is_empty(Ordering::SeqCst) {
+                break true;
             }
             guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         };
@@ -232,38 +230,42 @@ impl Shared {
         found
     }
 
-    /// The pieces of worker `index`, whether or not it could be started.
-    fn stretch(&self, index: usize, n_pieces: usize) -> std::ops::Range<usize> {
-        let n = self.next.len();
-        index * n_pieces / n..(index + 1) * n_pieces / n
-    }
-
-    fn take_pieces(&self, index: usize, job: Job) {
-        // SAFETY: see `run`: the closure outlives every worker inside the job.
-        let work = unsafe { &*job.work };
-        let n = self.next.len();
-        for worker in (index..n).chain(0..index) {
-            let end = self.stretch(worker, job.n_pieces).end;
-            loop {
-                let piece = self.next[worker].0.fetch_add(1, Ordering::Relaxed);
-                if piece >= end {
-                    break;
+    /// Does the pieces of worker `index`, then what others have left. Returns what is to be asked for next.
+    fn take_pieces(&self, index: usize) -> Asks {
+        let n = self.lanes.len();
+        let mut asks = Asks::default();
+        for lane in (index..n).chain(0..index) {
+            let mut done = 0;
+            while let Some((piece, job)) = self.lanes[lane].take() {
+                if lane == index && done == 0 {
+                    asks = job.upcoming.share(index, n);
                 }
+                // SAFETY: see `run`: the closure outlives the piece.
+                let work = unsafe { &*job.work };
                 if catch_unwind(AssertUnwindSafe(|| work(piece))).is_err() {
-                    self.panicked.store(true, Ordering::Release);
+                    self.panicked.store(true, Ordering::Relaxed);
                 }
+                done += 1;
+            }
+            if done > 0 {
+                // From here on the job may end, and the pieces that are found next may be of another one.
+                self.done.0.fetch_add(done, Ordering::Release);
             }
         }
+        asks
     }
 
-    /// Lets no more workers in and waits for those inside.
-    fn close(&self) {
+    /// Returns once all pieces are done, and with them whatever they have written.
+    fn wait_until_done(&self, n_pieces: usize, asks: &mut Asks) {
         let mut turns = 0u32;
-        self.state.fetch_and(!OPEN, Ordering::AcqRel);
-        while self.state.load(Ordering::Acquire) & INSIDE != 0 {
+        while self.done.0.load(Ordering::Acquire) < n_pieces {
             turns += 1;
             // A worker that lost its core in the middle of a piece needs ours.
-            if turns.is_multiple_of(SPINS) { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if turns.is_multiple_of(SPINS) {
+                std::thread::yield_now();
+            } else if !asks.ask() {
+                std::hint::spin_loop();
+            }
         }
     }
 }

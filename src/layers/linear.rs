@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 use super::RmsNorm;
 use super::adapters::{AdaptedRows, Update, row_updates};
 use super::context::{Compute, floats, floats_mut};
-use crate::kernels::{Activations, Forms, Matrix, RowUpdates, Weight, add_low_rank, gemm};
+use crate::kernels::{Activations, Forms, Matrix, RowUpdates, Upcoming, Weight, add_low_rank, gemm};
 
 /// A weight matrix `[n, k]` with an optional bias `[n]`, and what each adapter adds to it, by its number.
 #[derive(Debug)]
@@ -97,6 +97,12 @@ impl Projection {
             );
         };
         compute.profile.time("adapters", work);
+    }
+
+    /// What the product reads.
+    #[must_use]
+    pub fn upcoming(&self) -> Upcoming {
+        Upcoming::in_turn(self.parts.iter().map(|part| part.matrix.bytes()))
     }
 
     /// The rows of `x` as the matrices read them, normalized where there is a norm.

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor};
 use super::adapters::{AdaptedRows, row_updates};
 use super::context::{Compute, Scratch, floats, floats_mut};
 use super::{Linear, Projection};
-use crate::kernels::{Gate, RowUpdates, add_low_rank, gemm, gemm_gated, gemm_gelu, math};
+use crate::kernels::{Gate, RowUpdates, Upcoming, add_low_rank, gemm, gemm_gated, gemm_gelu, math};
 
 /// `gate_up` has two parts of equal width over the normalized input; `down` leads back.
 #[derive(Debug)]
@@ -17,22 +17,38 @@ pub struct GatedMlp {
 }
 
 impl GatedMlp {
-    /// Adds the layer's output to `x` `[rows, width]`, with what the adapters of `adapted` change in it.
-    pub fn add(&self, x: &Tensor, adapted: &[AdaptedRows], compute: &Compute) -> Result<()> {
-        x.inplace_op1(&self.op(adapted, compute))
+    /// Adds the layer's output to `x` `[rows, width]`, with what the adapters of `adapted` change in it. `next` is
+    /// what is read behind it.
+    pub fn add(&self, x: &Tensor, adapted: &[AdaptedRows], next: Upcoming, compute: &Compute) -> Result<()> {
+        x.inplace_op1(&self.op(adapted, next, compute))
     }
 
     /// Writes the layer's output for `x` `[rows, width]` to `y`, as [`Self::add`] would add it.
-    pub fn write(&self, x: &Tensor, y: &Tensor, adapted: &[AdaptedRows], compute: &Compute) -> Result<()> {
-        y.inplace_op2(x, &self.op(adapted, compute))
+    pub fn write(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        adapted: &[AdaptedRows],
+        next: Upcoming,
+        compute: &Compute,
+    ) -> Result<()> {
+        y.inplace_op2(x, &self.op(adapted, next, compute))
     }
 
-    fn op<'a>(&'a self, adapted: &[AdaptedRows], compute: &'a Compute) -> GatedMlpOp<'a> {
+    /// What its first product reads.
+    #[must_use]
+    pub fn upcoming(&self) -> Upcoming {
+        let [gate, up] = [0, 1].map(|part| self.gate_up.parts[part].matrix.bytes());
+        Upcoming::side_by_side([gate, up])
+    }
+
+    fn op<'a>(&'a self, adapted: &[AdaptedRows], next: Upcoming, compute: &'a Compute) -> GatedMlpOp<'a> {
         GatedMlpOp {
             mlp: self,
             gate_up: row_updates(&self.gate_up.parts, adapted),
             down: row_updates(std::slice::from_ref(&self.down), adapted),
             compute,
+            next,
         }
     }
 }
@@ -42,6 +58,8 @@ struct GatedMlpOp<'a> {
     gate_up: Vec<RowUpdates<'a>>,
     down: Vec<RowUpdates<'a>>,
     compute: &'a Compute,
+    /// What is read behind the layer.
+    next: Upcoming,
 }
 
 impl InplaceOp1 for GatedMlpOp<'_> {
@@ -106,9 +124,11 @@ impl GatedMlpOp<'_> {
         let [gate, up] = [0, 1].map(|part| mlp.gate_up.parts[part].weight());
         let down = mlp.down.weight();
         let (pool, simd) = (&compute.pool, compute.simd);
+        compute.pool.will_read(Upcoming::in_turn([down.matrix.bytes()]));
         profile.time(mlp.gate_up.name, || {
             gemm_gated(mlp.gate, [&gate, &up], input, hidden, down.forms(), pool, simd);
         });
+        compute.pool.will_read(self.next);
         let (y, add) = place.output();
         profile.time("down", || gemm(&[down], hidden, y, add, pool, simd));
     }

@@ -14,7 +14,7 @@ mod rope;
 
 pub use adapters::{AdaptedRows, Scaling, Update};
 pub use attention::{Attention, AttentionShape, QueryKeyNorms};
-pub use buffer::{Buffer, visit_rows};
+pub use buffer::{Buffer, visit_rows, visit_rows_with};
 pub use context::Compute;
 pub use embedding::{Embedding, EmbeddingUpdate, Positions};
 pub use linear::{Linear, Projection};

@@ -7,6 +7,7 @@ use super::weights::Weights;
 use super::{Model, ModelInfo, StepInput};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
+use crate::kernels::Pool;
 use crate::kv_cache::KvStore;
 use crate::layers::{
     Attention, AttentionShape, Buffer, Compute, Embedding, LayerNorm, Linear, Mlp, Positions, Projection, Rope,
@@ -137,6 +138,10 @@ impl Classifier {
 impl Model for Bert {
     fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.compute.pool
     }
 
     fn forward(&mut self, _: &StepInput, _: &mut KvStore) -> Result<Tensor> {

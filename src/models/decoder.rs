@@ -8,7 +8,7 @@ use super::weights::Weights;
 use super::{Adapter, Model, ModelInfo, StepInput};
 use crate::error::Result;
 use crate::gguf::GgufFile;
-use crate::kernels::Gate;
+use crate::kernels::{Gate, Pool};
 use crate::kv_cache::KvStore;
 use crate::layers::{
     Attention, AttentionShape, Buffer, Compute, Embedding, GatedMlp, Projection, QueryKeyNorms, RmsNorm, Rope,
@@ -233,6 +233,10 @@ impl Model for Decoder {
         &self.info
     }
 
+    fn pool(&self) -> &Pool {
+        &self.compute.pool
+    }
+
     fn forward(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
         let x = self.run_layers(step, cache)?;
         let logits = self.buffers.logits.rows(step.outputs.len())?;
@@ -279,10 +283,12 @@ impl Decoder {
             let attention = Attention { norms: layer.head_norms.as_ref(), ..attention };
             let layer_cache = cache.layer_mut(index);
             attention.prefetch(&layer_cache);
-            compute.pool.will_read(layer.output.parts[0].matrix.bytes());
+            let next = self.layers.get(index + 1).map_or(&self.head, |layer| &layer.qkv);
+            compute.pool.will_read(layer.output.upcoming());
             layer.qkv.write(&x, &qkv, compute)?;
             layer.qkv.adapt(&x, &qkv, adapted, compute)?;
             attention.write(&qkv, &attended, layer_cache)?;
+            compute.pool.will_read(layer.mlp.upcoming());
             match &layer.output_norm {
                 None => {
                     layer.output.add(&attended, &x, compute)?;
@@ -295,9 +301,9 @@ impl Decoder {
                 }
             }
             match &layer.mlp_norm {
-                None => layer.mlp.add(&x, adapted, compute)?,
+                None => layer.mlp.add(&x, adapted, next.upcoming(), compute)?,
                 Some(norm) => {
-                    layer.mlp.write(&x, &branch, adapted, compute)?;
+                    layer.mlp.write(&x, &branch, adapted, next.upcoming(), compute)?;
                     norm.add(&branch, &x, compute)?;
                 }
             }

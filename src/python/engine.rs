@@ -191,7 +191,7 @@ impl PyEngine {
     }
 
     /// Queues a request and returns its id.
-    #[pyo3(signature = (prompt, params, grammar = None, watch = None))]
+    #[pyo3(signature = (prompt, params, grammar = None, watch = None, *, whole = false))]
     fn submit(
         &self,
         py: Python<'_>,
@@ -199,9 +199,10 @@ impl PyEngine {
         params: &PySamplingParams,
         grammar: Option<&PyGrammar>,
         watch: Option<&PyWatch>,
+        whole: bool,
     ) -> PyResult<u64> {
         let (grammar, watch) = (grammar.map(|g| Arc::clone(&g.0)), watch.map(|w| Arc::clone(&w.0)));
-        let request = Request { prompt, params: params.0.clone(), grammar, watch };
+        let request = Request { prompt, params: params.0.clone(), grammar, watch, whole };
         Ok(py.detach(|| self.0.submit(request))?)
     }
 

@@ -1,11 +1,12 @@
 //! `rustllm._rustllm.Output` and its parts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::engine::{Event, Finish, Output, Timings};
+use crate::engine::{Event, Finish, Output, Timings, TokenReport};
 use crate::sampling::TokenProb;
 use crate::tokenizer::Tokenizer;
 
@@ -53,7 +54,7 @@ impl PyOutput {
         match self.output.event {
             Event::Progress(_) => "progress",
             Event::Prompt(_) => "prompt",
-            Event::Token(_) => "token",
+            Event::Tokens(_) => "token",
             Event::Done(_) => "done",
             Event::Embedding(_) => "embedding",
             Event::Error(_) => "error",
@@ -66,18 +67,21 @@ impl PyOutput {
     }
 
     #[getter]
-    fn text(&self) -> &str {
+    fn text(&self) -> Cow<'_, str> {
         match &self.output.event {
-            Event::Token(report) => &report.text,
-            Event::Done(finish) => &finish.text,
-            Event::Progress(_) | Event::Prompt(_) | Event::Embedding(_) | Event::Error(_) => "",
+            Event::Tokens(reports) => match &reports[..] {
+                [report] => Cow::Borrowed(&report.text),
+                reports => Cow::Owned(reports.iter().map(|report| &*report.text).collect()),
+            },
+            Event::Done(finish) => Cow::Borrowed(&finish.text),
+            Event::Progress(_) | Event::Prompt(_) | Event::Embedding(_) | Event::Error(_) => Cow::Borrowed(""),
         }
     }
 
     #[getter]
     fn tokens(&self) -> Vec<u32> {
         match &self.output.event {
-            Event::Token(report) => vec![report.token],
+            Event::Tokens(reports) => reports.iter().map(|report| report.token).collect(),
             _ => Vec::new(),
         }
     }
@@ -85,11 +89,11 @@ impl PyOutput {
     #[getter]
     fn probs(&self) -> Vec<(PyTokenProb, Vec<PyTokenProb>)> {
         match &self.output.event {
-            Event::Token(report) => report
-                .prob
-                .map(|prob| (self.prob(prob), report.top.iter().map(|top| self.prob(*top)).collect()))
-                .into_iter()
-                .collect(),
+            Event::Tokens(reports) => {
+                let top = |report: &TokenReport| report.top.iter().map(|top| self.prob(*top)).collect();
+                let of = |report: &TokenReport| report.prob.map(|prob| (self.prob(prob), top(report)));
+                reports.iter().filter_map(of).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -135,7 +139,7 @@ impl PyOutput {
     #[getter]
     fn timings(&self) -> Option<PyTimings> {
         match &self.output.event {
-            Event::Token(report) => Some(PyTimings(report.timings)),
+            Event::Tokens(reports) => reports.last().map(|report| PyTimings(report.timings)),
             Event::Done(finish) => Some(PyTimings(finish.timings)),
             Event::Progress(p) => {
                 let prompt_n = p.processed - p.cache;

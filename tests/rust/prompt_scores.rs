@@ -26,7 +26,7 @@ fn engines() -> Vec<Engine> {
 fn submit(engine: &Engine, prompt: &[u32], change: impl FnOnce(&mut SamplingParams)) -> u64 {
     let mut params = SamplingParams { temperature: 0.0, n_probs: 3, ignore_eos: true, ..SamplingParams::default() };
     change(&mut params);
-    let request = Request { prompt: prompt.to_vec(), params, grammar: None, watch: None };
+    let request = Request { prompt: prompt.to_vec(), params, grammar: None, watch: None, whole: false };
     engine.submit(request).expect("it is accepted")
 }
 
@@ -51,7 +51,9 @@ fn answers(engine: &Engine, n_choices: usize) -> HashMap<(u64, usize), Answer> {
                     assert!(answer.tokens.is_empty(), "the prompt comes before the answer");
                     answer.prompt.push(*ranked);
                 }
-                Event::Token(report) => answer.tokens.push((report.prob.expect("n_probs is set"), report.top)),
+                Event::Tokens(reports) => answer
+                    .tokens
+                    .extend(reports.into_iter().map(|report| (report.prob.expect("n_probs is set"), report.top))),
                 Event::Done(finish) => {
                     answer.cached = finish.timings.cache_n;
                     ended += 1;

@@ -57,12 +57,13 @@ class Dispatcher:
         *,
         grammar: Grammar | None = None,
         watch: Watch | None = None,
+        whole: bool = False,
     ) -> int:
-        """Submits a prompt and returns its request's number. Raises what `Engine.submit` raises."""
+        """Submits a prompt and returns its request's number; `whole` as in `Engine.submit`. Raises what `Engine.submit` raises."""
         self.check()
         # Outputs are looked up under the same lock, so none can be missed before the listener is there.
         with self._lock:
-            request = self.engine.submit(prompt, params, grammar, watch)
+            request = self.engine.submit(prompt, params, grammar, watch, whole=whole)
             self._running[request] = (to, choices)
         return request
 

@@ -212,7 +212,10 @@ class Batch:
             to: Callable[[Output], None] = partial(_take_stream, partial(self._put, number))
         else:
             to = _Collector(n, partial(self._put, number)).take
-        request = self._dispatcher.generate(job.tokens, job.native, n, to, grammar=job.grammar, watch=job.watch)
+        whole = not self._stream
+        request = self._dispatcher.generate(
+            job.tokens, job.native, n, to, grammar=job.grammar, watch=job.watch, whole=whole
+        )
         self._requests.add(request)
 
     def embed(

@@ -47,7 +47,7 @@ async def collect(model: Model, job: Job) -> list[Choice]:
     def take(output: Output) -> None:
         choices[output.index].take(output)
 
-    async with start_job(model, job, take) as running:
+    async with start_job(model, job, take, whole=True) as running:
         await running.ended
     for choice in choices:
         choice.drop_stop_word_probs(model.native.tokenizer)

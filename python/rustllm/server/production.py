@@ -33,12 +33,13 @@ class Events(Protocol):
 
 
 @asynccontextmanager
-async def start_job(model: Model, job: Job, listener: Listener) -> AsyncIterator[Running]:
-    """Submits a job when its turn has come; see `AsyncEngine.generate`."""
+async def start_job(model: Model, job: Job, listener: Listener, *, whole: bool = False) -> AsyncIterator[Running]:
+    """Submits a job when its turn has come; see `AsyncEngine.generate`. An account is charged token by token, and
+    so nothing is held back from it."""
     account, choices = current.get(), job.choices
     if account is None:
         with model.engine.generate(
-            job.prompt, job.params, job.grammar, choices, listener, job.watch, name=job.name
+            job.prompt, job.params, job.grammar, choices, listener, job.watch, name=job.name, whole=whole
         ) as running:
             yield running
         return
