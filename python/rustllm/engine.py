@@ -148,7 +148,7 @@ class AsyncEngine:
     ) -> Iterator[Running]:
         """Submits a request, whose outputs go to `listener` until the context is left.
 
-        Leaving it before the request has ended aborts it; `whole` as in `Engine.submit`. Raises what `Engine.submit` raises.
+        Leaving it before the request has ended aborts it. `whole`, and what it raises, are as for `Engine.submit`.
         """
         # Outputs are dispatched by this loop only, so none can be missed before the listener is there.
         try:
