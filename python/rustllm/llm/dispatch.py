@@ -59,7 +59,7 @@ class Dispatcher:
         watch: Watch | None = None,
         whole: bool = False,
     ) -> int:
-        """Submits a prompt and returns the request's number. `whole`, and what it raises, are as for `Engine.submit`."""
+        """Submits a prompt, returns the request's number. `whole`, and what it raises, are as for `Engine.submit`."""
         self.check()
         # Outputs are looked up under the same lock, so none can be missed before the listener is there.
         with self._lock:
