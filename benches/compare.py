@@ -66,7 +66,8 @@ def main() -> None:
         cells = [(cell.name, item.ratio(cell)) for cell in columns([item])]
         print(f"{path.stem}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in cells if ratio), flush=True)
     machine = Machine.here(limits or {}, settings.threads, settings.rounds, settings.simd)
-    _write(measured, machine, options.name or result_name(datetime.date.today(), machine, settings))
+    name = result_name(datetime.date.today(), machine, settings, options.models, options.types)
+    _write(measured, machine, options.name or name)
 
 
 def wanted(names: Sequence[str], kinds: Sequence[str]) -> list[tuple[str, str]]:
@@ -121,9 +122,14 @@ def _run_ours(path: Path, settings: Settings, ours: Ours, *, limits: bool) -> No
         bench("-p", "0", "-n", str(GEN), "-d", str(DEPTH), "-b", ",".join(map(str, settings.sequences)))
 
 
-def result_name(day: datetime.date, machine: Machine, settings: Settings) -> str:
+def result_name(
+    day: datetime.date, machine: Machine, settings: Settings, names: Sequence[str] = (), kinds: Sequence[str] = ()
+) -> str:
     """The name of the result's files: measurements of other things do not overwrite the table's."""
     name = f"{day.isoformat()}-{machine.slug}"
+    if names and set(names) != set(GOALS):
+        name += "-" + "-".join(names)
+    name += "".join(f"-{kind}" for kind in kinds)
     if settings.threads != os.cpu_count():
         name += f"-{settings.threads}-thread{'s' * (settings.threads != 1)}"
     return name + "-deep" * bool(settings.depths)

@@ -25,11 +25,12 @@ use crate::gguf::GgufFile;
 use crate::grammar::GrammarCompiler;
 use crate::kernels::heap;
 use crate::kv_cache::{BlockPool, KvStore};
-use crate::models::{self, ModelInfo};
+use crate::models::{self, Model, ModelInfo};
 use crate::tokenizer::Tokenizer;
 
 /// Text of which every token is counted, however few fit: it takes less than a tenth of a second.
 const COUNTED_BYTES: usize = 1 << 20;
+
 /// A loaded model with its running thread. All methods may be called from any thread.
 pub struct Engine {
     shared: Arc<Shared>,
@@ -59,6 +60,16 @@ impl Engine {
         let tokenizer = Arc::new(Tokenizer::from_gguf(file.metadata())?);
         file.forget_vocabulary();
         let model = models::load(&file, config, progress)?;
+        Self::start(config, file, tokenizer, model)
+    }
+
+    /// Starts the thread of an engine for `model`, which is that of `file`.
+    pub(super) fn start(
+        config: &EngineConfig,
+        file: GgufFile,
+        tokenizer: Arc<Tokenizer>,
+        model: Box<dyn Model>,
+    ) -> Result<Self> {
         let info = model.info().clone();
         if info.n_vocab < tokenizer.vocab_size() {
             let message =

@@ -5,8 +5,8 @@
 //! the computed count catch up, a chunk at a time.
 //!
 //! Reading order: [`sequence`] and [`plan`] are plain data, [`scheduler`] decides what a step
-//! computes, [`runner`] turns that into tensors, [`generation`] turns tokens into text (with
-//! [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published, `command` is
+//! computes, [`runner`] turns that into tensors, `draw` gives each row of logits to [`generation`], which
+//! turns tokens into text (with [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published, `command` is
 //! what goes in and out, `step` is the loop, `alone` runs sequences beside it, [`handle`] is what other
 //! threads hold, `layout` sizes it, `slot_file` saves and restores what a slot holds, [`stats`] is
 //! counted for monitoring, [`bench`] measures the model without all of that.
@@ -14,8 +14,10 @@
 mod alone;
 pub mod bench;
 mod command;
-pub mod draw;
-mod embedding;
+mod draw;
+pub mod embedding;
+#[cfg(test)]
+mod faults;
 pub mod generation;
 pub mod handle;
 mod layout;

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 import pytest
-from benches.cells import Measured, Rate, Samples, best, columns, decode, goal, merge, prefill
+from benches.cells import GOALS, Measured, Rate, Samples, best, columns, decode, goal, merge, prefill
 from benches.compare import Ours, Settings, result_name, wanted
 from benches.peer import best_settings, read_batched, read_bench
 from benches.random_model import Shape, vocabulary
@@ -108,14 +108,16 @@ def test_the_document() -> None:
 
 
 def test_other_measurements_have_other_names() -> None:
-    def name(threads: int, depths: tuple[int, ...] = ()) -> str:
+    def name(threads: int, depths: tuple[int, ...] = (), *of: tuple[str, ...]) -> str:
         machine = Machine("AMD EPYC", threads, 3, LIMITS)
-        return result_name(datetime.date(2026, 1, 2), machine, Settings(3, threads, (), depths, None))
+        return result_name(datetime.date(2026, 1, 2), machine, Settings(3, threads, (), depths, None), *of)
 
     cores = os.cpu_count() or 0
     assert name(cores) == "2026-01-02-amd-epyc"
     assert name(cores + 1) == f"2026-01-02-amd-epyc-{cores + 1}-threads"
     assert name(cores, (4096,)) == "2026-01-02-amd-epyc-deep"
+    assert name(cores, (), tuple(GOALS)) == "2026-01-02-amd-epyc"
+    assert name(cores, (), ("smollm2",), ("Q4_0", "F16")) == "2026-01-02-amd-epyc-smollm2-Q4_0-F16"
 
 
 def test_depths_are_columns_with_goals() -> None:

@@ -1,0 +1,109 @@
+//! What a thread of the pool does that panics in the middle of a step: the sequences of that step end with an
+//! error, and those that come after it get what they always get.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::Tensor;
+
+use super::{Engine, Event, Request};
+use crate::config::{EngineConfig, SamplingParams};
+use crate::error::Result;
+use crate::gguf::GgufFile;
+use crate::kernels::Pool;
+use crate::kv_cache::KvStore;
+use crate::models::{self, Model, ModelInfo, StepInput};
+use crate::tokenizer::Tokenizer;
+
+/// A model of which a worker panics in the pass that is counted down to.
+struct Faulty {
+    model: Box<dyn Model>,
+    passes_left: Arc<AtomicUsize>,
+}
+
+impl Model for Faulty {
+    fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    fn pool(&self) -> &Pool {
+        self.model.pool()
+    }
+
+    fn forward(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
+        // What a pass has written before it fails must do no harm.
+        let logits = self.model.forward(step, cache)?;
+        if self.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.pool().run(64, &|piece| assert!(piece != 40, "a fault in a piece"));
+        }
+        Ok(logits)
+    }
+
+    fn hidden(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
+        self.model.hidden(step, cache)
+    }
+}
+
+fn faulty_engine() -> (Engine, Arc<AtomicUsize>) {
+    let config = EngineConfig {
+        model: concat!(env!("CARGO_MANIFEST_DIR"), "/python/rustllm/models/stories260K.gguf").into(),
+        n_parallel: Some(2),
+        n_threads: 3,
+        ..EngineConfig::default()
+    };
+    let file = GgufFile::open(&config.model).expect("it is there");
+    let tokenizer = Arc::new(Tokenizer::from_gguf(file.metadata()).expect("it has a vocabulary"));
+    let model = models::load(&file, &config, &mut |_| true).expect("it loads");
+    let passes_left = Arc::new(AtomicUsize::new(usize::MAX));
+    let model = Box::new(Faulty { model, passes_left: Arc::clone(&passes_left) });
+    (Engine::start(&config, file, tokenizer, model).expect("it starts"), passes_left)
+}
+
+fn submit(engine: &Engine) -> u64 {
+    let params = SamplingParams { n_predict: 20, temperature: 0.0, ignore_eos: true, ..SamplingParams::default() };
+    let prompt = (0..30).map(|i| 3 + i * 7 % 500).collect();
+    engine.submit(Request { prompt, params, grammar: None, watch: None, whole: false }).expect("it is accepted")
+}
+
+/// The tokens of each request and the error that ended it, if any.
+fn answers(engine: &Engine, requests: &[u64]) -> Vec<(Vec<u32>, Option<String>)> {
+    let mut answers = vec![(Vec::new(), None); requests.len()];
+    let mut ended = 0;
+    while ended < requests.len() {
+        for output in engine.drain() {
+            let at = requests.iter().position(|id| *id == output.request).expect("it is one of these");
+            match output.event {
+                Event::Tokens(reports) => answers[at].0.extend(reports.iter().map(|report| report.token)),
+                Event::Done(_) => ended += 1,
+                Event::Error(message) => {
+                    answers[at].1 = Some(message);
+                    ended += 1;
+                }
+                _ => {}
+            }
+        }
+        std::thread::yield_now();
+    }
+    answers
+}
+
+#[test]
+fn a_worker_that_panics_ends_the_requests_of_its_step() {
+    let (engine, passes_left) = faulty_engine();
+    let whole = answers(&engine, &[submit(&engine)]).remove(0);
+    assert_eq!((whole.0.len(), &whole.1), (20, &None));
+    for pass in 1..=30 {
+        passes_left.store(pass, Ordering::Relaxed);
+        let both = answers(&engine, &[submit(&engine), submit(&engine)]);
+        let failed: Vec<_> = both.iter().filter(|(_, error)| error.is_some()).collect();
+        // One alone may have ended before the pass that failed.
+        assert!(!failed.is_empty() || pass > 20, "{pass}");
+        for (tokens, error) in &both {
+            assert!(error.as_ref().is_none_or(|error| error.contains("panicked")), "{error:?}");
+            assert_eq!(tokens[..], whole.0[..tokens.len()]);
+        }
+        passes_left.store(usize::MAX, Ordering::Relaxed);
+        assert_eq!(answers(&engine, &[submit(&engine)])[0], whole);
+        assert!(engine.slots().iter().all(|slot| slot.request.is_none()));
+    }
+}
