@@ -141,8 +141,7 @@ impl Pool {
         // SAFETY: only the lifetime is erased. No worker uses the closure after this function has
         // returned: it is used only for pieces, and all of them are waited for.
         let work: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(work) };
-        let upcoming = std::mem::take(&mut *turn);
-        let job = Job { work, upcoming };
+        let job = Job { work, upcoming: std::mem::take(&mut *turn) };
         let n = shared.lanes.len();
         shared.panicked.store(false, Ordering::Relaxed);
         shared.done.0.store(0, Ordering::Relaxed);
@@ -156,8 +155,7 @@ impl Pool {
             drop(shared.lock.lock().unwrap_or_else(PoisonError::into_inner));
             shared.wake.notify_all();
         }
-        shared.take_pieces(0);
-        let mut asks = upcoming.share(0, n);
+        let mut asks = shared.take_pieces(0);
         shared.wait_until_done(n_pieces, &mut asks);
         for _ in 0..LAST_ASKS {
             asks.ask();
