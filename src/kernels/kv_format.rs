@@ -5,10 +5,11 @@
 //! that read it. The q8_0 type has a scale for each 32 values of a token's head, so a token's bytes
 //! depend on the token alone.
 
+use std::ops::Range;
+
 use half::f16;
 
 use super::attention::Backend;
-use super::prefetch;
 use crate::config::CacheType;
 
 /// Tokens of a block.
@@ -61,6 +62,12 @@ impl KvFormat {
     /// Bytes of one token's scales.
     fn scale_bytes(self) -> usize {
         if self.ty == CacheType::Q8_0 { 2 * (self.dim / GROUP) } else { 0 }
+    }
+
+    /// Where the first `n` tokens of a block of values lie: scales, if any, then elements.
+    pub(super) fn first_values(self, n: usize) -> [Range<usize>; 2] {
+        let (scales, all) = (self.scale_bytes(), BLOCK * self.scale_bytes());
+        [0..n * scales, all..all + n * (self.token_bytes() - scales)]
     }
 
     /// Copies the first `n` tokens of a block.
@@ -140,15 +147,14 @@ impl KvFormat {
         slots.zip(row).for_each(|(slot, value)| *slot = value);
     }
 
-    /// A block as f32: keys `[dim][32]`, the first `n` values `[n][padded]`. `next` is what will be
-    /// read next; its lines are asked for along the way.
+    /// A block as f32: keys `[dim][32]`, the first `n` values `[n][padded]`.
     ///
     /// # Safety
     /// The machine has `B`'s instruction set.
     #[inline(always)]
-    pub(super) unsafe fn widen<B: Backend>(self, bytes: &[u8], next: Option<&[u8]>, n: usize, out: &mut [f32]) {
+    pub(super) unsafe fn widen<B: Backend>(self, bytes: &[u8], n: usize, out: &mut [f32]) {
         let (rows, len, stride) = match self.kind {
-            Kind::Keys => (self.dim, BLOCK, BLOCK),
+            Kind::Keys => (1, self.dim * BLOCK, self.dim * BLOCK),
             Kind::Values if self.dim == self.padded() && self.ty != CacheType::Q8_0 => (1, n * self.dim, n * self.dim),
             Kind::Values => (n, self.dim, self.padded()),
         };
@@ -190,9 +196,6 @@ impl KvFormat {
                     }
                 }
             }
-        }
-        for line in next.unwrap_or_default().chunks(64) {
-            prefetch::near(line.as_ptr());
         }
     }
 }

@@ -133,7 +133,7 @@ impl Plane<'_> {
     /// One head of one block.
     ///
     /// # Safety
-    /// Nobody writes to this head (of this or another block) during the lifetime.
+    /// Nobody writes to this head of this block during the lifetime.
     #[must_use]
     pub unsafe fn head(&self, block: u32, head: usize) -> &[u8] {
         // SAFETY: `pointer` is inside the map, which lives as long as the view; the caller vouches
@@ -151,7 +151,7 @@ impl Plane<'_> {
     /// One head of one block, to write.
     ///
     /// # Safety
-    /// Nobody else uses this head (of this or another block) during the lifetime.
+    /// Nobody else uses this head of this block during the lifetime.
     #[must_use]
     #[allow(clippy::mut_from_ref)] // The contract above replaces the borrow.
     pub unsafe fn head_mut(&self, block: u32, head: usize) -> &mut [u8] {

@@ -74,7 +74,7 @@ impl InplaceOp2 for AttentionOp<'_> {
         let out = floats_mut(out, lo)?;
         let Compute { pool, simd, profile, .. } = compute;
         profile.time("cache write", || store(&rows, &mut cache, pool, *simd));
-        profile.time("attention", || attend(&rows, &cache, out, pool, *simd));
+        profile.time("attention", || attend(&rows, &mut cache, out, pool, *simd));
         Ok(())
     }
 }

@@ -6,12 +6,10 @@ use std::ops::Range;
 use super::backend::Backend;
 use super::partial::{Mass, Partials, fold};
 use super::plan::{Item, partial_len, partitions};
+use super::stretch::{Ahead, Stretch};
+use super::write::store_row;
 use super::{BLOCK, PARTITION, Rows, SCORES, SharedSlice, Span};
 use crate::kernels::kv_memory::LayerCache;
-
-/// How many blocks before its use a block is asked for: memory takes longer to answer than one
-/// block takes to compute.
-const AHEAD: usize = 2;
 
 /// What all items of a step share.
 pub(super) struct Worker<'a> {
@@ -59,20 +57,20 @@ impl Scratch {
 }
 
 /// An item's queries: row by row, in a row the heads that share a key-value head.
-struct Queries<'a> {
-    span: &'a Span<'a>,
+pub(super) struct Queries<'a> {
+    pub span: &'a Span<'a>,
     rows: Range<usize>,
     group: usize,
     window: usize,
 }
 
 impl Queries<'_> {
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.rows.len() * self.group
     }
 
     /// Keys of query `index`.
-    fn keys(&self, index: usize) -> Range<usize> {
+    pub fn keys(&self, index: usize) -> Range<usize> {
         self.span.keys(self.rows.start + index / self.group, self.window)
     }
 
@@ -91,7 +89,7 @@ impl Queries<'_> {
 
     /// The blocks of a partition in which any query has keys: rows follow each other, so these are from
     /// the first key of the first to the last of the last.
-    fn blocks(&self, partition: usize) -> Range<usize> {
+    pub fn blocks(&self, partition: usize) -> Range<usize> {
         let (start, end) = (partition * PARTITION, (partition + 1) * PARTITION);
         let first = self.keys(0).start.max(start);
         let last = self.keys(self.len() - 1).end.min(end);
@@ -120,16 +118,18 @@ struct Buffers<'a> {
 }
 
 impl Worker<'_> {
-    /// Computes an item and writes its rows, or its partial results and, if it is the last of its
-    /// group, the rows.
+    /// Computes the plan's item `index` and writes its rows, or its partial results and, if it is the last of
+    /// its group, the rows.
     ///
     /// # Safety
-    /// The machine has `B`'s instruction set. No other item has the same rows, head and partition.
+    /// The machine has `B`'s instruction set. No other item has the same rows, head and partition. Blocks that
+    /// single rows are stored in are of their sequences alone, and nobody else writes to the cache.
     #[inline(always)]
-    pub unsafe fn run<B: Backend>(&self, item: &Item, scratch: &mut Scratch) {
+    pub unsafe fn run<B: Backend>(&self, index: usize, scratch: &mut Scratch) {
         let s = self.rows.shape;
-        let span = &self.rows.spans[item.span];
-        let queries = Queries { span, rows: item.rows.clone(), group: s.group(), window: s.window };
+        let items = &self.partials.plan.items;
+        let (item, behind) = (&items[index], items.get(index + 1));
+        let queries = self.queries(item);
         let (n, dim) = (queries.len(), self.dim());
         let block = BLOCK * s.dim_k.max(dim);
         let [rotated, scores, block, total, next, masses, next_masses, head, normed] =
@@ -138,13 +138,44 @@ impl Worker<'_> {
         self.rotate::<B>(item, &queries, &mut buffers);
         // SAFETY: passed on.
         unsafe {
+            self.store::<B>(item, &queries, &mut buffers);
+            let mut now = Stretch::new(item, &queries, item.partitions.start);
             for partition in item.partitions.clone() {
-                self.partition::<B>(item, &queries, partition, &mut buffers);
+                let then = if partition + 1 < item.partitions.end {
+                    Some(Stretch::new(item, &queries, partition + 1))
+                } else {
+                    behind.map(|item| Stretch::new(item, &self.queries(item), item.partitions.start))
+                };
+                let ahead = Ahead { cache: self.cache, now: &now, then: then.as_ref() };
+                self.partition::<B>(&queries, &ahead, partition == item.partitions.start, &mut buffers);
+                now = then.unwrap_or(now);
             }
             match item.group {
                 None => self.write_rows(item, &queries, &buffers),
                 Some(group) => self.write_partial(item, group, &queries, &mut buffers),
             }
+        }
+    }
+
+    fn queries(&self, item: &Item) -> Queries<'_> {
+        let s = self.rows.shape;
+        Queries { span: &self.rows.spans[item.span], rows: item.rows.clone(), group: s.group(), window: s.window }
+    }
+
+    /// Stores the key and the value of a single row, if the item is the one that reads them.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    #[inline(always)]
+    unsafe fn store<B: Backend>(&self, item: &Item, queries: &Queries<'_>, b: &mut Buffers<'_>) {
+        let span = queries.span;
+        if !span.is_single() || item.partitions.end < queries.partitions(0).end {
+            return;
+        }
+        for plane in [&self.cache.keys, &self.cache.values] {
+            let scratch = [&mut *b.head, &mut *b.normed];
+            // SAFETY: passed on.
+            unsafe { store_row::<B>(self.rows, plane, item.head_kv, span, 0, scratch) };
         }
     }
 
@@ -175,11 +206,17 @@ impl Worker<'_> {
     /// # Safety
     /// As [`Self::run`].
     #[inline(always)]
-    unsafe fn partition<B: Backend>(&self, item: &Item, queries: &Queries<'_>, partition: usize, b: &mut Buffers<'_>) {
+    unsafe fn partition<B: Backend>(
+        &self,
+        queries: &Queries<'_>,
+        ahead: &Ahead<'_>,
+        is_first: bool,
+        b: &mut Buffers<'_>,
+    ) {
+        let partition = ahead.now.partition;
         let (start, end, dim) = (partition * PARTITION, (partition + 1) * PARTITION, self.dim());
-        let is_first = partition == item.partitions.start;
         // SAFETY: passed on.
-        unsafe { self.scores::<B>(item.head_kv, queries, partition, b) };
+        unsafe { self.scores::<B>(queries, ahead, b) };
         let sums = if is_first { &mut *b.total } else { &mut *b.next };
         sums.fill(0.0);
         let masses = if is_first { &mut *b.masses } else { &mut *b.next_masses };
@@ -194,7 +231,7 @@ impl Worker<'_> {
             }
         }
         // SAFETY: passed on.
-        unsafe { self.values::<B>(item.head_kv, queries, partition, b.scores, b.block, sums) };
+        unsafe { self.values::<B>(queries, ahead, b.scores, b.block, sums) };
         for index in 0..if is_first { 0 } else { queries.len() } {
             let (of_query, at) = (queries.partitions(index), index * dim..(index + 1) * dim);
             let next = Mass::get(b.next_masses, index);
@@ -209,36 +246,18 @@ impl Worker<'_> {
         }
     }
 
-    /// What a partition reads at `index`: the keys of `blocks`, then their values.
-    ///
-    /// # Safety
-    /// Nobody writes to the cache.
-    #[inline(always)]
-    unsafe fn ahead(&self, ids: &[u32], head_kv: usize, index: usize, blocks: &Range<usize>) -> Option<&[u8]> {
-        let n = blocks.len();
-        // SAFETY: passed on.
-        unsafe {
-            if index < blocks.end {
-                Some(self.cache.keys.head(ids[index], head_kv))
-            } else {
-                (index - n < blocks.end).then(|| self.cache.values.head(ids[index - n], head_kv))
-            }
-        }
-    }
-
     /// # Safety
     /// As [`Self::run`].
     #[inline(always)]
-    unsafe fn scores<B: Backend>(&self, head_kv: usize, queries: &Queries<'_>, partition: usize, b: &mut Buffers<'_>) {
+    unsafe fn scores<B: Backend>(&self, queries: &Queries<'_>, ahead: &Ahead<'_>, b: &mut Buffers<'_>) {
+        let Stretch { partition, ids, head_kv, ref blocks, .. } = *ahead.now;
         let (keys, start) = (&self.cache.keys, partition * PARTITION);
         let dim = keys.format().dim;
-        let ids = queries.span.blocks;
-        let blocks = queries.blocks(partition);
         for block in blocks.clone() {
-            // SAFETY: passed on; nobody writes to the cache while items run.
+            ahead.keys(block);
+            // SAFETY: passed on; nobody writes to the blocks of others.
             unsafe {
-                let next = self.ahead(ids, head_kv, block + AHEAD, &blocks);
-                keys.format().widen::<B>(keys.head(ids[block], head_kv), next, BLOCK, b.block);
+                keys.format().widen::<B>(keys.head(ids[block], head_kv), BLOCK, b.block);
                 for (first, end) in queries.tiles::<B>() {
                     let wanted = queries.keys(first).start..queries.keys(end - 1).end;
                     if wanted.start < (block + 1) * BLOCK && block * BLOCK < wanted.end {
@@ -256,23 +275,21 @@ impl Worker<'_> {
     #[inline(always)]
     unsafe fn values<B: Backend>(
         &self,
-        head_kv: usize,
         queries: &Queries<'_>,
-        partition: usize,
+        ahead: &Ahead<'_>,
         weights: &[f32],
         wide: &mut [f32],
         sums: &mut [f32],
     ) {
+        let Stretch { partition, ids, head_kv, ref blocks, .. } = *ahead.now;
         let (values, start) = (&self.cache.values, partition * PARTITION);
         let dim = self.dim();
-        let ids = queries.span.blocks;
-        let blocks = queries.blocks(partition);
         for block in blocks.clone() {
+            ahead.values(block);
             let keys = |index: usize| queries.keys_within(index, block * BLOCK, (block + 1) * BLOCK);
-            // SAFETY: passed on; nobody writes to the cache while items run.
+            // SAFETY: passed on; nobody writes to the blocks of others.
             unsafe {
-                let next = self.ahead(ids, head_kv, block + blocks.len() + AHEAD, &blocks);
-                values.format().widen::<B>(values.head(ids[block], head_kv), next, keys(queries.len() - 1).end, wide);
+                values.format().widen::<B>(values.head(ids[block], head_kv), keys(queries.len() - 1).end, wide);
                 for (first, end) in queries.tiles::<B>() {
                     let weights = &weights[first * SCORES + block * BLOCK - start..];
                     let sums = &mut sums[first * dim..end * dim];

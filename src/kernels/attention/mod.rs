@@ -1,6 +1,7 @@
 //! Attention of the rows of a step over the cached blocks of their sequences.
 //!
-//! [`prefetch`] asks for what will be written, [`store`] rotates keys and writes keys and values to the cache, [`attend`] computes the rest.
+//! [`prefetch`] asks for what will be written; [`store`] rotates the keys of prompts and writes them and their
+//! values to the cache; [`attend`] computes the rest, and writes keys and values of single rows itself.
 //!
 //! **What a row's bits depend on.** The keys of a row, all up to its own or those of a window, are cut
 //! into partitions of [`PARTITION`] keys, counted from the first of the sequence. In a partition, scores
@@ -11,12 +12,14 @@
 //!
 //! **How work is cut.** An [`plan::Item`] is a run of rows with all query heads of one key-value
 //! head, so that each block is read and widened to f32 once for all of them. Where few rows meet
-//! many keys, an item is one partition, and whoever finishes a row's last one merges them.
+//! many keys, an item is one partition, and whoever finishes a row's last one merges them. While an item
+//! computes, it asks for the blocks that come next, its own and those of the item behind it.
 
 mod backend;
 mod item;
 mod partial;
 mod plan;
+mod stretch;
 #[cfg(test)]
 mod tests;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -88,6 +91,11 @@ pub struct Span<'a> {
 }
 
 impl Span<'_> {
+    /// Whether no other row of the step reads what the span's rows store.
+    fn is_single(&self) -> bool {
+        self.n_rows == 1
+    }
+
     /// Keys that row `row` of the span sees if at most `window` of them.
     fn keys(&self, row: usize, window: usize) -> Range<usize> {
         let end = self.n_past + if self.causal { row + 1 } else { self.n_rows };
@@ -170,12 +178,28 @@ impl Rows<'_> {
         }
         assert_eq!(row * s.qkv_width(), self.qkv.len(), "spans cover all rows");
     }
+
+    /// # Panics
+    /// When the block of a single row is another span's too: whoever attends with it would read what is being
+    /// written.
+    fn check_owners(&self) {
+        for (index, span) in self.spans.iter().enumerate().filter(|(_, span)| span.is_single()) {
+            let own = span.blocks[span.n_past / BLOCK];
+            let mut others = self.spans.iter().enumerate().filter(|(other, _)| *other != index);
+            assert!(!others.any(|(_, other)| other.blocks.contains(&own)), "a row's block is its sequence's alone");
+        }
+    }
 }
 
-/// Attends with all rows to their keys, whose last have been stored, and writes `[rows, n_head ·
-/// dim_v]` to `out`.
-pub fn attend(rows: &Rows<'_>, cache: &LayerCache<'_>, out: &mut [f32], pool: &Pool, simd: Simd) {
+/// Attends with all rows to their keys and writes `[rows, n_head · dim_v]` to `out`. Keys and values of single
+/// rows are stored, those of others have been.
+///
+/// # Panics
+/// When spans, rows and cache do not match, or the block of a single row is not its sequence's alone.
+pub fn attend(rows: &Rows<'_>, cache: &mut LayerCache<'_>, out: &mut [f32], pool: &Pool, simd: Simd) {
     rows.check(cache);
+    rows.check_owners();
+    let cache = &*cache;
     let s = rows.shape;
     let n_rows: usize = rows.spans.iter().map(|span| span.n_rows).sum();
     assert_eq!(out.len(), n_rows * s.n_head * s.dim_v, "the output has a row for each of the input");
@@ -184,19 +208,19 @@ pub fn attend(rows: &Rows<'_>, cache: &LayerCache<'_>, out: &mut [f32], pool: &P
         let worker = Worker { rows, cache, out: SharedSlice::new(out), partials };
         // The instruction set is entered inside the closure: code in closures does not inherit it.
         let work = |index: usize| {
-            let item = &plan.items[index];
             // SAFETY: `simd` comes from asking the processor. The plan gives each row and head to
-            // one item, or to several that each write partials of their own.
+            // one item, or to several that each write partials of their own. The cache is borrowed
+            // exclusively, and blocks that items write have one owner.
             Scratch::with(|scratch| unsafe {
                 match simd.set() {
                     #[cfg(target_arch = "x86_64")]
-                    Set::Avx512 => run_avx512(&worker, item, scratch),
+                    Set::Avx512 => run_avx512(&worker, index, scratch),
                     #[cfg(target_arch = "x86_64")]
-                    Set::Avx2 => run_avx2(&worker, item, scratch),
+                    Set::Avx2 => run_avx2(&worker, index, scratch),
                     // Part of the target's baseline, so that nothing has to be entered.
                     #[cfg(target_arch = "aarch64")]
-                    Set::Neon => worker.run::<vector::Vectors<super::lanes_neon::Quads>>(item, scratch),
-                    _ => worker.run::<backend::Scalar>(item, scratch),
+                    Set::Neon => worker.run::<vector::Vectors<super::lanes_neon::Quads>>(index, scratch),
+                    _ => worker.run::<backend::Scalar>(index, scratch),
                 }
             });
         };
@@ -208,18 +232,18 @@ pub fn attend(rows: &Rows<'_>, cache: &LayerCache<'_>, out: &mut [f32], pool: &P
 /// The machine has AVX-512 F, BW, VL; as [`Worker::run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-unsafe fn run_avx512(worker: &Worker<'_>, item: &plan::Item, scratch: &mut Scratch) {
+unsafe fn run_avx512(worker: &Worker<'_>, index: usize, scratch: &mut Scratch) {
     // SAFETY: passed on.
-    unsafe { worker.run::<vector::Vectors<super::lanes::Zmm>>(item, scratch) }
+    unsafe { worker.run::<vector::Vectors<super::lanes::Zmm>>(index, scratch) }
 }
 
 /// # Safety
 /// The machine has AVX2, FMA and F16C; as [`Worker::run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run_avx2(worker: &Worker<'_>, item: &plan::Item, scratch: &mut Scratch) {
+unsafe fn run_avx2(worker: &Worker<'_>, index: usize, scratch: &mut Scratch) {
     // SAFETY: passed on.
-    unsafe { worker.run::<vector::Vectors<super::lanes::Ymm>>(item, scratch) }
+    unsafe { worker.run::<vector::Vectors<super::lanes::Ymm>>(index, scratch) }
 }
 
 /// A slice that several threads write to, each in places of its own.

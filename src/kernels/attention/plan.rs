@@ -59,8 +59,11 @@ impl Plan {
             queries /= 2;
         }
         let mut plan = Self { items: Vec::new(), groups: Vec::new(), n_partial: 0, is_small: true };
-        // The longest first: what is taken last should be short.
-        for (index, span) in rows.spans.iter().enumerate().rev() {
+        // The longest first: what is taken last should be short. Single rows go in order, so that a thread gets
+        // about those that it makes the next product's inputs of.
+        let spans = || rows.spans.iter().enumerate();
+        let long = spans().rev().filter(|(_, span)| !span.is_single());
+        for (index, span) in long.chain(spans().filter(|(_, span)| span.is_single())) {
             let split = span.n_rows <= rows_of(FEW) && partitions(keys(index, &(0..span.n_rows))).len() > 1;
             let step = if split { span.n_rows } else { rows_of(queries) };
             for start in (0..span.n_rows).step_by(step).rev() {

@@ -120,7 +120,7 @@ impl Case {
             let mut cache = LayerCache::new(&mut segments, &place);
             store(&rows, &mut cache, pool, simd);
             let mut values = vec![0.0; step.iter().sum::<usize>() * s.n_head * s.dim_v];
-            attend(&rows, &cache, &mut values, pool, simd);
+            attend(&rows, &mut cache, &mut values, pool, simd);
             let mut values = values.into_iter();
             for (index, n) in step.iter().enumerate() {
                 out[index].extend(values.by_ref().take(n * s.n_head * s.dim_v));
@@ -363,4 +363,24 @@ fn a_prefix_is_copied_as_it_is() {
             }
         }
     }
+}
+
+/// Threads would read what another one writes.
+#[test]
+#[should_panic(expected = "a row's block is its sequence's alone")]
+fn a_single_row_shares_its_block_with_nobody() {
+    let shape = Shape { n_head: 1, n_head_kv: 1, dim_k: 32, dim_v: 32, scale: 1.0, window: usize::MAX };
+    let format = |kind| KvFormat { ty: CacheType::F32, kind, dim: 32 };
+    let (keys, values) = (format(Kind::Keys), format(Kind::Values));
+    let place = LayerPlace { keys, values, start: 0, blocks: SEGMENT, n_heads: 1 };
+    let mut segments = Segments::new(SEGMENT * (keys.bytes() + values.bytes()));
+    segments.grow().expect("memory");
+    let span = |row, n_past, blocks| Span { row, n_rows: 1, n_past, blocks, causal: true };
+    // What comes before may be shared, what is written may not.
+    let spans = [span(0, BLOCK + 1, &[0, 1]), span(1, BLOCK - 1, &[0])];
+    let (qkv, table) = (vec![0.0; 2 * shape.qkv_width()], vec![0.0; 2 * 32]);
+    let rotations = Rotations { kind: RopeKind::Normal, n_dims: 32, cos: &table, sin: &table };
+    let rows = Rows { shape: &shape, qkv: &qkv, norms: None, rotations, spans: &spans };
+    let mut cache = LayerCache::new(&mut segments, &place);
+    attend(&rows, &mut cache, &mut [0.0; 2 * 32], &Pool::new(1), Simd::SCALAR);
 }

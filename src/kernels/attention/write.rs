@@ -13,12 +13,17 @@ const SMALL: usize = 4096;
 /// Sequences whose lines are asked for before the step's first product.
 const PREFETCHED: usize = 2;
 
-/// Rotates the keys of all rows and stores keys and values.
+/// Rotates and stores the keys, and stores the values, of spans of several rows, which see each other's. A
+/// single row is stored by the item that attends with it, which finds its block in the cache then.
 ///
 /// # Panics
 /// When spans, rows and cache do not match.
 pub fn store(rows: &Rows<'_>, cache: &mut LayerCache<'_>, pool: &Pool, simd: Simd) {
     rows.check(cache);
+    let n_rows: usize = rows.spans.iter().filter(|span| !span.is_single()).map(|span| span.n_rows).sum();
+    if n_rows == 0 {
+        return;
+    }
     let n_head_kv = rows.shape.n_head_kv;
     let cache = &*cache;
     // SAFETY: `simd` comes from asking the processor. Each piece has a head of a plane of its own,
@@ -37,14 +42,18 @@ pub fn store(rows: &Rows<'_>, cache: &mut LayerCache<'_>, pool: &Pool, simd: Sim
             _ => store_head::<Scalar>(rows, plane, piece % n_head_kv),
         }
     };
-    if rows.qkv.len() <= SMALL { (0..2 * n_head_kv).for_each(work) } else { pool.run(2 * n_head_kv, &work) }
+    if n_rows * rows.shape.qkv_width() <= SMALL {
+        (0..2 * n_head_kv).for_each(work)
+    } else {
+        pool.run(2 * n_head_kv, &work)
+    }
 }
 
-/// Asks for the memory that [`store`] will write for `spans`: a key touches a cache line for each
-/// of its dimensions, and waiting for them one after the other takes longer than the store itself.
+/// Asks for the memory that the first single rows of `spans` will be written to: a key touches a cache line
+/// for each of its dimensions, and waiting for them one after the other takes longer than the store itself.
 pub fn prefetch(spans: &[Span<'_>], cache: &LayerCache<'_>) {
     // More would push each other out of the cache again before they are written.
-    for span in spans.iter().filter(|span| span.n_rows == 1).take(PREFETCHED) {
+    for span in spans.iter().filter(|span| span.is_single()).take(PREFETCHED) {
         let (block, at) = (span.blocks[span.n_past / BLOCK], span.n_past % BLOCK);
         for head in 0..cache.keys.n_heads() {
             cache.keys.prefetch(block, head, 0..cache.keys.format().bytes());
@@ -72,34 +81,48 @@ unsafe fn store_avx2(rows: &Rows<'_>, plane: &Plane<'_>, head: usize) {
     unsafe { store_head::<super::vector::Vectors<crate::kernels::lanes::Ymm>>(rows, plane, head) }
 }
 
-/// Stores one head of all rows.
+/// Stores one head of all spans of several rows.
 ///
 /// # Safety
 /// The machine has `B`'s instruction set; nobody else uses this head of the plane.
 #[inline(always)]
 unsafe fn store_head<B: Backend>(rows: &Rows<'_>, plane: &Plane<'_>, head: usize) {
-    let (s, format) = (rows.shape, plane.format());
-    let values_at = (s.n_head + s.n_head_kv) * s.dim_k;
-    let [mut rotated, mut normed] = [(); 2].map(|()| vec![0.0; if format.kind == Kind::Keys { s.dim_k } else { 0 }]);
-    for (index, span) in rows.spans.iter().enumerate() {
-        // The next sequence's lines come while this one's are written.
-        if let Some(next) = rows.spans.get(index + 1).filter(|_| format.kind == Kind::Keys) {
-            plane.prefetch(next.blocks[next.n_past / BLOCK], head, 0..format.bytes());
-        }
-        for position in span.n_past..span.n_past + span.n_rows {
-            let row = span.row + position - span.n_past;
-            let values = match format.kind {
-                Kind::Keys => {
-                    rows.key(row, head, &mut normed, &mut rotated);
-                    &rotated
-                }
-                Kind::Values => rows.head(row, values_at + head * s.dim_v, s.dim_v),
-            };
+    let [mut rotated, mut normed] = [(); 2].map(|()| vec![0.0; plane.format().dim]);
+    for span in rows.spans.iter().filter(|span| !span.is_single()) {
+        for row in 0..span.n_rows {
             // SAFETY: passed on.
-            unsafe {
-                let block = plane.head_mut(span.blocks[position / BLOCK], head);
-                format.write::<B>(block, position % BLOCK, values);
-            }
+            unsafe { store_row::<B>(rows, plane, head, span, row, [&mut rotated, &mut normed]) };
         }
+    }
+}
+
+/// Stores one head of row `row` of a span. Both parts of the scratch have the length of a head.
+///
+/// # Safety
+/// The machine has `B`'s instruction set; nobody else uses this head of the row's block.
+#[inline(always)]
+pub(super) unsafe fn store_row<B: Backend>(
+    rows: &Rows<'_>,
+    plane: &Plane<'_>,
+    head: usize,
+    span: &Span<'_>,
+    row: usize,
+    [rotated, normed]: [&mut [f32]; 2],
+) {
+    let (s, format, position) = (rows.shape, plane.format(), span.n_past + row);
+    let values = match format.kind {
+        Kind::Keys => {
+            rows.key(span.row + row, head, normed, rotated);
+            &rotated[..s.dim_k]
+        }
+        Kind::Values => {
+            let first = (s.n_head + s.n_head_kv) * s.dim_k;
+            rows.head(span.row + row, first + head * s.dim_v, s.dim_v)
+        }
+    };
+    // SAFETY: passed on.
+    unsafe {
+        let block = plane.head_mut(span.blocks[position / BLOCK], head);
+        format.write::<B>(block, position % BLOCK, values);
     }
 }
