@@ -67,7 +67,7 @@ impl EngineLoop {
         let n_ctx = if self.limits.context_shift { usize::MAX } else { self.limits.n_ctx };
         let (scheduler, generations, tokenizer) = (&self.scheduler, &self.generations, &*self.tokenizer);
         let known = Known { scheduler, generations, tokenizer, n_ctx };
-        let outcome = logits.visit_with(&mut rows, self.runner.model.pool(), |row, logits| {
+        let outcome = logits.visit_with(&mut rows, &self.runner.model.compute().pool, |row, logits| {
             row.iter_mut().for_each(|row| row.compute(logits, known));
         });
         match outcome {

@@ -10,8 +10,8 @@ use super::{Engine, Event, Request};
 use crate::config::{EngineConfig, SamplingParams};
 use crate::error::Result;
 use crate::gguf::GgufFile;
-use crate::kernels::Pool;
 use crate::kv_cache::KvStore;
+use crate::layers::Compute;
 use crate::models::{self, Model, ModelInfo, StepInput};
 use crate::tokenizer::Tokenizer;
 
@@ -26,15 +26,15 @@ impl Model for Faulty {
         self.model.info()
     }
 
-    fn pool(&self) -> &Pool {
-        self.model.pool()
+    fn compute(&self) -> &Compute {
+        self.model.compute()
     }
 
     fn forward(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
         // What a pass has written before it fails must do no harm.
         let logits = self.model.forward(step, cache)?;
         if self.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.pool().run(64, &|piece| assert!(piece != 40, "a fault in a piece"));
+            self.compute().pool.run(64, &|piece| assert!(piece != 40, "a fault in a piece"));
         }
         Ok(logits)
     }

@@ -62,18 +62,14 @@ impl Stop {
 }
 
 impl Generation {
-    /// The start of choice `choice` over `prompt`. `params.seed` is resolved already.
+    /// The start of choice `choice`, whose `sampler` knows the prompt. `params.seed` is resolved already.
     pub fn new(
         params: &Arc<SamplingParams>,
+        choice: usize,
+        sampler: Sampler,
         grammar: Option<&Arc<CompiledGrammar>>,
         watch: Option<&Arc<Watch>>,
-        choice: usize,
-        prompt: &[u32],
-        tokenizer: &Arc<Tokenizer>,
-        n_ctx: usize,
     ) -> Result<Self> {
-        let mut sampler = Sampler::new(params, choice, tokenizer, n_ctx)?;
-        prompt.iter().for_each(|token| sampler.accept_prompt(*token));
         Ok(Self {
             sampler,
             matcher: grammar.map(CompiledGrammar::matcher).transpose()?,

@@ -19,6 +19,7 @@ use super::sequence::{Sequence, SequenceId};
 use super::stats::Stats;
 use crate::config::{Adapters, Pooling};
 use crate::error::{Error, Result};
+use crate::sampling::Sampler;
 use crate::tokenizer::Tokenizer;
 
 /// Outputs that may wait to be taken before the next step waits for their readers.
@@ -169,7 +170,15 @@ impl EngineLoop {
             let id = SequenceId { request: request_id, choice };
             let made = guarded(|| {
                 let (grammar, watch) = (grammar.as_ref(), watch.as_ref());
-                Generation::new(&params, grammar, watch, choice, &prompt, &self.tokenizer, self.limits.n_ctx)
+                let mut sampler = Sampler::new(
+                    &params,
+                    choice,
+                    &self.tokenizer,
+                    self.limits.n_ctx,
+                    self.runner.model.compute().simd,
+                )?;
+                prompt.iter().for_each(|token| sampler.accept_prompt(*token));
+                Generation::new(&params, choice, sampler, grammar, watch)
             });
             match made {
                 Ok(mut generation) => {

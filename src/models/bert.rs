@@ -7,7 +7,6 @@ use super::weights::Weights;
 use super::{Model, ModelInfo, StepInput};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
-use crate::kernels::Pool;
 use crate::kv_cache::KvStore;
 use crate::layers::{
     Attention, AttentionShape, Buffer, Compute, Embedding, LayerNorm, Linear, Mlp, Positions, Projection, Rope,
@@ -140,8 +139,8 @@ impl Model for Bert {
         &self.info
     }
 
-    fn pool(&self) -> &Pool {
-        &self.compute.pool
+    fn compute(&self) -> &Compute {
+        &self.compute
     }
 
     fn forward(&mut self, _: &StepInput, _: &mut KvStore) -> Result<Tensor> {

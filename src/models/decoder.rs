@@ -8,7 +8,7 @@ use super::weights::Weights;
 use super::{Adapter, Model, ModelInfo, StepInput};
 use crate::error::Result;
 use crate::gguf::GgufFile;
-use crate::kernels::{Gate, Pool};
+use crate::kernels::Gate;
 use crate::kv_cache::KvStore;
 use crate::layers::{
     Attention, AttentionShape, Buffer, Compute, Embedding, GatedMlp, Projection, QueryKeyNorms, RmsNorm, Rope,
@@ -233,8 +233,8 @@ impl Model for Decoder {
         &self.info
     }
 
-    fn pool(&self) -> &Pool {
-        &self.compute.pool
+    fn compute(&self) -> &Compute {
+        &self.compute
     }
 
     fn forward(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {

@@ -21,7 +21,6 @@ pub use adapter::Adapter;
 use crate::config::{Adapters, EngineConfig, Pooling};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
-use crate::kernels::Pool;
 use crate::kv_cache::KvStore;
 use crate::layers::{AdaptedRows, Compute};
 use decoder::{Decoder, Wiring};
@@ -103,8 +102,8 @@ pub struct StepInput {
 /// A loaded model. One engine thread owns it.
 pub trait Model: Send {
     fn info(&self) -> &ModelInfo;
-    /// The threads that it computes with.
-    fn pool(&self) -> &Pool;
+    /// The threads and the instructions that it computes with.
+    fn compute(&self) -> &Compute;
     /// Runs all rows, writes their keys and values to `cache` and returns logits
     /// `[outputs.len(), n_vocab]` in f32, which the next call overwrites. Each row's bits do not
     /// depend on what else is in the step.

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::peaks::Peaks;
 use crate::tokenizer::TokenId;
 
 /// A token with its logit and, after a softmax, its probability.
@@ -19,8 +20,8 @@ pub struct Candidates {
     pub sorted: bool,
 }
 
-/// Logits that are compared at once.
-const RUN: usize = 64;
+/// Candidates beyond twice the wanted number that are collected before the least are dropped.
+const SPARE: usize = 64;
 
 /// Falling logits; equal ones by token, so that the order is one.
 fn by_logit(a: &Candidate, b: &Candidate) -> Ordering {
@@ -37,27 +38,15 @@ impl Candidates {
         self.items.extend(items);
     }
 
-    /// Starts over with the `k` best logits, sorted: what `reset` and `keep_best` give, in one pass
-    /// over the logits that looks closer only at those above the k-th best so far.
-    pub fn reset_best(&mut self, logits: &[f32], k: usize) {
+    /// Starts over with the `k` best logits, sorted: what `reset` and `keep_best` give. It looks closer at
+    /// the runs alone that have one of them, as `peaks` of these logits tell.
+    pub fn reset_best(&mut self, logits: &[f32], k: usize, peaks: &mut Peaks) {
         self.sorted = false;
         self.items.clear();
-        let mut least = None;
-        for (index, run) in logits.chunks(RUN).enumerate() {
-            let may_stay = |logit: f32| least.is_none_or(|least| logit >= least);
-            if !run.iter().fold(false, |any, logit| any | may_stay(*logit)) {
-                continue;
-            }
-            for (within, logit) in run.iter().enumerate().filter(|(_, logit)| may_stay(**logit)) {
-                let token = (index * RUN + within) as TokenId;
-                self.items.push(Candidate { token, logit: *logit, p: 0.0 });
-            }
-            if self.items.len() > 2 * k + RUN {
-                let (_, kth, _) = self.items.select_nth_unstable_by(k - 1, by_logit);
-                least = Some(kth.logit);
-                self.items.truncate(k);
-            }
-        }
+        let least = peaks.least_of_best(k);
+        let tokens = peaks.reaching(least).filter(|token| logits[*token] >= least);
+        let items = tokens.map(|token| Candidate { token: token as TokenId, logit: logits[token], p: 0.0 });
+        self.items.extend(items);
         self.keep_best(k);
     }
 
@@ -78,7 +67,7 @@ impl Candidates {
                     self.items.push(Candidate { token, logit, p: 0.0 });
                 }
             }
-            if self.items.len() > 2 * k + RUN {
+            if self.items.len() > 2 * k + SPARE {
                 let (_, kth, _) = self.items.select_nth_unstable_by(k - 1, by_logit);
                 least = Some(kth.logit);
                 self.items.truncate(k);

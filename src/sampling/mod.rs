@@ -9,6 +9,7 @@ mod candidates;
 mod draw;
 mod dry;
 mod infill;
+mod peaks;
 mod penalties;
 mod probs;
 mod rng;
@@ -22,10 +23,12 @@ use std::sync::Arc;
 use crate::config::{LogitBias, Mirostat, SamplerKind, SamplingParams};
 use crate::error::{Error, Result};
 use crate::grammar::{Matcher, TokenMask};
+use crate::kernels::Simd;
 use crate::tokenizer::{TokenId, Tokenizer};
 use candidates::Candidates;
 use draw::{Adaptive, Draw};
 use dry::Dry;
+use peaks::Peaks;
 use penalties::Penalties;
 use rng::Mt19937;
 
@@ -48,7 +51,7 @@ pub struct Ranked {
 
 /// The place of `token` in `logits`, with the `n` most probable. Refuses logits that are no numbers.
 pub fn rank(logits: &[f32], token: TokenId, n: usize) -> Result<Ranked> {
-    check_logits(logits)?;
+    check_logits(logits, &mut Peaks::default(), Simd::SCALAR)?;
     let (prob, mut top) = probs::before(logits, token, n);
     top.truncate(n);
     let own = logits[token as usize];
@@ -71,6 +74,7 @@ pub struct Sampler {
     tokenizer: Arc<Tokenizer>,
     biases: Vec<LogitBias>,
     stages: Vec<SamplerKind>,
+    simd: Simd,
     /// Where the chain keeps a few best before it needs all candidates: how many, and the stages
     /// after that.
     shortcut: Option<(usize, usize)>,
@@ -79,12 +83,20 @@ pub struct Sampler {
     xtc: Mt19937,
     last_stage: Draw,
     candidates: Candidates,
+    /// Of the newest row.
+    peaks: Peaks,
 }
 
 impl Sampler {
     /// The chain of choice `choice`, whose seed is `params.seed + choice`; a random seed must be
     /// resolved before. `n_ctx` is what −1 means for the history of penalties.
-    pub fn new(params: &SamplingParams, choice: usize, tokenizer: &Arc<Tokenizer>, n_ctx: usize) -> Result<Self> {
+    pub fn new(
+        params: &SamplingParams,
+        choice: usize,
+        tokenizer: &Arc<Tokenizer>,
+        n_ctx: usize,
+        simd: Simd,
+    ) -> Result<Self> {
         let seed = params.seed.wrapping_add(choice as u32);
         let rng = || Mt19937::new(seed);
         let mut biases = params.logit_bias.clone();
@@ -119,6 +131,8 @@ impl Sampler {
             stages,
             last_stage: draw,
             candidates: Candidates::default(),
+            peaks: Peaks::default(),
+            simd,
         })
     }
 
@@ -134,7 +148,7 @@ impl Sampler {
     /// history and the grammar. With a grammar, a free draw comes first; only if it does not fit
     /// are the candidates masked and drawn from again.
     pub fn sample(&mut self, logits: &mut [f32], mut grammar: Option<&mut Matcher>) -> Result<Sampled> {
-        check_logits(logits)?;
+        check_logits(logits, &mut self.peaks, self.simd)?;
         let mut index = self.draw(logits, None);
         if let Some(grammar) = grammar.as_deref_mut()
             && !grammar.allows(self.candidates.items[index].token)
@@ -170,7 +184,7 @@ impl Sampler {
             changed.push((token as usize, std::mem::replace(&mut logits[token as usize], logit)));
         };
         for bias in &self.biases {
-            change(logits, bias.token, logits[bias.token as usize] + bias.bias);
+            change(logits, bias.token, biased(logits[bias.token as usize], bias.bias));
         }
         if self.stages[..stage].contains(&SamplerKind::Penalties) && !self.penalties.is_off() {
             for token in self.penalties.tokens() {
@@ -178,7 +192,10 @@ impl Sampler {
             }
         }
         match mask {
-            None => self.candidates.reset_best(logits, k),
+            None => {
+                self.peaks.look_again(logits, changed.iter().map(|(token, _)| *token as TokenId));
+                self.candidates.reset_best(logits, k, &mut self.peaks);
+            }
             Some(mask) => self.candidates.reset_best_allowed(logits, k, mask.as_slice()),
         }
         changed.into_iter().rev().for_each(|(token, logit)| logits[token] = logit);
@@ -189,7 +206,8 @@ impl Sampler {
     fn run_chain(&mut self, first: usize) -> usize {
         let (c, p) = (&mut self.candidates, &self.params);
         for bias in self.biases.iter().filter(|_| first == 0) {
-            c.items[bias.token as usize].logit += bias.bias;
+            let item = &mut c.items[bias.token as usize];
+            item.logit = biased(item.logit, bias.bias);
         }
         for stage in &self.stages[first..] {
             match stage {
@@ -225,22 +243,25 @@ impl Sampler {
     }
 }
 
-/// Refuses logits of which a chain could make nothing.
-fn check_logits(logits: &[f32]) -> Result<()> {
-    let is_wrong = |logit: &f32| logit.is_nan() | (*logit == f32::INFINITY);
-    if logits.iter().fold(false, |any, logit| any | is_wrong(logit)) {
-        let at = logits.iter().position(is_wrong).unwrap_or(0);
-        let message = format!("the model gave {} as the logit of token {at}", logits[at]);
-        return Err(Error::Internal(message));
+/// Refuses logits of which a chain could make nothing; finds the peaks of others.
+fn check_logits(logits: &[f32], peaks: &mut Peaks, simd: Simd) -> Result<()> {
+    if peaks.find(logits, simd) {
+        return Ok(());
     }
-    Ok(())
+    let is_wrong = |logit: &f32| logit.is_nan() | (*logit == f32::INFINITY);
+    let at = logits.iter().position(is_wrong).unwrap_or(0);
+    Err(Error::Internal(format!("the model gave {} as the logit of token {at}", logits[at])))
+}
+
+/// A logit with a bias. Nothing is infinitely probable: two such ones would leave no probability a number.
+fn biased(logit: f32, bias: f32) -> f32 {
+    (logit + bias).min(f32::MAX)
 }
 
 /// Where a chain begins with stages that are off or change single logits only, and then keeps the k
-/// best: k, and the index of the stage after it.
+/// best: k, and the index of the stage after it. What ends with the best one alone needs no stage more.
 fn shortcut(stages: &[SamplerKind], p: &SamplingParams, dry: bool, n_vocab: usize) -> Option<(usize, usize)> {
-    let changes_single_logits = |stage: &SamplerKind| match stage {
-        SamplerKind::Penalties => true,
+    let is_off = |stage: &SamplerKind| match stage {
         SamplerKind::Dry => !dry,
         SamplerKind::TopNSigma => p.top_n_sigma <= 0.0,
         SamplerKind::TypicalP => p.typical_p >= 1.0,
@@ -249,9 +270,19 @@ fn shortcut(stages: &[SamplerKind], p: &SamplingParams, dry: bool, n_vocab: usiz
         SamplerKind::Xtc => p.xtc_probability <= 0.0 || p.xtc_threshold > 0.5,
         _ => false,
     };
+    let changes_single_logits = |stage: &SamplerKind| *stage == SamplerKind::Penalties || is_off(stage);
     let at = stages.iter().take_while(|stage| changes_single_logits(stage)).count();
     // Penalties must not be applied twice where a chain names them twice: the slow way does that.
-    let penalties = stages[..at].iter().filter(|stage| **stage == SamplerKind::Penalties).count();
+    if stages[..at].iter().filter(|stage| **stage == SamplerKind::Penalties).count() > 1 {
+        return None;
+    }
+    use SamplerKind::{MinP, Temperature, TopK, TopNSigma, TopP};
+    let keeps_the_best = |stage: &SamplerKind| matches!(stage, TopNSigma | TopK | TopP | MinP | Temperature);
+    let is_greedy = p.mirostat == Mirostat::Off && p.temperature <= 0.0 && p.dynatemp_range <= 0.0;
+    let rest = &stages[at..];
+    if is_greedy && rest.contains(&Temperature) && rest.iter().all(|stage| is_off(stage) || keeps_the_best(stage)) {
+        return Some((1, stages.len()));
+    }
     let k = usize::try_from(p.top_k).ok().filter(|k| (1..n_vocab / 4).contains(k))?;
-    (stages.get(at) == Some(&SamplerKind::TopK) && penalties <= 1).then_some((k, at + 1))
+    (rest.first() == Some(&TopK)).then_some((k, at + 1))
 }

@@ -2,9 +2,10 @@
 
 use super::candidates::Candidates;
 
-/// Divides logits by `temperature`; at 0 or below only the best one stays possible.
+/// Divides logits by `temperature`; only the best one stays possible at 0 or below, and where logits would
+/// become infinite.
 pub fn temperature(c: &mut Candidates, temperature: f32) {
-    if temperature > 0.0 {
+    if temperature > 0.0 && c.max_logit() / temperature < f32::INFINITY {
         return c.items.iter_mut().for_each(|item| item.logit /= temperature);
     }
     let mut best = 0;

@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 
 use super::candidates::Candidates;
+use super::peaks::Peaks;
 use super::rng::Mt19937;
 use super::{temperature, truncate};
+use crate::kernels::Simd;
 
 fn candidates(logits: &[f32]) -> Candidates {
     let mut c = Candidates::default();
@@ -46,8 +48,21 @@ proptest! {
         let logits: Vec<f32> = (0..n).map(|_| logit(random())).collect();
         let (mut all, mut best) = (candidates(&logits), Candidates::default());
         all.keep_best(k);
-        best.reset_best(&logits, k);
-        prop_assert_eq!(&best.items, &all.items);
+        for simd in Simd::available() {
+            let mut peaks = Peaks::default();
+            prop_assert!(peaks.find(&logits, simd));
+            best.reset_best(&logits, k, &mut peaks);
+            prop_assert_eq!(&best.items, &all.items);
+            // Peaks that were found before some logits changed.
+            let mut changed = logits.clone();
+            let tokens: Vec<u32> = (0..5).map(|_| random() % n as u32).collect();
+            tokens.iter().for_each(|token| changed[*token as usize] = logit(random()) - 1.0);
+            peaks.look_again(&changed, tokens.into_iter());
+            best.reset_best(&changed, k, &mut peaks);
+            let mut all = candidates(&changed);
+            all.keep_best(k);
+            prop_assert_eq!(&best.items, &all.items);
+        }
         // The same of some of the tokens only.
         let words: Vec<u32> = (0..n.div_ceil(32)).map(|_| random() & random()).collect();
         let allowed = |token: usize| words[token / 32] >> (token % 32) & 1 == 1;
@@ -128,5 +143,23 @@ proptest! {
         prop_assume!(ranked.iter().all(|(_, p)| (p - f64::from(threshold)).abs() > 1e-4));
         let above = ranked.iter().filter(|(_, p)| *p >= f64::from(threshold)).count();
         prop_assert_eq!(c.items.len(), logits.len() - above.saturating_sub(1));
+    }
+}
+
+/// Neither alone nor among others, in whatever lane.
+#[test]
+fn what_no_chain_can_work_with_is_seen() {
+    for simd in Simd::available() {
+        for n in [1, 63, 64, 65, 200] {
+            let logits = vec![f32::NEG_INFINITY; n];
+            assert!(Peaks::default().find(&logits, simd));
+            for at in 0..n {
+                for wrong in [f32::NAN, -f32::NAN, f32::INFINITY] {
+                    let mut logits = logits.clone();
+                    logits[at] = wrong;
+                    assert!(!Peaks::default().find(&logits, simd), "{simd:?}: {wrong} at {at} of {n}");
+                }
+            }
+        }
     }
 }
