@@ -87,38 +87,54 @@ pub fn gemm(weights: &[Weight], a: &Activations, y: &mut [f32], add: bool, pool:
         #[inline(always)]
         |index, first, n_tiles, panel, block| {
             let weight = &weights[index];
-            for (tile, rows) in (first..first + n_tiles).zip(block.iter()) {
-                let lanes = TILE.min(weight.matrix.n - tile * TILE);
-                for (row, products) in rows.iter().take(panel.width).enumerate() {
-                    let products = weight.biased(tile, *products);
-                    // SAFETY: `row` is one of a.m and the lanes end inside of the matrix's columns, so
-                    // they lie in `y`; no other piece has this tile.
-                    let y = unsafe { std::slice::from_raw_parts_mut(at(index, tile, panel.row + row), lanes) };
-                    put(y, products, add);
+            for (tile, rows) in (first..first + n_tiles).zip(block) {
+                let (lanes, rows) = (TILE.min(weight.matrix.n - tile * TILE), &mut rows[..panel.width]);
+                if weight.bias.is_some() {
+                    rows.iter_mut().for_each(|products| *products = weight.biased(tile, *products));
+                }
+                let y = at(index, tile, panel.row);
+                // SAFETY: the panel's rows are of a.m and the lanes end inside of the matrix's columns, so
+                // they lie in `y`; no other piece has this tile.
+                unsafe {
+                    if lanes == TILE { put(y, stride, rows, add) } else { put_short(y, stride, rows, lanes, add) }
                 }
             }
         },
     );
 }
 
-/// Writes a tile's products to a row's columns, or adds them. Whole tiles are vectors; were the short
-/// ones written here too, the compiler would make one copy of unknown length of both.
+/// Writes a tile's products with a panel to rows that lie `stride` apart, or adds them. The choice lies outside
+/// of the loops, which have nothing but vectors.
+///
+/// # Safety
+/// At `y` there are that many rows of a whole tile, and nobody else uses them.
 #[inline(always)]
-fn put(y: &mut [f32], products: Lanes, add: bool) {
-    let Ok(y) = <&mut Lanes>::try_from(&mut *y) else { return put_short(y, &products, add) };
+unsafe fn put(y: *mut f32, stride: usize, rows: &[Lanes], add: bool) {
+    // SAFETY: passed on.
+    let row = |index: usize| unsafe { &mut *y.add(index * stride).cast::<Lanes>() };
     if add {
-        y.iter_mut().zip(products).for_each(|(y, product)| *y += product);
+        for (index, products) in rows.iter().enumerate() {
+            row(index).iter_mut().zip(products).for_each(|(y, product)| *y += product);
+        }
     } else {
-        *y = products;
+        for (index, products) in rows.iter().enumerate() {
+            *row(index) = *products;
+        }
     }
 }
 
-/// [`put`] for the last tile of a matrix whose rows do not divide by 16.
+/// [`put`] of the first `lanes` columns, for the last tile of a matrix whose rows do not divide by 16. Were it part
+/// of the other, the compiler would make one copy of unknown length of both.
+///
+/// # Safety
+/// As [`put`], with `lanes` columns.
 #[cold]
 #[inline(never)]
-fn put_short(y: &mut [f32], products: &Lanes, add: bool) {
-    for (y, product) in y.iter_mut().zip(products) {
-        *y = if add { *y + product } else { *product };
+unsafe fn put_short(y: *mut f32, stride: usize, rows: &[Lanes], lanes: usize, add: bool) {
+    for (index, products) in rows.iter().enumerate() {
+        // SAFETY: passed on.
+        let y = unsafe { std::slice::from_raw_parts_mut(y.add(index * stride), lanes) };
+        y.iter_mut().zip(products).for_each(|(y, product)| *y = if add { *y + product } else { *product });
     }
 }
 
@@ -282,12 +298,12 @@ fn share_out(
         simd.run(
             #[inline(always)]
             || {
+                let mut block = [[[0.0; TILE]; PANEL]; 2];
                 for rows in row_blocks(a) {
                     for tile in tiles.clone().step_by(2) {
                         let n = 2.min(tiles.end - tile);
                         for panel in rows.clone().map(|index| panel(a.m, index)) {
                             ask(index, tile, n, panel);
-                            let mut block = [[[0.0; TILE]; PANEL]; 2];
                             products(weights[index].matrix, tile, n, a, panel, simd, &mut block);
                             sink(index, tile, n, panel, &mut block);
                         }
@@ -305,7 +321,7 @@ fn row_blocks(a: &Activations) -> impl Iterator<Item = std::ops::Range<usize>> {
     (0..n).step_by(step).map(move |start| start..n.min(start + step))
 }
 
-/// Products of one or two tiles with a panel.
+/// Products of one or two tiles with a panel; what `out` has of its rows is overwritten.
 #[inline(always)]
 fn products(matrix: &Matrix, tile: usize, n_tiles: usize, a: &Activations, panel: Panel, simd: Simd, out: &mut Block) {
     match simd.set() {
