@@ -1,6 +1,6 @@
 //! The matrix product with AVX-512 VNNI: one `vpdpbusd` serves 16 rows × 4 columns. Each line of
 //! weights is unpacked once for up to eight rows of activations, and each four of activations is
-//! read once for two tiles.
+//! read once for two tiles, where the registers have room for them.
 
 use std::arch::x86_64::*;
 
@@ -29,14 +29,17 @@ pub unsafe fn products<const T: usize>(
     unsafe {
         with_format!(matrix.ty,
             F => {
-                // Where scales are for 16 columns the sums of eight rows would go through memory too often.
-                let passes = if F::QUANT.group == UNIT { 1 } else { 2 };
+                // Where scales are for 16 columns there is not room in the registers for eight rows of two tiles.
+                let passes = if F::QUANT.group == UNIT { 1 } else { T };
                 let job = QuantJob::new(matrix, (first, T), a, panel, passes);
                 match panel.width {
                     8 if passes == 1 => quant_rows::<F, T, 8, 8>(&job, 0, out),
                     8 => {
-                        quant_rows::<F, T, 8, 4>(&job, 0, out);
-                        quant_rows::<F, T, 8, 4>(&job.next(), 4, out);
+                        let mut job = job;
+                        for out in out {
+                            quant_rows::<F, 1, 8, 8>(&job, 0, std::array::from_mut(out));
+                            job = job.next_tile();
+                        }
                     }
                     4 => quant_rows::<F, T, 4, 4>(&job, 0, out),
                     2 => quant_rows::<F, T, 2, 2>(&job, 0, out),
@@ -81,10 +84,10 @@ impl<'a> QuantJob<'a> {
         Self { tile, tile_bytes, units: a.k / UNIT, panel, a, ahead }
     }
 
-    /// The same for the next pass over the panel.
+    /// The same for the next tile, which is the next pass over the panel.
     #[inline(always)]
-    fn next(&self) -> Self {
-        Self { ahead: self.ahead.next(), ..*self }
+    fn next_tile(self) -> Self {
+        Self { ahead: self.ahead.next(), tile: self.tile.wrapping_add(self.tile_bytes), ..self }
     }
 }
 
