@@ -118,7 +118,8 @@ impl Engine {
 
     /// Takes a file of [`Engine::save_slot`] into the cache, where prompts that begin with its tokens
     /// and are computed with the same adapters find it. Waits until the slot is free. A file that is not whole,
-    /// of another model, of adapters that are not loaded or of other cache types is refused and changes nothing.
+    /// of another model, of adapters that are not loaded or of other cache types, or that has keys or values which
+    /// are no numbers, is refused and changes nothing.
     pub fn restore_slot(&self, slot: usize, path: &Path) -> Result<SlotFile> {
         self.check_slot(slot)?;
         let refuse = |message: String| {
@@ -168,12 +169,13 @@ impl Engine {
             let mut bytes = vec![0; piece.len() * block_bytes];
             take(&mut bytes).map_err(fails)?;
             let piece = piece.to_vec();
-            self.on_cache(None, move |_, store| {
-                piece
-                    .iter()
-                    .zip(bytes.chunks_exact(block_bytes))
-                    .for_each(|(block, part)| store.load_block(*block, part));
+            let is_whole = self.on_cache(None, move |_, store| {
+                let mut parts = piece.iter().zip(bytes.chunks_exact(block_bytes));
+                parts.all(|(block, part)| store.is_finite(part).then(|| store.load_block(*block, part)).is_some())
             })?;
+            if !is_whole {
+                return Err(refuse("it has keys or values that are no numbers".into()));
+            }
         }
         let mut promised = [0; HASH_BYTES];
         let found = hash.0;

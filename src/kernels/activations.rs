@@ -5,11 +5,17 @@
 //! four int8 columns of each row (`[unit][four][row]`), or one f32 column (`[column][row]`).
 //! What is stored of a row depends on its own values alone.
 
+use std::cell::Cell;
+
 use super::Simd;
+#[cfg(target_arch = "x86_64")]
+use super::dispatch::Set;
 use super::packed::UNIT;
 use super::pool::{Parts, Pool};
 use super::prefetch;
 use super::quantize::Quantized;
+#[cfg(target_arch = "x86_64")]
+use super::quantize_panel::quantize_panel;
 
 /// Most rows of a panel.
 pub const PANEL: usize = 8;
@@ -100,6 +106,11 @@ fn panel_of(m: usize, row: usize) -> Panel {
         .unwrap_or(Panel { row: row / PANEL * PANEL, width: PANEL })
 }
 
+thread_local! {
+    /// Rows before they are stored, kept from one piece to the next.
+    static ROWS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
 impl Activations {
     /// Takes `m` rows of `k` values, as `source` writes each of them, in the wanted forms. For
     /// int8, `k` divides by 32.
@@ -114,18 +125,30 @@ impl Activations {
         let writer = self.writer((m, k), forms, simd);
         let piece = if m <= PANEL { m } else { PANEL };
         pool.run(m.div_ceil(piece.max(1)), &|index| {
-            let mut values = vec![0.0; k];
+            let rows = index * piece..m.min((index + 1) * piece);
+            let mut memory = ROWS.take();
+            memory.resize(memory.len().max(rows.len() * k), 0.0);
+            let values = &mut memory[..rows.len() * k];
             simd.run(
                 #[inline(always)]
                 || {
-                    for row in index * piece..m.min((index + 1) * piece) {
-                        source(row, &mut values);
+                    for (row, values) in rows.clone().zip(values.chunks_exact_mut(k)) {
+                        source(row, values);
+                    }
+                    if rows.len() == PANEL {
+                        let panel = Panel { row: rows.start, width: PANEL };
+                        // SAFETY: each panel is written by one piece only.
+                        unsafe { writer.put_panel(panel, values) }
+                        return;
+                    }
+                    for (row, values) in rows.zip(values.chunks_exact(k)) {
                         let panel = panel_of(m, row);
                         // SAFETY: each row is written by one piece only.
-                        unsafe { writer.put_row(panel, row - panel.row, &values) }
+                        unsafe { writer.put_row(panel, row - panel.row, values) }
                     }
                 },
             );
+            ROWS.set(memory);
         });
     }
 
@@ -168,6 +191,51 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Puts all rows of a panel of eight.
+    ///
+    /// # Safety
+    /// As for [`Self::put_row`], for all of them.
+    #[inline(always)]
+    pub unsafe fn put_panel(&self, panel: Panel, values: &[f32]) {
+        let k = self.k;
+        let rows: [&[f32]; PANEL] = std::array::from_fn(|row| &values[row * k..(row + 1) * k]);
+        let units = rows.map(|row| row.as_chunks::<UNIT>());
+        for unit in 0..k / UNIT {
+            // SAFETY: passed on.
+            unsafe { self.put_units(panel, unit, units.map(|(units, _)| &units[unit])) }
+        }
+        for (at, (_, rest)) in units.iter().enumerate() {
+            // SAFETY: passed on.
+            unsafe { self.put_floats(panel, at, k / UNIT * UNIT, rest) }
+        }
+    }
+
+    /// Puts 32 columns of all rows of a panel of eight.
+    ///
+    /// # Safety
+    /// As for [`Self::put_row`], for this unit of all of them.
+    #[inline(always)]
+    pub unsafe fn put_units(&self, panel: Panel, unit: usize, rows: [&[f32; UNIT]; PANEL]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.forms.quants && self.simd.set() == Set::Avx512 {
+            for (at, values) in rows.iter().enumerate() {
+                // SAFETY: passed on.
+                unsafe { self.put_floats(panel, at, unit * UNIT, *values) }
+            }
+            // SAFETY: values of this type name what the processor has; the panel has these places.
+            unsafe {
+                let quants = self.quants.0.add(panel.row * self.k + unit * UNIT * PANEL);
+                let meta = self.meta.0.add((panel.row * (self.k / UNIT) + unit * PANEL) * FIELDS);
+                quantize_panel(rows, quants, meta);
+            }
+            return;
+        }
+        for (at, values) in rows.into_iter().enumerate() {
+            // SAFETY: passed on.
+            unsafe { self.put_unit(panel, at, unit, values) }
+        }
+    }
+
     /// Puts a whole row at place `at` of `panel`.
     ///
     /// # Safety
@@ -257,7 +325,44 @@ fn fields(quantized: &Quantized) -> [u32; FIELDS] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// In any number of rows, with values of any size and none.
+        #[test]
+        fn rows_are_stored_alike_by_every_path(
+            m in 1usize..20, units in 1usize..5, seed in any::<u64>(), odd in prop::collection::vec(any::<u32>(), 4),
+        ) {
+            let (k, forms) = (units * UNIT, Forms { quants: true, floats: true });
+            let mut state = seed | 1;
+            let mut random = || { state ^= state << 13; state ^= state >> 7; state ^= state << 17; state };
+            let values: Vec<f32> = (0..m * k)
+                .map(|_| match random() % 400 {
+                    0 => f32::from_bits(odd[(random() % 4) as usize]),
+                    1 => [f32::NAN, f32::INFINITY, -0.0, f32::MAX, 1e-30, 1e-38][(random() % 6) as usize],
+                    _ => (random() >> 40) as f32 / (1u64 << 23) as f32 - 1.0,
+                })
+                .map(|value| if seed.is_multiple_of(3) { value * 1e-31 } else { value })
+                .collect();
+            let fill = |simd| {
+                let mut a = Activations::default();
+                a.fill((m, k), forms, &Pool::new(1), simd, |row, out| out.copy_from_slice(&values[row * k..][..k]));
+                a
+            };
+            let want = fill(Simd::SCALAR);
+            for simd in Simd::available() {
+                let got = fill(simd);
+                prop_assert_eq!(&got.quants, &want.quants, "{:?}", simd);
+                let bits = |a: &Activations| a.floats.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                prop_assert_eq!(bits(&got), bits(&want), "{:?}", simd);
+                prop_assert_eq!(&got.meta, &want.meta, "{:?}", simd);
+            }
+        }
+    }
 
     #[test]
     fn panels_cover_all_rows_in_order() {

@@ -206,8 +206,8 @@ fn gemm_gated_by(
         |_, first, n_tiles, panel, gates| {
             let mut ups = [[[0.0; TILE]; PANEL]; 2];
             products(up.matrix, first, n_tiles, a, panel, simd, &mut ups);
-            for row in 0..panel.width {
-                let mut values = [0.0; UNIT];
+            let mut values = [[0.0; UNIT]; PANEL];
+            for (row, values) in values.iter_mut().enumerate().take(panel.width) {
                 for tile in 0..n_tiles {
                     let gates = gate.biased(first + tile, gates[tile][row]);
                     let ups = up.biased(first + tile, ups[tile][row]);
@@ -215,9 +215,9 @@ fn gemm_gated_by(
                         *value = f(gate, up);
                     }
                 }
-                // SAFETY: two tiles from an even one on are one unit, which no other piece has.
-                unsafe { put_gated(&writer, panel, row, first * TILE, &values[..UNIT.min(n - first * TILE)]) }
             }
+            // SAFETY: two tiles from an even one on are one unit, which no other piece has.
+            unsafe { put_hidden(&writer, panel, first * TILE, n, &values) }
         },
     );
 }
@@ -237,30 +237,39 @@ pub fn gemm_gelu(up: &Weight, a: &Activations, out: &mut Activations, forms: For
         |_, first, _, panel| writer.prefetch(panel, first / 2),
         #[inline(always)]
         |_, first, n_tiles, panel, block| {
-            for row in 0..panel.width {
-                let mut values = [0.0; UNIT];
+            let mut values = [[0.0; UNIT]; PANEL];
+            for (row, values) in values.iter_mut().enumerate().take(panel.width) {
                 for (tile, rows) in block.iter().enumerate().take(n_tiles) {
                     let products = up.biased(first + tile, rows[row]);
                     for (value, product) in values[tile * TILE..].iter_mut().zip(products) {
                         *value = gelu(product);
                     }
                 }
-                // SAFETY: two tiles from an even one on are one unit, which no other piece has.
-                unsafe { put_gated(&writer, panel, row, first * TILE, &values[..UNIT.min(n - first * TILE)]) }
             }
+            // SAFETY: two tiles from an even one on are one unit, which no other piece has.
+            unsafe { put_hidden(&writer, panel, first * TILE, n, &values) }
         },
     );
 }
 
+/// Puts a unit of hidden columns from `column` on, of `n`, where rows of the next product's input are.
+///
 /// # Safety
-/// As for [`Writer::put_unit`].
+/// As for [`Writer::put_unit`], for all rows of the panel.
 #[inline(always)]
-unsafe fn put_gated(writer: &Writer, panel: Panel, row: usize, column: usize, values: &[f32]) {
+unsafe fn put_hidden(writer: &Writer, panel: Panel, column: usize, n: usize, rows: &[[f32; UNIT]; PANEL]) {
+    let is_whole = n - column >= UNIT;
     // SAFETY: passed on.
     unsafe {
-        match values.try_into() {
-            Ok(unit) => writer.put_unit(panel, row, column / UNIT, unit),
-            Err(_) => writer.put_floats(panel, row, column, values),
+        if is_whole && panel.width == PANEL {
+            return writer.put_units(panel, column / UNIT, rows.each_ref());
+        }
+        for (row, values) in rows.iter().enumerate().take(panel.width) {
+            if is_whole {
+                writer.put_unit(panel, row, column / UNIT, values);
+            } else {
+                writer.put_floats(panel, row, column, &values[..n - column]);
+            }
         }
     }
 }

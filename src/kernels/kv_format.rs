@@ -70,6 +70,24 @@ impl KvFormat {
         [0..n * scales, all..all + n * (self.token_bytes() - scales)]
     }
 
+    /// Whether all that a block holds are numbers.
+    #[must_use]
+    pub fn is_finite(self, bytes: &[u8]) -> bool {
+        const EXPONENT: u16 = 0x7c00;
+        let halves = |bytes: &[u8]| {
+            let is_number = |half: &[u8; 2]| u16::from_le_bytes(*half) & EXPONENT != EXPONENT;
+            bytes.as_chunks::<2>().0.iter().fold(true, |all, half| all & is_number(half))
+        };
+        let (scales, elements) = bytes.split_at(BLOCK * self.scale_bytes());
+        match self.ty {
+            CacheType::F32 => {
+                elements.as_chunks::<4>().0.iter().fold(true, |all, x| all & f32::from_le_bytes(*x).is_finite())
+            }
+            CacheType::F16 => halves(elements),
+            CacheType::Q8_0 => halves(scales),
+        }
+    }
+
     /// Copies the first `n` tokens of a block.
     pub(super) fn copy_prefix(self, from: &[u8], to: &mut [u8], n: usize) {
         let element = match self.ty {

@@ -35,6 +35,8 @@ pub mod packed;
 pub mod pool;
 mod prefetch;
 mod quantize;
+#[cfg(target_arch = "x86_64")]
+mod quantize_panel;
 pub mod rotary;
 mod upcoming;
 

@@ -9,7 +9,7 @@ use super::dispatch::Set;
 use super::packed::UNIT;
 
 /// Below this, a group of values counts as zero: the inverse of its scale would overflow.
-const SMALLEST: f32 = 1e-30;
+pub(super) const SMALLEST: f32 = 1e-30;
 
 /// 32 values as int8.
 pub struct Quantized {

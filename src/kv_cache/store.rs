@@ -73,6 +73,18 @@ impl KvStore {
         }
     }
 
+    /// Whether all keys and values in `bytes`, one block of [`Self::save_block`], are numbers. Others would
+    /// reach every answer that finds the block.
+    #[must_use]
+    pub fn is_finite(&self, bytes: &[u8]) -> bool {
+        let (keys, values) = (self.n_head_kv * self.keys.bytes(), self.n_head_kv * self.values.bytes());
+        bytes.chunks_exact(keys + values).all(|layer| {
+            let (keys, values) = layer.split_at(keys);
+            keys.chunks_exact(self.keys.bytes()).all(|head| self.keys.is_finite(head))
+                && values.chunks_exact(self.values.bytes()).all(|head| self.values.is_finite(head))
+        })
+    }
+
     /// Fills `block` with bytes of [`Self::save_block`].
     pub fn load_block(&mut self, block: u32, mut bytes: &[u8]) {
         for layer in 0..self.n_layer {
@@ -167,6 +179,26 @@ mod tests {
             store.load_block(0, &part);
             store.save_block(0, 5, &mut again);
             assert_eq!(again, part);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_seen_wherever_it_lies() {
+        for (ty, wrong) in [
+            (CacheType::F32, f32::NAN.to_le_bytes().to_vec()),
+            (CacheType::F16, half::f16::NEG_INFINITY.to_le_bytes().to_vec()),
+            (CacheType::Q8_0, half::f16::NAN.to_le_bytes().to_vec()),
+        ] {
+            let store = KvStore::new(&info(64, 32), ty, ty).expect("it fits");
+            let good = vec![0x3b; store.block_bytes()];
+            assert!(store.is_finite(&good));
+            // In q8_0 the scales of a head come first, those of its last key are 64 · 32 bytes before the end.
+            let last = store.block_bytes() - if ty == CacheType::Q8_0 { 32 * 32 + wrong.len() } else { wrong.len() };
+            for at in [0, last] {
+                let mut bytes = good.clone();
+                bytes[at..at + wrong.len()].copy_from_slice(&wrong);
+                assert!(!store.is_finite(&bytes), "{ty:?} at {at}");
+            }
         }
     }
 

@@ -165,8 +165,8 @@ def test_no_damage_goes_unseen(server: Server, directory: Path, data: st.DataObj
     assert_error(act(server, "restore", "damaged.bin"), 400, "filename")
 
 
-def test_numbers_that_are_none_harm_nobody_else(server: Server, directory: Path) -> None:
-    """Whoever writes the files is trusted not to forge them; a forged one must still not end the server."""
+def test_numbers_that_are_none_are_refused(server: Server, directory: Path) -> None:
+    """They would reach every answer that begins with the same text."""
     want = answer(server)
     act(server, "save", "good.bin")
     act(server, "erase")
@@ -177,11 +177,11 @@ def test_numbers_that_are_none_harm_nobody_else(server: Server, directory: Path)
     for byte in forged:
         value = (value ^ byte) * 0x100000001B3 % 2**64
     (directory / "forged.bin").write_bytes(forged + value.to_bytes(8, "little"))
-    assert act(server, "restore", "forged.bin").status == 200
-    assert server.post("/completion", REQUEST).status in (200, 500)
-    act(server, "erase")
-    act(server, "erase", slot=0)
-    assert answer(server, cache_prompt=False)["text"] == want["text"]
+    error = assert_error(act(server, "restore", "forged.bin"), 400, "filename")
+    assert "forged.bin: it has keys or values that are no numbers" in error["message"]
+    again = answer(server)
+    assert again["text"] == want["text"]
+    assert again["cache_n"] == 0, "nothing of it was taken"
 
 
 def test_another_model_s_file_is_refused(directory: Path, server: Server, tmp_path: Path) -> None:
