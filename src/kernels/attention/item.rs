@@ -104,7 +104,7 @@ impl Queries<'_> {
 }
 
 /// An item's memory: with n queries, `[tile][dim_k][queries of the tile]`, `[n][SCORES]`, a widened
-/// block, `[n][padded dim_v]` and [`Mass`]es twice, and one head twice.
+/// block, `[n][padded dim_v]` and [`Mass`]es twice, the heads of a tile and one head.
 struct Buffers<'a> {
     rotated: &'a mut [f32],
     scores: &'a mut [f32],
@@ -113,7 +113,7 @@ struct Buffers<'a> {
     next: &'a mut [f32],
     masses: &'a mut [f32],
     next_masses: &'a mut [f32],
-    head: &'a mut [f32],
+    heads: &'a mut [f32],
     normed: &'a mut [f32],
 }
 
@@ -132,9 +132,10 @@ impl Worker<'_> {
         let queries = self.queries(item);
         let (n, dim) = (queries.len(), self.dim());
         let block = BLOCK * s.dim_k.max(dim);
-        let [rotated, scores, block, total, next, masses, next_masses, head, normed] =
-            scratch.take([n * s.dim_k, n * SCORES, block, n * dim, n * dim, 2 * n, 2 * n, s.dim_k, s.dim_k]);
-        let mut buffers = Buffers { rotated, scores, block, total, next, masses, next_masses, head, normed };
+        let heads = B::TILE * s.dim_k;
+        let [rotated, scores, block, total, next, masses, next_masses, heads, normed] =
+            scratch.take([n * s.dim_k, n * SCORES, block, n * dim, n * dim, 2 * n, 2 * n, heads, s.dim_k]);
+        let mut buffers = Buffers { rotated, scores, block, total, next, masses, next_masses, heads, normed };
         self.rotate::<B>(item, &queries, &mut buffers);
         // SAFETY: passed on.
         unsafe {
@@ -172,8 +173,9 @@ impl Worker<'_> {
         if !span.is_single() || item.partitions.end < queries.partitions(0).end {
             return;
         }
+        let dim_k = self.rows.shape.dim_k;
         for plane in [&self.cache.keys, &self.cache.values] {
-            let scratch = [&mut *b.head, &mut *b.normed];
+            let scratch = [&mut b.heads[..dim_k], &mut *b.normed];
             // SAFETY: passed on.
             unsafe { store_row::<B>(self.rows, plane, item.head_kv, span, 0, scratch) };
         }
@@ -189,14 +191,25 @@ impl Worker<'_> {
     fn rotate<B: Backend>(&self, item: &Item, queries: &Queries<'_>, buffers: &mut Buffers<'_>) {
         let s = self.rows.shape;
         for (first, end) in queries.tiles::<B>() {
-            let tile = &mut buffers.rotated[first * s.dim_k..end * s.dim_k];
-            for index in first..end {
+            let heads = &mut buffers.heads[..(end - first) * s.dim_k];
+            for (index, out) in (first..end).zip(heads.chunks_exact_mut(s.dim_k)) {
                 let row = queries.span.row + queries.rows.start + index / queries.group;
                 let head = item.head_kv * queries.group + index % queries.group;
-                self.rows.query(row, head, buffers.normed, buffers.head);
-                for (column, x) in tile.chunks_exact_mut(end - first).zip(&*buffers.head) {
-                    column[index - first] = x * s.scale;
-                }
+                self.rows.query(row, head, buffers.normed, out);
+                out.iter_mut().for_each(|x| *x *= s.scale);
+            }
+            let tile = &mut buffers.rotated[first * s.dim_k..end * s.dim_k];
+            // A number that the compiler knows lets it interleave vectors, where it would scatter otherwise.
+            match end - first {
+                1 => tile.copy_from_slice(heads),
+                2 => interleave::<2>(heads, tile),
+                3 => interleave::<3>(heads, tile),
+                4 => interleave::<4>(heads, tile),
+                5 => interleave::<5>(heads, tile),
+                6 => interleave::<6>(heads, tile),
+                7 => interleave::<7>(heads, tile),
+                8 => interleave::<8>(heads, tile),
+                n => unreachable!("no tile has {n} queries"),
             }
         }
     }
@@ -378,6 +391,18 @@ impl Worker<'_> {
             }
             // SAFETY: passed on: only the last of the group comes here.
             unsafe { self.write_row(item, queries, index, mass, total) };
+        }
+    }
+}
+
+/// Puts `Q` heads `[Q][dim]` side by side, `[dim][Q]`.
+#[inline(always)]
+fn interleave<const Q: usize>(heads: &[f32], tile: &mut [f32]) {
+    let dim = heads.len() / Q;
+    let heads: [&[f32]; Q] = std::array::from_fn(|query| &heads[query * dim..(query + 1) * dim]);
+    for (at, column) in tile.as_chunks_mut::<Q>().0.iter_mut().enumerate().take(dim) {
+        for query in 0..Q {
+            column[query] = heads[query][at];
         }
     }
 }
