@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use rustllm::config::CacheType;
-use rustllm::kernels::attention::{Rows, Shape, Span, attend, store};
+use rustllm::kernels::attention::{Rows, Shape, Span, Spans, attend, store};
 use rustllm::kernels::kv_memory::{LayerCache, LayerPlace, Segments};
 use rustllm::kernels::rotary::{RopeKind, Rotations};
 use rustllm::kernels::{Kind, KvFormat, Pool, Simd};
@@ -152,7 +152,7 @@ impl Setup {
         let table = &table[..n * s.dim_k];
         let rotations = Rotations { kind: RopeKind::Normal, n_dims: s.dim_k, cos: table, sin: table };
         let span = |seq: usize| Span { row: seq * n_rows, n_rows, n_past, blocks: &blocks[seq], causal: true };
-        let spans: Vec<Span<'_>> = (0..*n_seq).map(span).collect();
+        let spans = Spans::new((0..*n_seq).map(span).collect());
         let rows = Rows { shape: s, qkv: &qkv[..n * s.qkv_width()], norms: None, rotations, spans: &spans };
         let layer_bytes = SEGMENT * s.n_head_kv * (keys.bytes() + values.bytes());
         for layer in 0..model.n_layer {

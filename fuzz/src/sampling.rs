@@ -85,8 +85,8 @@ fn number(u: &mut Unstructured) -> Result<f32> {
 }
 
 fn logits(u: &mut Unstructured, n: usize) -> Result<Vec<f32>> {
-    let spread = f32::from(u.arbitrary::<u8>()?) / 8.0;
-    let mut row: Vec<f32> = (0..n).map(|i| ((i * 7919) % 997) as f32 / 997.0 * spread).collect();
+    let (spread, offset) = (f32::from(u.arbitrary::<u8>()?) / 8.0, f32::from(u.arbitrary::<i8>()?));
+    let mut row: Vec<f32> = (0..n).map(|i| ((i * 7919) % 997) as f32 / 997.0 * spread + offset).collect();
     for _ in 0..u.int_in_range(0..=6)? {
         row[u.int_in_range(0..=n - 1)?] = u.arbitrary()?;
     }

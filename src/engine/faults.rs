@@ -1,5 +1,5 @@
-//! What a thread of the pool does that panics in the middle of a step: the sequences of that step end with an
-//! error, and those that come after it get what they always get.
+//! Faults of a model: a thread of the pool that panics in the middle of a step ends the sequences of that step,
+//! logits that are no numbers end their own; those that come after get what they always get.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,13 +11,22 @@ use crate::config::{EngineConfig, SamplingParams};
 use crate::error::Result;
 use crate::gguf::GgufFile;
 use crate::kv_cache::KvStore;
-use crate::layers::Compute;
+use crate::layers::{Compute, visit_rows};
 use crate::models::{self, Model, ModelInfo, StepInput};
 use crate::tokenizer::Tokenizer;
 
-/// A model of which a worker panics in the pass that is counted down to.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// A worker panics.
+    Panic,
+    /// The first row of logits is NaN.
+    Nan,
+}
+
+/// A model with a fault in the pass that is counted down to.
 struct Faulty {
     model: Box<dyn Model>,
+    fault: Fault,
     passes_left: Arc<AtomicUsize>,
 }
 
@@ -34,7 +43,14 @@ impl Model for Faulty {
         // What a pass has written before it fails must do no harm.
         let logits = self.model.forward(step, cache)?;
         if self.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.compute().pool.run(64, &|piece| assert!(piece != 40, "a fault in a piece"));
+            match self.fault {
+                Fault::Panic => self.compute().pool.run(64, &|piece| assert!(piece != 40, "a fault in a piece")),
+                Fault::Nan => visit_rows(&logits, |row, logits| {
+                    if row == 0 {
+                        logits[7] = f32::NAN;
+                    }
+                })?,
+            }
         }
         Ok(logits)
     }
@@ -44,7 +60,7 @@ impl Model for Faulty {
     }
 }
 
-fn faulty_engine() -> (Engine, Arc<AtomicUsize>) {
+fn faulty_engine(fault: Fault) -> (Engine, Arc<AtomicUsize>) {
     let config = EngineConfig {
         model: concat!(env!("CARGO_MANIFEST_DIR"), "/python/rustllm/models/stories260K.gguf").into(),
         n_parallel: Some(2),
@@ -55,7 +71,7 @@ fn faulty_engine() -> (Engine, Arc<AtomicUsize>) {
     let tokenizer = Arc::new(Tokenizer::from_gguf(file.metadata()).expect("it has a vocabulary"));
     let model = models::load(&file, &config, &mut |_| true).expect("it loads");
     let passes_left = Arc::new(AtomicUsize::new(usize::MAX));
-    let model = Box::new(Faulty { model, passes_left: Arc::clone(&passes_left) });
+    let model = Box::new(Faulty { model, fault, passes_left: Arc::clone(&passes_left) });
     (Engine::start(&config, file, tokenizer, model).expect("it starts"), passes_left)
 }
 
@@ -89,7 +105,7 @@ fn answers(engine: &Engine, requests: &[u64]) -> Vec<(Vec<u32>, Option<String>)>
 
 #[test]
 fn a_worker_that_panics_ends_the_requests_of_its_step() {
-    let (engine, passes_left) = faulty_engine();
+    let (engine, passes_left) = faulty_engine(Fault::Panic);
     let whole = answers(&engine, &[submit(&engine)]).remove(0);
     assert_eq!((whole.0.len(), &whole.1), (20, &None));
     for pass in 1..=30 {
@@ -105,5 +121,21 @@ fn a_worker_that_panics_ends_the_requests_of_its_step() {
         passes_left.store(usize::MAX, Ordering::Relaxed);
         assert_eq!(answers(&engine, &[submit(&engine)])[0], whole);
         assert!(engine.slots().iter().all(|slot| slot.request.is_none()));
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_end_their_own_request() {
+    let (engine, passes_left) = faulty_engine(Fault::Nan);
+    let whole = answers(&engine, &[submit(&engine)]).remove(0);
+    for pass in 1..=15 {
+        passes_left.store(pass, Ordering::Relaxed);
+        let both = answers(&engine, &[submit(&engine), submit(&engine)]);
+        let (failed, right): (Vec<_>, Vec<_>) = both.iter().partition(|(_, error)| error.is_some());
+        assert_eq!((failed.len(), right.len()), (1, 1), "{pass}");
+        assert!(failed[0].1.as_ref().is_some_and(|error| error.contains("NaN as the logit of token 7")), "{failed:?}");
+        assert_eq!(failed[0].0[..], whole.0[..failed[0].0.len()]);
+        assert_eq!(*right[0], whole);
+        assert_eq!(answers(&engine, &[submit(&engine)])[0], whole);
     }
 }

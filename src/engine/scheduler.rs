@@ -123,6 +123,14 @@ impl Scheduler {
         }
     }
 
+    /// Takes back the copies of a step that failed, which may not have been made. Returns the slots that go on
+    /// from them.
+    pub fn take_back_copies(&mut self, plan: &StepPlan) -> Vec<usize> {
+        plan.copies.iter().for_each(|copy| self.pool.take_back(copy.to));
+        let has_copy = |slot: &usize| plan.copies.iter().any(|copy| self.running(*slot).blocks.contains(&copy.to));
+        self.order.iter().copied().filter(has_copy).collect()
+    }
+
     /// Appends a drawn token to the sequence in `slot`.
     pub fn append(&mut self, slot: usize, token: u32) {
         self.slots[slot].as_mut().expect("only running sequences are sampled").tokens.push(token);

@@ -169,11 +169,14 @@ impl Engine {
             let mut bytes = vec![0; piece.len() * block_bytes];
             take(&mut bytes).map_err(fails)?;
             let piece = piece.to_vec();
-            let is_whole = self.on_cache(None, move |_, store| {
-                let mut parts = piece.iter().zip(bytes.chunks_exact(block_bytes));
-                parts.all(|(block, part)| store.is_finite(part).then(|| store.load_block(*block, part)).is_some())
+            let is_finite = self.on_cache(None, move |_, store| {
+                let is_finite = store.is_finite(&bytes);
+                for (block, part) in piece.iter().zip(bytes.chunks_exact(block_bytes)).filter(|_| is_finite) {
+                    store.load_block(*block, part);
+                }
+                is_finite
             })?;
-            if !is_whole {
+            if !is_finite {
                 return Err(refuse("it has keys or values that are no numbers".into()));
             }
         }

@@ -81,7 +81,11 @@ impl EngineLoop {
                     self.report_progress(&plan);
                     self.sample(&plan, &logits, &wanted);
                 }
-                Err(error) => self.fail_step(&plan, &error),
+                Err(error) => {
+                    let copied = self.scheduler.take_back_copies(&plan);
+                    self.fail_step(&plan, &error);
+                    self.fail_slots(copied.into_iter(), &error);
+                }
             }
             self.embed();
             self.publish_slots();
@@ -223,9 +227,13 @@ impl EngineLoop {
 
     /// A step that failed ends the sequences in it, and only those.
     pub(super) fn fail_step(&mut self, plan: &StepPlan, error: &Error) {
-        for chunk in &plan.chunks {
-            if let Some(sequence) = self.scheduler.sequence(chunk.slot) {
-                self.end_slot_with_error(chunk.slot, sequence.id, error);
+        self.fail_slots(plan.chunks.iter().map(|chunk| chunk.slot), error);
+    }
+
+    fn fail_slots(&mut self, slots: impl Iterator<Item = usize>, error: &Error) {
+        for slot in slots {
+            if let Some(sequence) = self.scheduler.sequence(slot) {
+                self.end_slot_with_error(slot, sequence.id, error);
             }
         }
     }

@@ -194,7 +194,7 @@ impl Writer {
     /// Puts all rows of a panel of eight.
     ///
     /// # Safety
-    /// As for [`Self::put_row`], for all of them.
+    /// As for [`Self::put_row`], for all of them; the panel has eight.
     #[inline(always)]
     pub unsafe fn put_panel(&self, panel: Panel, values: &[f32]) {
         let k = self.k;
@@ -213,9 +213,10 @@ impl Writer {
     /// Puts 32 columns of all rows of a panel of eight.
     ///
     /// # Safety
-    /// As for [`Self::put_row`], for this unit of all of them.
+    /// As for [`Self::put_row`], for this unit of all of them; the panel has eight.
     #[inline(always)]
     pub unsafe fn put_units(&self, panel: Panel, unit: usize, rows: [&[f32; UNIT]; PANEL]) {
+        debug_assert_eq!(panel.width, PANEL);
         #[cfg(target_arch = "x86_64")]
         if self.forms.quants && self.simd.set() == Set::Avx512 {
             for (at, values) in rows.iter().enumerate() {

@@ -5,7 +5,7 @@ use super::prefetch;
 
 /// What one pass over some rows asks for.
 ///
-/// A few tiles are gone over by several passes, a panel of rows or half of one at a time. Were all that
+/// A few tiles are gone over by several passes, a panel of rows each, or a tile of them and a panel. Were all that
 /// comes next asked for in the first of them, the core's queue of outstanding lines would be full
 /// then and empty later, and reading and computing would take turns. So the passes share it: with 8 to
 /// 32 rows that made products a fifth to a third faster.

@@ -33,20 +33,20 @@ pub unsafe fn products<const T: usize>(
                 let passes = if F::QUANT.group == UNIT { 1 } else { T };
                 let job = QuantJob::new(matrix, (first, T), a, panel, passes);
                 match panel.width {
-                    8 if passes == 1 => quant_rows::<F, T, 8, 8>(&job, 0, out),
+                    8 if passes == 1 => quant_rows::<F, T, 8>(&job, out),
                     8 => {
                         let mut job = job;
                         for out in out {
-                            quant_rows::<F, 1, 8, 8>(&job, 0, std::array::from_mut(out));
+                            quant_rows::<F, 1, 8>(&job, std::array::from_mut(out));
                             job = job.next_tile();
                         }
                     }
-                    4 => quant_rows::<F, T, 4, 4>(&job, 0, out),
-                    2 => quant_rows::<F, T, 2, 2>(&job, 0, out),
+                    4 => quant_rows::<F, T, 4>(&job, out),
+                    2 => quant_rows::<F, T, 2>(&job, out),
                     // One row is bound by memory, which is read fastest as a single stream.
                     _ => for (t, out) in out.iter_mut().enumerate() {
                         let job = QuantJob::new(matrix, (first + t, 1), a, panel, passes);
-                        quant_rows::<F, 1, 1, 1>(&job, 0, std::array::from_mut(out));
+                        quant_rows::<F, 1, 1>(&job, std::array::from_mut(out));
                     },
                 }
             },
@@ -91,22 +91,20 @@ impl<'a> QuantJob<'a> {
     }
 }
 
-/// Rows `row .. row + M` of a panel of `P`.
+/// A panel of `P` rows.
 ///
 /// # Safety
 /// As [`products`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
+unsafe fn quant_rows<F: Format, const T: usize, const P: usize>(
     job: &QuantJob<'_>,
-    row: usize,
     out: &mut [[[f32; TILE]; PANEL]; T],
 ) {
-    const { assert!(M <= P && P <= PANEL) };
     let q = F::QUANT;
     let planes = q.planes(job.units * UNIT);
     let tiles: [*const u8; T] = std::array::from_fn(|t| job.tile.wrapping_add(t * job.tile_bytes));
-    let mut acc = [[_mm512_setzero_ps(); M]; T];
+    let mut acc = [[_mm512_setzero_ps(); P]; T];
     let mut supers = [[_mm512_setzero_ps(); 2]; T];
     let ask = job.ahead.shared_by(job.units);
     for unit in 0..job.units {
@@ -123,16 +121,15 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
                     }
                 }
             }
-            let x =
-                job.a.quants.as_ptr().add(job.panel.row * job.units * UNIT + unit * UNIT * P).cast::<i32>().add(row);
-            let meta = job.a.meta.as_ptr().add((job.panel.row * job.units + unit * P) * FIELDS).add(row);
+            let x = job.a.quants.as_ptr().add(job.panel.row * job.units * UNIT + unit * UNIT * P).cast::<i32>();
+            let meta = job.a.meta.as_ptr().add((job.panel.row * job.units + unit * P) * FIELDS);
             let fours = q.group / 4;
-            let mut parts = [[_mm512_setzero_ps(); M]; T];
+            let mut parts = [[_mm512_setzero_ps(); P]; T];
             for group in 0..UNIT / q.group {
                 let sums = meta.add(P * if q.group == UNIT { NEGATIVE_SUM } else { NEGATIVE_SUM + 1 + group });
-                let mut dots = [[_mm512_setzero_si512(); M]; T];
+                let mut dots = [[_mm512_setzero_si512(); P]; T];
                 if let Some(bits) = q.offset_log2 {
-                    for r in 0..M {
+                    for r in 0..P {
                         let start = shift_left(_mm512_set1_epi32(*sums.add(r) as i32), bits);
                         for dots in &mut dots {
                             dots[r] = start;
@@ -146,7 +143,7 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
                         let high = tiles[t].add(planes.high + unit * q.high_bytes());
                         *w = integers::<F>(low, high, four);
                     }
-                    for r in 0..M {
+                    for r in 0..P {
                         let x = _mm512_set1_epi32(x.add(four * P + r).read_unaligned());
                         for (dots, w) in dots.iter_mut().zip(w) {
                             dots[r] = _mm512_dpbusd_epi32(dots[r], w, x);
@@ -156,7 +153,7 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
                 for t in 0..T {
                     let p = tiles[t].add(planes.scales + unit * q.scale_bytes());
                     let (scale, min) = scale_min::<F>(p, group, supers[t]);
-                    for r in 0..M {
+                    for r in 0..P {
                         let x_scale = _mm512_set1_ps(f32::from_bits(*meta.add(P * SCALE + r)));
                         let dots = _mm512_cvtepi32_ps(dots[t][r]);
                         if q.group == UNIT {
@@ -184,7 +181,7 @@ unsafe fn quant_rows<F: Format, const T: usize, const P: usize, const M: usize>(
         }
     }
     for (acc, out) in acc.iter().zip(out) {
-        for (acc, out) in acc.iter().zip(&mut out[row..]) {
+        for (acc, out) in acc.iter().zip(out) {
             // SAFETY: a row of the output is 16 floats.
             unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *acc) }
         }

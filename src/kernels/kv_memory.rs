@@ -143,6 +143,8 @@ impl Plane<'_> {
 
     /// Asks the processor for `range` of the bytes of one head of one block.
     pub fn prefetch(&self, block: u32, head: usize, range: Range<usize>) {
+        // The place is worked out for each line again, which keeps a few cycles between them: in a burst, 64 lines
+        // fill the core's queue, behind which what is computed meanwhile waits (32 sequences of 200 keys: 15 %).
         for at in range.step_by(64) {
             prefetch::near(self.pointer(block, head).wrapping_add(at));
         }

@@ -279,6 +279,13 @@ impl BlockPool {
         }
     }
 
+    /// Takes back what was recorded of `block`, which keeps its owners: it was not computed after all.
+    pub fn take_back(&mut self, block: BlockId) {
+        let refs = self.blocks[block as usize].refs;
+        self.forget(block);
+        self.blocks[block as usize].refs = refs;
+    }
+
     /// Takes `block` out of the trie.
     fn forget(&mut self, block: BlockId) {
         let entry = std::mem::take(&mut self.blocks[block as usize]);
@@ -337,6 +344,18 @@ mod tests {
         assert_eq!(run(&mut pool, &first), 76);
         assert_eq!(run(&mut pool, &third), 51);
         assert_eq!(run(&mut pool, &fourth), 47);
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_found() {
+        let mut pool = BlockPool::new(4, true);
+        let block = pool.allocate().expect("it has room");
+        pool.extend(block, Chain::ROOT, &[1, 2, 3]);
+        pool.take_back(block);
+        assert_eq!(pool.match_prefix(Chain::ROOT, &[1, 2, 3, 4], 4).n_tokens(), 0);
+        assert_eq!((pool.in_use(), pool.available()), (1, 3));
+        pool.release(block);
+        assert_eq!((pool.in_use(), pool.available()), (0, 4));
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl KvStore {
         }
     }
 
-    /// Whether all keys and values in `bytes`, one block of [`Self::save_block`], are numbers. Others would
+    /// Whether all keys and values in `bytes`, blocks of [`Self::save_block`], are numbers. Others would
     /// reach every answer that finds the block.
     #[must_use]
     pub fn is_finite(&self, bytes: &[u8]) -> bool {
@@ -192,7 +192,7 @@ mod tests {
             let store = KvStore::new(&info(64, 32), ty, ty).expect("it fits");
             let good = vec![0x3b; store.block_bytes()];
             assert!(store.is_finite(&good));
-            // In q8_0 the scales of a head come first, those of its last key are 64 · 32 bytes before the end.
+            // In q8_0 the scales of a head come first; the last one is before the 32 · 32 integers of the values.
             let last = store.block_bytes() - if ty == CacheType::Q8_0 { 32 * 32 + wrong.len() } else { wrong.len() };
             for at in [0, last] {
                 let mut bytes = good.clone();

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 use super::context::{Compute, floats, floats_mut};
 use super::{RmsNorm, RopeTable};
 pub use crate::kernels::attention::Shape as AttentionShape;
-use crate::kernels::attention::{HeadNorms, Rows, Span, attend, prefetch, store};
+use crate::kernels::attention::{HeadNorms, Rows, Span, Spans, attend, prefetch, store};
 use crate::kernels::kv_memory::LayerCache;
 use crate::models::StepInput;
 
@@ -28,30 +28,32 @@ impl QueryKeyNorms {
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
     pub shape: AttentionShape,
-    pub step: &'a StepInput,
+    pub spans: &'a Spans<'a>,
     pub norms: Option<&'a QueryKeyNorms>,
     pub rope: &'a RopeTable,
-    /// Whether rows see only what is before them. If not, each sequence is whole in the step.
-    pub causal: bool,
     pub compute: &'a Compute,
 }
 
 impl Attention<'_> {
-    /// Asks for the memory that [`Self::write`] will write, while what comes before it is computed.
-    pub fn prefetch(&self, cache: &LayerCache<'_>) {
-        prefetch(&spans(self.step, self.causal), cache);
+    /// The sequences of `step`. `causal` says whether rows see only what is before them; if not, each sequence is
+    /// whole in the step.
+    #[must_use]
+    pub fn spans(step: &StepInput, causal: bool) -> Spans<'_> {
+        let rows = step.sequences.iter();
+        let spans = rows.map(|p| Span { row: p.row, n_rows: p.n_tokens, n_past: p.n_past, blocks: &p.blocks, causal });
+        Spans::new(spans.collect())
     }
 
-    /// From fused rows `[rows, q | k | v]` to `out` `[rows, n_head · dim_v]`; writes keys and values
-    /// of all rows to `cache` first.
+    /// Asks for the memory that [`Self::write`] will write, while what comes before it is computed.
+    pub fn prefetch(&self, cache: &LayerCache<'_>) {
+        prefetch(self.spans, cache);
+    }
+
+    /// From fused rows `[rows, q | k | v]` to `out` `[rows, n_head · dim_v]`; keys and values of all rows are in
+    /// `cache` afterwards.
     pub fn write(&self, qkv: &Tensor, out: &Tensor, cache: LayerCache<'_>) -> Result<()> {
         out.inplace_op2(qkv, &AttentionOp { attention: self, cache: Mutex::new(cache) })
     }
-}
-
-fn spans(step: &StepInput, causal: bool) -> Vec<Span<'_>> {
-    let parts = step.sequences.iter();
-    parts.map(|p| Span { row: p.row, n_rows: p.n_tokens, n_past: p.n_past, blocks: &p.blocks, causal }).collect()
 }
 
 struct AttentionOp<'a> {
@@ -66,14 +68,13 @@ impl InplaceOp2 for AttentionOp<'_> {
     }
 
     fn cpu_fwd(&self, out: &mut CpuStorage, lo: &Layout, qkv: &CpuStorage, lq: &Layout) -> Result<()> {
-        let Attention { shape, step, norms, rope, causal, compute } = self.attention;
+        let Attention { shape, spans, norms, rope, compute } = self.attention;
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let spans = spans(step, *causal);
         let norms = norms.map(QueryKeyNorms::weights);
-        let rows = Rows { shape, qkv: floats(qkv, lq)?, norms, rotations: rope.rotations(), spans: &spans };
+        let rows = Rows { shape, qkv: floats(qkv, lq)?, norms, rotations: rope.rotations(), spans };
         let out = floats_mut(out, lo)?;
         let Compute { pool, simd, profile, .. } = compute;
-        profile.time("cache write", || store(&rows, &mut cache, pool, *simd));
+        profile.time("prompts' cache", || store(&rows, &mut cache, pool, *simd));
         profile.time("attention", || attend(&rows, &mut cache, out, pool, *simd));
         Ok(())
     }

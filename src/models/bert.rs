@@ -150,7 +150,8 @@ impl Model for Bert {
     fn hidden(&mut self, step: &StepInput, cache: &mut KvStore) -> Result<Tensor> {
         let Self { compute, buffers, .. } = self;
         let rope = self.rope.table(step.positions());
-        let attention = Attention { shape: self.shape, step, norms: None, rope: &rope, causal: false, compute };
+        let spans = Attention::spans(step, false);
+        let attention = Attention { shape: self.shape, spans: &spans, norms: None, rope: &rope, compute };
         let x = buffers.x.rows(step.tokens.len())?;
         let qkv = buffers.qkv.rows(step.tokens.len())?;
         let attended = buffers.attended.rows(step.tokens.len())?;

@@ -9,6 +9,7 @@ use super::{Adapter, Model, ModelInfo, StepInput};
 use crate::error::Result;
 use crate::gguf::GgufFile;
 use crate::kernels::Gate;
+use crate::kernels::attention::Spans;
 use crate::kv_cache::KvStore;
 use crate::layers::{
     Attention, AttentionShape, Buffer, Compute, Embedding, GatedMlp, Projection, QueryKeyNorms, RmsNorm, Rope,
@@ -176,8 +177,8 @@ impl Sight {
         Self { shape, rope }
     }
 
-    fn attention<'a>(&self, step: &'a StepInput, rope: &'a RopeTable, compute: &'a Compute) -> Attention<'a> {
-        Attention { shape: self.shape, step, norms: None, rope, causal: true, compute }
+    fn attention<'a>(&self, spans: &'a Spans<'a>, rope: &'a RopeTable, compute: &'a Compute) -> Attention<'a> {
+        Attention { shape: self.shape, spans, norms: None, rope, compute }
     }
 }
 
@@ -268,8 +269,10 @@ impl Decoder {
         let Self { compute, buffers, everything, nearby, .. } = self;
         let rope = everything.rope.table(step.positions());
         let local_rope = nearby.as_ref().map(|sight| sight.rope.table(step.positions()));
-        let far = everything.attention(step, &rope, compute);
-        let near = nearby.as_ref().zip(local_rope.as_ref()).map(|(sight, rope)| sight.attention(step, rope, compute));
+        let spans = Attention::spans(step, true);
+        let far = everything.attention(&spans, &rope, compute);
+        let near = nearby.as_ref().zip(local_rope.as_ref());
+        let near = near.map(|(sight, rope)| sight.attention(&spans, rope, compute));
         let n_rows = step.tokens.len();
         let x = buffers.x.rows(n_rows)?;
         let qkv = buffers.qkv.rows(n_rows)?;

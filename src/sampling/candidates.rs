@@ -25,7 +25,8 @@ const SPARE: usize = 64;
 
 /// Falling logits; equal ones by token, so that the order is one.
 fn by_logit(a: &Candidate, b: &Candidate) -> Ordering {
-    b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
+    // Adding zero makes one zero of both.
+    (b.logit + 0.0).total_cmp(&(a.logit + 0.0)).then(a.token.cmp(&b.token))
 }
 
 impl Candidates {
@@ -117,6 +118,13 @@ impl Candidates {
             return self.items[0].logit;
         }
         self.items.iter().map(|item| item.logit).fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// Leaves the first candidate possible where biases have left none: nothing can be drawn of no chances.
+    pub fn leave_one(&mut self) {
+        if self.max_logit() == f32::NEG_INFINITY {
+            self.items[0].logit = 0.0;
+        }
     }
 
     /// Sets all probabilities, in f32 and in the present order.

@@ -51,7 +51,9 @@ pub struct Ranked {
 
 /// The place of `token` in `logits`, with the `n` most probable. Refuses logits that are no numbers.
 pub fn rank(logits: &[f32], token: TokenId, n: usize) -> Result<Ranked> {
-    check_logits(logits, &mut Peaks::default(), Simd::SCALAR)?;
+    if !logits.iter().fold(true, |all, logit| all & peaks::may_be(*logit)) {
+        return Err(wrong_logit(logits));
+    }
     let (prob, mut top) = probs::before(logits, token, n);
     top.truncate(n);
     let own = logits[token as usize];
@@ -148,7 +150,9 @@ impl Sampler {
     /// history and the grammar. With a grammar, a free draw comes first; only if it does not fit
     /// are the candidates masked and drawn from again.
     pub fn sample(&mut self, logits: &mut [f32], mut grammar: Option<&mut Matcher>) -> Result<Sampled> {
-        check_logits(logits, &mut self.peaks, self.simd)?;
+        if !self.peaks.find(logits, self.simd) {
+            return Err(wrong_logit(logits));
+        }
         let mut index = self.draw(logits, None);
         if let Some(grammar) = grammar.as_deref_mut()
             && !grammar.allows(self.candidates.items[index].token)
@@ -193,7 +197,7 @@ impl Sampler {
         }
         match mask {
             None => {
-                self.peaks.look_again(logits, changed.iter().map(|(token, _)| *token as TokenId));
+                self.peaks.look_again(logits, changed.iter().map(|(token, _)| *token), self.simd);
                 self.candidates.reset_best(logits, k, &mut self.peaks);
             }
             Some(mask) => self.candidates.reset_best_allowed(logits, k, mask.as_slice()),
@@ -228,6 +232,7 @@ impl Sampler {
                 SamplerKind::AdaptiveP => {}
             }
         }
+        c.leave_one();
         self.last_stage.draw(c)
     }
 
@@ -243,14 +248,10 @@ impl Sampler {
     }
 }
 
-/// Refuses logits of which a chain could make nothing; finds the peaks of others.
-fn check_logits(logits: &[f32], peaks: &mut Peaks, simd: Simd) -> Result<()> {
-    if peaks.find(logits, simd) {
-        return Ok(());
-    }
-    let is_wrong = |logit: &f32| logit.is_nan() | (*logit == f32::INFINITY);
-    let at = logits.iter().position(is_wrong).unwrap_or(0);
-    Err(Error::Internal(format!("the model gave {} as the logit of token {at}", logits[at])))
+/// Names the first of `logits` of which a chain could make nothing.
+fn wrong_logit(logits: &[f32]) -> Error {
+    let at = logits.iter().position(|logit| !peaks::may_be(*logit)).unwrap_or(0);
+    Error::Internal(format!("the model gave {} as the logit of token {at}", logits[at]))
 }
 
 /// A logit with a bias. Nothing is infinitely probable: two such ones would leave no probability a number.

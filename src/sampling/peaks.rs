@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use crate::kernels::Simd;
-use crate::tokenizer::TokenId;
 
 /// Runs that lie side by side, one in each lane of a vector register: a run's logits are so far apart.
 const LANES: usize = 16;
@@ -53,9 +52,13 @@ impl Peaks {
         )
     }
 
-    /// Looks again at the runs of `tokens`, whose logits were changed.
-    pub fn look_again(&mut self, logits: &[f32], tokens: impl Iterator<Item = TokenId>) {
-        for token in tokens.map(|token| token as usize) {
+    /// Looks again at the runs of `tokens`, whose logits were changed; at all where they are many.
+    pub fn look_again(&mut self, logits: &[f32], tokens: impl ExactSizeIterator<Item = usize>, simd: Simd) {
+        if tokens.len() > logits.len() / BLOCK {
+            self.find(logits, simd);
+            return;
+        }
+        for token in tokens {
             let run = token / BLOCK * LANES + token % LANES;
             let own = run_tokens(run, self.n).map(|token| logits[token]);
             self.all[run] = own.fold(f32::NEG_INFINITY, |greatest, logit| greater(logit, greatest));
@@ -86,7 +89,7 @@ fn run_tokens(run: usize, n: usize) -> std::iter::StepBy<Range<usize>> {
 
 /// Whether a chain can work with `logit`: neither NaN nor plus infinity.
 #[inline(always)]
-fn may_be(logit: f32) -> bool {
+pub fn may_be(logit: f32) -> bool {
     logit < f32::INFINITY
 }
 

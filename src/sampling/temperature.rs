@@ -2,10 +2,10 @@
 
 use super::candidates::Candidates;
 
-/// Divides logits by `temperature`; only the best one stays possible at 0 or below, and where logits would
-/// become infinite.
+/// Divides logits by `temperature`; only the best one stays possible at 0 or below, and where it would become
+/// infinite, of either sign.
 pub fn temperature(c: &mut Candidates, temperature: f32) {
-    if temperature > 0.0 && c.max_logit() / temperature < f32::INFINITY {
+    if temperature > 0.0 && (c.max_logit() / temperature).is_finite() {
         return c.items.iter_mut().for_each(|item| item.logit /= temperature);
     }
     let mut best = 0;

@@ -1,12 +1,35 @@
 //! Stages of the chain against their definitions.
 
+use std::sync::{Arc, LazyLock};
+
 use proptest::prelude::*;
 
 use super::candidates::Candidates;
 use super::peaks::Peaks;
 use super::rng::Mt19937;
-use super::{temperature, truncate};
+use super::{Sampler, temperature, truncate};
+use crate::config::{LogitBias, SamplerKind, SamplingParams};
+use crate::gguf::GgufFile;
 use crate::kernels::Simd;
+use crate::tokenizer::Tokenizer;
+
+static TOKENIZER: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/python/rustllm/models/stories260K.gguf");
+    let file = GgufFile::open(std::path::Path::new(path)).expect("it is there");
+    Arc::new(Tokenizer::from_gguf(file.metadata()).expect("it has a vocabulary"))
+});
+
+/// Stages that shortcuts have to know.
+const STAGES: [SamplerKind; 8] = [
+    SamplerKind::Penalties,
+    SamplerKind::TopNSigma,
+    SamplerKind::TopK,
+    SamplerKind::TypicalP,
+    SamplerKind::TopP,
+    SamplerKind::MinP,
+    SamplerKind::Xtc,
+    SamplerKind::Temperature,
+];
 
 fn candidates(logits: &[f32]) -> Candidates {
     let mut c = Candidates::default();
@@ -55,9 +78,9 @@ proptest! {
             prop_assert_eq!(&best.items, &all.items);
             // Peaks that were found before some logits changed.
             let mut changed = logits.clone();
-            let tokens: Vec<u32> = (0..5).map(|_| random() % n as u32).collect();
-            tokens.iter().for_each(|token| changed[*token as usize] = logit(random()) - 1.0);
-            peaks.look_again(&changed, tokens.into_iter());
+            let tokens: Vec<usize> = (0..n.min(2)).map(|_| random() as usize % n).collect();
+            tokens.iter().for_each(|token| changed[*token] = logit(random()) - 1.0);
+            peaks.look_again(&changed, tokens.into_iter(), simd);
             best.reset_best(&changed, k, &mut peaks);
             let mut all = candidates(&changed);
             all.keep_best(k);
@@ -136,6 +159,53 @@ proptest! {
     }
 
     #[test]
+    fn no_temperature_makes_the_best_impossible(logits in distinct_logits(), offset in -50.0f32..50.0) {
+        let logits: Vec<f32> = logits.iter().map(|logit| logit + offset).collect();
+        for degree in [f32::MIN_POSITIVE, 1e-38, 1e-30, 1e-3] {
+            let mut c = candidates(&logits);
+            temperature::temperature(&mut c, degree);
+            c.softmax();
+            let best = c.items.iter().max_by(|a, b| a.p.total_cmp(&b.p)).expect("there are some");
+            prop_assert_eq!(best.token, ranked(&logits)[0].0);
+            prop_assert!(c.items.iter().all(|item| item.p.is_finite()));
+        }
+    }
+
+    /// Keeping a few best from the start, or one, changes nothing.
+    #[test]
+    fn shortcuts_draw_what_the_whole_chain_draws(
+        (temperature, range) in (prop_oneof![Just(0.0f32), Just(-1.0), Just(0.8), Just(1e-38)], prop_oneof![4 => Just(0.0f32), 1 => Just(0.5)]),
+        (top_k, top_p, min_p) in (prop_oneof![Just(0i32), Just(1), Just(7), Just(40)], 0.3f32..1.2, prop_oneof![Just(0.0f32), 0.0f32..0.3]),
+        (typical, sigma, xtc) in (prop_oneof![3 => Just(1.0f32), 1 => 0.2f32..1.0], prop_oneof![3 => Just(-1.0f32), 1 => 0.5f32..3.0], prop_oneof![3 => Just(0.0f32), 1 => Just(0.5)]),
+        (repeat, presence) in (prop_oneof![Just(1.0f32), 0.5f32..2.0], prop_oneof![Just(0.0f32), -1.0f32..1.0]),
+        order in Just(STAGES.to_vec()).prop_shuffle(), n_stages in 1..=STAGES.len(), min_keep in 0usize..3, after in any::<bool>(),
+        biases in prop::collection::vec((0u32..512, prop_oneof![Just(f32::NEG_INFINITY), -5.0f32..5.0, Just(3e38f32)]), 0..4),
+        seed in any::<u32>(), levels in 2u32..4000, offset in -30.0f32..30.0,
+    ) {
+        let params = SamplingParams {
+            temperature, dynatemp_range: range, top_k, top_p, min_p, typical_p: typical, top_n_sigma: sigma,
+            xtc_probability: xtc, xtc_threshold: 0.1, repeat_penalty: repeat, presence_penalty: presence,
+            samplers: order[..n_stages].to_vec(), min_keep, seed, n_probs: 3, post_sampling_probs: after,
+            logit_bias: biases.into_iter().map(|(token, bias)| LogitBias { token, bias }).collect(),
+            ..SamplingParams::default()
+        };
+        let new = || Sampler::new(&params, 0, &TOKENIZER, 512, Simd::best()).expect("they are valid");
+        let (mut short, mut whole) = (new(), new());
+        whole.shortcut = None;
+        let mut state = seed | 1;
+        for _ in 0..4 {
+            let mut random = || { state ^= state << 13; state ^= state >> 17; state ^= state << 5; state };
+            let mut logits: Vec<f32> = (0..512).map(|_| (random() % levels) as f32 * 0.01 + offset).collect();
+            let want = whole.sample(&mut logits.clone(), None).expect("it draws");
+            let got = short.sample(&mut logits, None).expect("it draws");
+            prop_assert_eq!(got.token, want.token);
+            prop_assert_eq!(got.prob, want.prob);
+            prop_assert_eq!(&got.top, &want.top);
+            prop_assert!(got.prob.iter().chain(&got.top).all(|prob| prob.value.is_finite()));
+        }
+    }
+
+    #[test]
     fn xtc_drops_all_but_the_last_above_the_threshold(logits in distinct_logits(), threshold in 0.02f32..0.5) {
         let mut c = candidates(&logits);
         truncate::xtc(&mut c, 1.0, threshold, 0, &mut Mt19937::new(3));
@@ -146,11 +216,11 @@ proptest! {
     }
 }
 
-/// Neither alone nor among others, in whatever lane.
+/// Alone and among others, in whatever lane.
 #[test]
 fn what_no_chain_can_work_with_is_seen() {
     for simd in Simd::available() {
-        for n in [1, 63, 64, 65, 200] {
+        for n in [1, 15, 16, 17, 200, 1025, 1100] {
             let logits = vec![f32::NEG_INFINITY; n];
             assert!(Peaks::default().find(&logits, simd));
             for at in 0..n {

@@ -72,6 +72,20 @@ fn choices_wait_for_the_shared_prompt_and_reuse_it() {
 }
 
 #[test]
+fn who_goes_on_from_a_copy_that_was_not_made_is_named() {
+    let mut s = scheduler(3, 64, 64);
+    s.submit(sequence(1, 0, 0..40));
+    step(&mut s);
+    s.submit(sequence(2, 0, 500..510));
+    s.submit(sequence(3, 0, 0..40));
+    let plan = s.schedule();
+    assert_eq!(plan.copies.len(), 1);
+    assert_eq!(s.take_back_copies(&plan), [2]);
+    (0..3).for_each(|slot| drop(s.finish(slot)));
+    assert_eq!(s.pool().in_use(), 0);
+}
+
+#[test]
 fn out_of_blocks_the_youngest_is_preempted_and_comes_back() {
     let mut s = scheduler(2, 512, 4);
     s.submit(sequence(1, 0, 0..33));

@@ -82,6 +82,11 @@ impl Queries<'_> {
         keys.start.saturating_sub(start).min(last)..last
     }
 
+    /// Whether `item`, whose queries these are, stores a single row: the one that reads its block does.
+    fn stores_row(&self, item: &Item) -> bool {
+        self.span.is_single() && item.partitions.end == self.partitions(0).end
+    }
+
     /// The partitions of query `index`'s keys.
     fn partitions(&self, index: usize) -> Range<usize> {
         partitions(self.keys(index))
@@ -122,8 +127,8 @@ impl Worker<'_> {
     /// its group, the rows.
     ///
     /// # Safety
-    /// The machine has `B`'s instruction set. No other item has the same rows, head and partition. Blocks that
-    /// single rows are stored in are of their sequences alone, and nobody else writes to the cache.
+    /// The machine has `B`'s instruction set. No other item has the same rows, head and partition, and nobody
+    /// but items writes to the cache.
     #[inline(always)]
     pub unsafe fn run<B: Backend>(&self, index: usize, scratch: &mut Scratch) {
         let s = self.rows.shape;
@@ -139,7 +144,13 @@ impl Worker<'_> {
         self.rotate::<B>(item, &queries, &mut buffers);
         // SAFETY: passed on.
         unsafe {
-            self.store::<B>(item, &queries, &mut buffers);
+            // Long before it is read: what was written in parts cannot be read as a whole for a while.
+            if queries.stores_row(item) {
+                self.store::<B>(item.head_kv, queries.span, &mut buffers);
+            }
+            if let Some(item) = behind.filter(|item| self.queries(item).stores_row(item)) {
+                Stretch::new(item, &self.queries(item), item.partitions.start).ask_last(self.cache);
+            }
             let mut now = Stretch::new(item, &queries, item.partitions.start);
             for partition in item.partitions.clone() {
                 let then = if partition + 1 < item.partitions.end {
@@ -163,21 +174,17 @@ impl Worker<'_> {
         Queries { span: &self.rows.spans[item.span], rows: item.rows.clone(), group: s.group(), window: s.window }
     }
 
-    /// Stores the key and the value of a single row, if the item is the one that reads them.
+    /// Stores the key and the value of a single row.
     ///
     /// # Safety
-    /// As [`Self::run`].
+    /// As [`Self::run`], by the item that reads the row's block.
     #[inline(always)]
-    unsafe fn store<B: Backend>(&self, item: &Item, queries: &Queries<'_>, b: &mut Buffers<'_>) {
-        let span = queries.span;
-        if !span.is_single() || item.partitions.end < queries.partitions(0).end {
-            return;
-        }
+    unsafe fn store<B: Backend>(&self, head_kv: usize, span: &Span<'_>, b: &mut Buffers<'_>) {
         let dim_k = self.rows.shape.dim_k;
         for plane in [&self.cache.keys, &self.cache.values] {
             let scratch = [&mut b.heads[..dim_k], &mut *b.normed];
             // SAFETY: passed on.
-            unsafe { store_row::<B>(self.rows, plane, item.head_kv, span, 0, scratch) };
+            unsafe { store_row::<B>(self.rows, plane, head_kv, span, 0, scratch) };
         }
     }
 
@@ -189,6 +196,7 @@ impl Worker<'_> {
     /// Rotates and scales the queries and lays them out in tiles.
     #[inline(always)]
     fn rotate<B: Backend>(&self, item: &Item, queries: &Queries<'_>, buffers: &mut Buffers<'_>) {
+        const { assert!(B::TILE <= 8) };
         let s = self.rows.shape;
         for (first, end) in queries.tiles::<B>() {
             let heads = &mut buffers.heads[..(end - first) * s.dim_k];
@@ -209,7 +217,7 @@ impl Worker<'_> {
                 6 => interleave::<6>(heads, tile),
                 7 => interleave::<7>(heads, tile),
                 8 => interleave::<8>(heads, tile),
-                n => unreachable!("no tile has {n} queries"),
+                _ => unreachable!(),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Attention of the rows of a step over the cached blocks of their sequences.
 //!
-//! [`prefetch`] asks for what will be written; [`store`] rotates the keys of prompts and writes them and their
-//! values to the cache; [`attend`] computes the rest, and writes keys and values of single rows itself.
+//! [`prefetch`] asks for what will be written; [`store`] rotates the keys of spans of several rows and writes them
+//! and their values to the cache; [`attend`] computes the rest, and stores keys and values of single rows itself.
 //!
 //! **What a row's bits depend on.** The keys of a row, all up to its own or those of a window, are cut
 //! into partitions of [`PARTITION`] keys, counted from the first of the sequence. In a partition, scores
@@ -111,6 +111,47 @@ pub struct HeadNorms<'a> {
     pub eps: f32,
 }
 
+/// The sequences of a step, which follow each other and cover all rows. Where a sequence has a single row, the
+/// block that it is stored in is listed once among all of them, so that nobody reads what is being written.
+#[derive(Debug)]
+pub struct Spans<'a>(Vec<Span<'a>>);
+
+impl<'a> Spans<'a> {
+    /// # Panics
+    /// When they are otherwise, or a sequence lacks blocks.
+    #[must_use]
+    pub fn new(spans: Vec<Span<'a>>) -> Self {
+        let mut row = 0;
+        for span in &spans {
+            assert_eq!(span.row, row, "spans follow each other");
+            assert!(span.blocks.len() * BLOCK >= span.n_past + span.n_rows, "a sequence has blocks for all its keys");
+            row += span.n_rows;
+        }
+        let singles = spans.iter().filter(|span| span.is_single());
+        let mut written: Vec<u32> = singles.map(|span| span.blocks[span.n_past / BLOCK]).collect();
+        written.sort_unstable();
+        if !written.is_empty() {
+            let all = spans.iter().flat_map(|span| span.blocks);
+            let n_listed = all.filter(|block| written.binary_search(block).is_ok()).count();
+            let is_once = n_listed == written.len() && written.windows(2).all(|pair| pair[0] != pair[1]);
+            assert!(is_once, "a single row's block is its sequence's alone, and there once");
+        }
+        Self(spans)
+    }
+
+    fn n_rows(&self) -> usize {
+        self.0.last().map_or(0, |span| span.row + span.n_rows)
+    }
+}
+
+impl<'a> std::ops::Deref for Spans<'a> {
+    type Target = [Span<'a>];
+
+    fn deref(&self) -> &[Span<'a>] {
+        &self.0
+    }
+}
+
 /// The fused rows of a step and what they mean.
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
@@ -120,8 +161,7 @@ pub struct Rows<'a> {
     /// In models that normalize queries and keys.
     pub norms: Option<HeadNorms<'a>>,
     pub rotations: Rotations<'a>,
-    /// In order, covering all rows.
-    pub spans: &'a [Span<'a>],
+    pub spans: &'a Spans<'a>,
 }
 
 impl Rows<'_> {
@@ -170,24 +210,7 @@ impl Rows<'_> {
         let s = self.shape;
         assert!(s.n_head.is_multiple_of(s.n_head_kv) && cache.keys.n_heads() == s.n_head_kv);
         assert_eq!((cache.keys.format().dim, cache.values.format().dim), (s.dim_k, s.dim_v));
-        let mut row = 0;
-        for span in self.spans {
-            assert_eq!(span.row, row, "spans follow each other");
-            assert!(span.blocks.len() * BLOCK >= span.n_past + span.n_rows, "a sequence has blocks for all its keys");
-            row += span.n_rows;
-        }
-        assert_eq!(row * s.qkv_width(), self.qkv.len(), "spans cover all rows");
-    }
-
-    /// # Panics
-    /// When the block of a single row is another span's too: whoever attends with it would read what is being
-    /// written.
-    fn check_owners(&self) {
-        for (index, span) in self.spans.iter().enumerate().filter(|(_, span)| span.is_single()) {
-            let own = span.blocks[span.n_past / BLOCK];
-            let mut others = self.spans.iter().enumerate().filter(|(other, _)| *other != index);
-            assert!(!others.any(|(_, other)| other.blocks.contains(&own)), "a row's block is its sequence's alone");
-        }
+        assert_eq!(self.spans.n_rows() * s.qkv_width(), self.qkv.len(), "spans cover all rows");
     }
 }
 
@@ -195,14 +218,12 @@ impl Rows<'_> {
 /// rows are stored, those of others have been.
 ///
 /// # Panics
-/// When spans, rows and cache do not match, or the block of a single row is not its sequence's alone.
+/// When spans, rows and cache do not match.
 pub fn attend(rows: &Rows<'_>, cache: &mut LayerCache<'_>, out: &mut [f32], pool: &Pool, simd: Simd) {
     rows.check(cache);
-    rows.check_owners();
     let cache = &*cache;
     let s = rows.shape;
-    let n_rows: usize = rows.spans.iter().map(|span| span.n_rows).sum();
-    assert_eq!(out.len(), n_rows * s.n_head * s.dim_v, "the output has a row for each of the input");
+    assert_eq!(out.len(), rows.spans.n_rows() * s.n_head * s.dim_v, "the output has a row for each of the input");
     let plan = Plan::new(rows, pool.n_threads());
     Partials::with(&plan, |partials| {
         let worker = Worker { rows, cache, out: SharedSlice::new(out), partials };
@@ -210,7 +231,7 @@ pub fn attend(rows: &Rows<'_>, cache: &mut LayerCache<'_>, out: &mut [f32], pool
         let work = |index: usize| {
             // SAFETY: `simd` comes from asking the processor. The plan gives each row and head to
             // one item, or to several that each write partials of their own. The cache is borrowed
-            // exclusively, and blocks that items write have one owner.
+            // exclusively, and the block that an item writes to is read by no other one (`Spans::new`).
             Scratch::with(|scratch| unsafe {
                 match simd.set() {
                     #[cfg(target_arch = "x86_64")]

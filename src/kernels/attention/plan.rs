@@ -60,7 +60,7 @@ impl Plan {
         }
         let mut plan = Self { items: Vec::new(), groups: Vec::new(), n_partial: 0, is_small: true };
         // The longest first: what is taken last should be short. Single rows go in order, so that a thread gets
-        // about those that it makes the next product's inputs of.
+        // about those whose outputs it quantizes next.
         let spans = || rows.spans.iter().enumerate();
         let long = spans().rev().filter(|(_, span)| !span.is_single());
         for (index, span) in long.chain(spans().filter(|(_, span)| span.is_single())) {

@@ -36,6 +36,13 @@ impl<'a> Stretch<'a> {
         }
     }
 
+    /// Asks for the keys of the last block, unless they are among the first and asked for anyway.
+    pub fn ask_last(&self, cache: &LayerCache<'_>) {
+        if self.blocks.len() > AHEAD {
+            self.ask(cache, self.blocks.len() - 1);
+        }
+    }
+
     /// Asks for what is read at `place`, if that is part of it.
     fn ask(&self, cache: &LayerCache<'_>, place: usize) {
         let n = self.blocks.len();

@@ -25,6 +25,8 @@ struct Case {
     lens: Vec<usize>,
     /// Fused rows of each sequence.
     rows: Vec<Vec<f32>>,
+    /// Whether all begin with the first block of the first sequence, which that one computes.
+    shared: bool,
 }
 
 impl Case {
@@ -41,7 +43,17 @@ impl Case {
         };
         let rows = lens.iter().map(|len| (0..len * shape.qkv_width()).map(|_| 3.0 * random()).collect()).collect();
         let kind = if seed.is_multiple_of(2) { RopeKind::Normal } else { RopeKind::Neox };
-        Self { shape, types, kind, n_dims: dim_k / 4 * 2, causal: true, norms: None, lens: lens.to_vec(), rows }
+        Self {
+            shape,
+            types,
+            kind,
+            n_dims: dim_k / 4 * 2,
+            causal: true,
+            norms: None,
+            lens: lens.to_vec(),
+            rows,
+            shared: false,
+        }
     }
 
     /// The same where a row sees at most `window` keys.
@@ -82,7 +94,7 @@ impl Case {
         let mut segments = Segments::new(128 + SEGMENT * s.n_head_kv * (keys.bytes() + values.bytes()));
         let mut next = 0;
         // Descending, so that nothing depends on their being adjacent.
-        let blocks: Vec<Vec<u32>> = self
+        let mut blocks: Vec<Vec<u32>> = self
             .lens
             .iter()
             .map(|len| {
@@ -93,6 +105,11 @@ impl Case {
             .collect();
         (0..(next as usize).div_ceil(SEGMENT)).for_each(|_| segments.grow().expect("memory"));
         let mut done = vec![0; self.lens.len()];
+        if self.shared {
+            let (first, others) = blocks.split_first_mut().expect("there are sequences");
+            others.iter_mut().for_each(|blocks| blocks[0] = first[0]);
+            done[1..].fill(BLOCK);
+        }
         let mut out = vec![Vec::new(); self.lens.len()];
         for step in steps {
             let (mut qkv, mut cos, mut sin, mut spans) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -116,6 +133,7 @@ impl Case {
                 }
             }
             let rotations = Rotations { kind: self.kind, n_dims: self.n_dims, cos: &cos, sin: &sin };
+            let spans = Spans::new(spans);
             let rows = Rows { shape: s, qkv: &qkv, norms: self.head_norms(), rotations, spans: &spans };
             let mut cache = LayerCache::new(&mut segments, &place);
             store(&rows, &mut cache, pool, simd);
@@ -367,20 +385,32 @@ fn a_prefix_is_copied_as_it_is() {
 
 /// Threads would read what another one writes.
 #[test]
-#[should_panic(expected = "a row's block is its sequence's alone")]
-fn a_single_row_shares_its_block_with_nobody() {
-    let shape = Shape { n_head: 1, n_head_kv: 1, dim_k: 32, dim_v: 32, scale: 1.0, window: usize::MAX };
-    let format = |kind| KvFormat { ty: CacheType::F32, kind, dim: 32 };
-    let (keys, values) = (format(Kind::Keys), format(Kind::Values));
-    let place = LayerPlace { keys, values, start: 0, blocks: SEGMENT, n_heads: 1 };
-    let mut segments = Segments::new(SEGMENT * (keys.bytes() + values.bytes()));
-    segments.grow().expect("memory");
-    let span = |row, n_past, blocks| Span { row, n_rows: 1, n_past, blocks, causal: true };
+fn a_single_rows_block_is_listed_once() {
+    let span = |row, n_rows, n_past, blocks| Span { row, n_rows, n_past, blocks, causal: true };
+    let is_refused = |spans: Vec<Span<'_>>| std::panic::catch_unwind(|| Spans::new(spans)).is_err();
     // What comes before may be shared, what is written may not.
-    let spans = [span(0, BLOCK + 1, &[0, 1]), span(1, BLOCK - 1, &[0])];
-    let (qkv, table) = (vec![0.0; 2 * shape.qkv_width()], vec![0.0; 2 * 32]);
-    let rotations = Rotations { kind: RopeKind::Normal, n_dims: 32, cos: &table, sin: &table };
-    let rows = Rows { shape: &shape, qkv: &qkv, norms: None, rotations, spans: &spans };
-    let mut cache = LayerCache::new(&mut segments, &place);
-    attend(&rows, &mut cache, &mut [0.0; 2 * 32], &Pool::new(1), Simd::SCALAR);
+    assert!(!is_refused(vec![span(0, 1, BLOCK + 1, &[0, 1]), span(1, 1, BLOCK + 9, &[0, 2]), span(2, 2, 1, &[3])]));
+    assert!(is_refused(vec![span(0, 1, BLOCK + 1, &[0, 1]), span(1, 1, BLOCK - 1, &[0])]));
+    assert!(is_refused(vec![span(0, 1, 3, &[5]), span(1, 1, 3, &[5])]));
+    assert!(is_refused(vec![span(0, 1, 3, &[5]), span(1, 2, 3, &[5])]));
+    assert!(is_refused(vec![span(0, 1, 2 * BLOCK, &[5, 1, 5])]));
+}
+
+/// Two sequences go on from the same block, each in one of its own.
+#[test]
+fn rows_share_what_comes_before() {
+    let lens = [BLOCK + 4, BLOCK + 4];
+    let mut case = Case::new((2, 3, 32, 32), (CacheType::F16, CacheType::F16), &lens, 5);
+    let width = case.shape.qkv_width();
+    let shared = case.rows[0][..BLOCK * width].to_vec();
+    case.rows[1][..BLOCK * width].copy_from_slice(&shared);
+    let want = case.alone(&Pool::new(1), Simd::SCALAR);
+    case.shared = true;
+    let steps: Vec<Vec<usize>> = std::iter::once(vec![BLOCK, 0]).chain((0..4).map(|_| vec![1, 1])).collect();
+    for simd in Simd::available() {
+        let got = case.run(&steps, &Pool::new(3), simd);
+        let row = case.shape.n_head * case.shape.dim_v;
+        let want = [want[0].clone(), want[1][BLOCK * row..].to_vec()];
+        assert_same(&got, &want, &format!("{simd:?}"));
+    }
 }

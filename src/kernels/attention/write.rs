@@ -1,7 +1,7 @@
 //! Rotating keys and writing keys and values to the cache.
 
 use super::backend::{Backend, Scalar};
-use super::{BLOCK, Rows, Span};
+use super::{BLOCK, Rows, Span, Spans};
 use crate::kernels::dispatch::Set;
 use crate::kernels::kv_format::Kind;
 use crate::kernels::kv_memory::{LayerCache, Plane};
@@ -51,7 +51,7 @@ pub fn store(rows: &Rows<'_>, cache: &mut LayerCache<'_>, pool: &Pool, simd: Sim
 
 /// Asks for the memory that the first single rows of `spans` will be written to: a key touches a cache line
 /// for each of its dimensions, and waiting for them one after the other takes longer than the store itself.
-pub fn prefetch(spans: &[Span<'_>], cache: &LayerCache<'_>) {
+pub fn prefetch(spans: &Spans<'_>, cache: &LayerCache<'_>) {
     // More would push each other out of the cache again before they are written.
     for span in spans.iter().filter(|span| span.is_single()).take(PREFETCHED) {
         let (block, at) = (span.blocks[span.n_past / BLOCK], span.n_past % BLOCK);
