@@ -157,6 +157,8 @@ def test_a_killed_batch_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
     kept = files.output.read_bytes()
+    # The kill may have come in the middle of a write: whole lines are what must stay.
+    kept = kept[: kept.rindex(b"\n") + 1]
     n_kept = kept.count(b"\n")
     assert 0 < n_kept < len(names)
     # As if the kill had come in the middle of a write.
