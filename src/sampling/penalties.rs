@@ -72,7 +72,7 @@ impl Penalties {
     pub fn penalized(&self, token: TokenId, logit: f32) -> f32 {
         let count = self.counts.get(&token).copied().unwrap_or(0);
         // Dividing a negative logit would make its token more likely.
-        let logit = if logit <= 0.0 { logit * self.repeat } else { (logit / self.repeat).min(f32::MAX) };
+        let logit = if logit <= 0.0 { logit * self.repeat } else { logit / self.repeat };
         (logit - (count as f32 * self.frequency + self.presence)).min(f32::MAX)
     }
 }

@@ -8,7 +8,7 @@ use super::candidates::Candidates;
 use super::peaks::Peaks;
 use super::rng::Mt19937;
 use super::{Sampler, temperature, truncate};
-use crate::config::{LogitBias, SamplerKind, SamplingParams};
+use crate::config::{LogitBias, SamplingParams};
 use crate::gguf::GgufFile;
 use crate::kernels::Simd;
 use crate::tokenizer::Tokenizer;
@@ -18,18 +18,6 @@ static TOKENIZER: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
     let file = GgufFile::open(std::path::Path::new(path)).expect("it is there");
     Arc::new(Tokenizer::from_gguf(file.metadata()).expect("it has a vocabulary"))
 });
-
-/// Stages that shortcuts have to know.
-const STAGES: [SamplerKind; 8] = [
-    SamplerKind::Penalties,
-    SamplerKind::TopNSigma,
-    SamplerKind::TopK,
-    SamplerKind::TypicalP,
-    SamplerKind::TopP,
-    SamplerKind::MinP,
-    SamplerKind::Xtc,
-    SamplerKind::Temperature,
-];
 
 fn candidates(logits: &[f32]) -> Candidates {
     let mut c = Candidates::default();
@@ -178,7 +166,7 @@ proptest! {
         (top_k, top_p, min_p) in (prop_oneof![Just(0i32), Just(1), Just(7), Just(40)], 0.3f32..1.2, prop_oneof![Just(0.0f32), 0.0f32..0.3]),
         (typical, sigma, xtc) in (prop_oneof![3 => Just(1.0f32), 1 => 0.2f32..1.0], prop_oneof![3 => Just(-1.0f32), 1 => 0.5f32..3.0], prop_oneof![3 => Just(0.0f32), 1 => Just(0.5)]),
         (repeat, presence) in (prop_oneof![Just(1.0f32), 0.5f32..2.0], prop_oneof![Just(0.0f32), -1.0f32..1.0]),
-        order in Just(STAGES.to_vec()).prop_shuffle(), n_stages in 1..=STAGES.len(), min_keep in 0usize..3, after in any::<bool>(),
+        order in Just(SamplingParams::default().samplers).prop_shuffle(), n_stages in 1usize..=9, min_keep in 0usize..3, after in any::<bool>(),
         biases in prop::collection::vec((0u32..512, prop_oneof![Just(f32::NEG_INFINITY), -5.0f32..5.0, Just(3e38f32)]), 0..4),
         seed in any::<u32>(), levels in 2u32..4000, offset in -30.0f32..30.0,
     ) {

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rustllm.server.native.slots.schemas import Erased, Restored, Saved
 from tests.support.model_file import with_keys
 from tests.support.server import Answer, Server, assert_error, running
+from tests.support.slot_files import forge
 from tests.support.strategies import BUDGET, FILE_NAMES
 
 TEXT = "Once upon a time there was a little dog who loved to play with a big red ball in the park. " * 3
@@ -170,13 +171,7 @@ def test_numbers_that_are_none_are_refused(server: Server, directory: Path) -> N
     want = answer(server)
     act(server, "save", "good.bin")
     act(server, "erase")
-    good = (directory / "good.bin").read_bytes()
-    start = 40 + 4 * int.from_bytes(good[32:36], "little")
-    forged = good[:start] + b"\xff\x7f" * ((len(good) - start - 8) // 2)  # f16's nan
-    value = 0xCBF29CE484222325
-    for byte in forged:
-        value = (value ^ byte) * 0x100000001B3 % 2**64
-    (directory / "forged.bin").write_bytes(forged + value.to_bytes(8, "little"))
+    forge(directory / "good.bin", directory / "forged.bin")
     error = assert_error(act(server, "restore", "forged.bin"), 400, "filename")
     assert "forged.bin: it has keys or values that are no numbers" in error["message"]
     again = answer(server)

@@ -30,6 +30,7 @@ from tests.support.attack import (
 )
 from tests.support.crowd import ENDLESS, TEXT, Reader, connect, head, request
 from tests.support.server import Server, as_messages, running
+from tests.support.slot_files import forge
 from tests.torture.conftest import Report
 
 #: It has nothing but the first token in common with what a witness asks.
@@ -300,14 +301,3 @@ def test_a_forged_slot_is_refused(tmp_path: Path, report: Report) -> None:
                 assert bits(server.post("/completion", prompt)) == bits(want)
         assert idle(server)
         report.add("a forged slot's file", tries)
-
-
-def forge(source: Path, target: Path) -> None:
-    """A slot's file with numbers that are none, and a checksum that is right."""
-    data = source.read_bytes()
-    start = 40 + 4 * int.from_bytes(data[32:36], "little")
-    forged = data[:start] + b"\xff\x7f" * ((len(data) - start - 8) // 2)
-    value = 0xCBF29CE484222325
-    for byte in forged:
-        value = (value ^ byte) * 0x100000001B3 % 2**64
-    target.write_bytes(forged + value.to_bytes(8, "little"))
