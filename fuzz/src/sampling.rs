@@ -104,8 +104,8 @@ pub fn check(data: &[u8]) {
         return;
     }
     let draw = || {
-        let mut sampler =
-            Sampler::new(&params, 0, &TOKENIZER, 512, Simd::best()).expect("accepted parameters make a sampler");
+        let mut sampler = Sampler::new(&params, 0, &TOKENIZER, &mut None, 512, Simd::best())
+            .expect("accepted parameters make a sampler");
         (0..DRAWS)
             .map(|_| sampler.sample(&mut row.clone(), None).map_err(|error| error.to_string()))
             .collect::<Vec<_>>()

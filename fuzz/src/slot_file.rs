@@ -81,12 +81,12 @@ pub fn check(data: &[u8]) {
         let right = hash(&bytes[..end]).to_le_bytes();
         bytes[end..].copy_from_slice(&right);
     }
-    match saved.engine.restore_slot(1, &saved.write(&bytes)) {
+    match saved.engine.restore_slot(1, &saved.write(&bytes), "") {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(found) => assert!(found.n_tokens <= 256),
     }
     saved.engine.erase_slot(1).expect("the slot is erased");
-    saved.engine.restore_slot(0, &saved.write(&saved.bytes)).expect("the file as it was is taken");
+    saved.engine.restore_slot(0, &saved.write(&saved.bytes), "").expect("the file as it was is taken");
     if changes.first().is_some_and(|byte| byte % 16 == 0) {
         assert_eq!(answer(&saved.engine), saved.answer, "and the answer is as before");
     }

@@ -126,6 +126,7 @@ class SamplingParams:
         min_tokens: int = 0,
         preserved_tokens: Sequence[int] = (),
         cache_prompt: bool = True,
+        cache_salt: str = "",
         n_keep: int = 0,
         n_discard: int = 0,
         t_max_predict_ms: int = -1,
@@ -400,10 +401,10 @@ class Engine:
         """Writes what the cache holds of the tokens that a slot ran last to a file: whole or not at all.
         Returns tokens and bytes. Waits until the slot is free. Raises InvalidRequestError, OSError."""
 
-    def restore_slot(self, slot: int, path: str | PathLike[str]) -> tuple[int, int]:
-        """Takes a saved file into the cache, where prompts that begin with its tokens find it. Returns tokens
-        and bytes. Waits until the slot is free. Raises InvalidRequestError for a file that is damaged, of
-        another model, of adapters that are not loaded or of other cache types, which changes nothing."""
+    def restore_slot(self, slot: int, path: str | PathLike[str], cache_salt: str = "") -> tuple[int, int]:
+        """Takes a saved file into the cache, where prompts that begin with its tokens and have this salt find it.
+        Returns tokens and bytes. Waits until the slot is free. Raises InvalidRequestError for a file that is
+        damaged, of another model, of adapters that are not loaded or of other cache types, which changes nothing."""
 
     def erase_slot(self, slot: int) -> int:
         """Drops what the cache holds of the tokens that a slot ran last, unless other slots ran the same;

@@ -78,6 +78,8 @@ class ServerSettings:
     port: int = 8080
     api_prefix: str = ""
     api_keys: tuple[ApiKey, ...] = ()
+    #: Whether keys share nothing in the cache.
+    cache_per_key: bool = False
     #: Origins that browsers may call from, beside localhost; `*` is all.
     cors_origins: tuple[str, ...] = ()
     #: Names that requests may ask by, beside localhost and addresses; none are asked for where others than this
@@ -147,6 +149,9 @@ class ServerSettings:
             # Tokens are counted, and turns are taken, where the models are.
             message = "tokens_per_minute and weight cannot be kept over several models"
             raise UsageError(f"--api-key-file: {message}; allowed: name, requests_per_minute")
+        if settings.cache_per_key and settings.routes:
+            # Nor is it known there whose a request is.
+            raise UsageError("--cache-per-key: it cannot be kept over several models; allowed: with one model")
         return settings
 
     @property

@@ -91,10 +91,12 @@ DRAINED = 64
 class AsyncEngine:
     """Hands the outputs of an `Engine` to the listeners of its requests."""
 
-    def __init__(self, engine: Engine, max_seconds: float = 0) -> None:
-        """`max_seconds` is what a request may take, its time in the queue included; 0 sets no limit."""
+    def __init__(self, engine: Engine, max_seconds: float = 0, lost: Callable[[], None] | None = None) -> None:
+        """`max_seconds` is what a request may take, its time in the queue included; 0 sets no limit. `lost` is
+        called once the engine's thread has ended while it was watched; what ran gets its errors afterwards."""
         self.engine = engine
         self.max_seconds = max_seconds
+        self._lost = lost
         self._running: dict[int, Running] = {}
         #: Requests by the names that clients know.
         self._named: dict[str, int] = {}
@@ -204,3 +206,6 @@ class AsyncEngine:
             running = find(output.request_id)
             if running is not None:
                 running.take(output)
+        if self._lost is not None and not self.engine.is_alive():
+            lost, self._lost = self._lost, None
+            lost()

@@ -93,6 +93,8 @@ pub struct SamplingParams {
     pub preserved_tokens: Vec<u32>,
     /// Reuse what the cache holds of the prompt.
     pub cache_prompt: bool,
+    /// Texts of other salts share nothing in the cache with this one.
+    pub cache_salt: String,
     /// Tokens of the prompt's start kept on a context shift (−1: all).
     pub n_keep: i64,
     /// Tokens dropped on a context shift; 0 is half of those that are not kept.
@@ -163,6 +165,7 @@ impl Default for SamplingParams {
             stop: Vec::new(),
             preserved_tokens: Vec::new(),
             cache_prompt: true,
+            cache_salt: String::new(),
             n_keep: 0,
             n_discard: 0,
             t_max_predict_ms: -1,
@@ -183,6 +186,7 @@ const MAX_PRESERVED: usize = 256;
 const MAX_STOP_BYTES: usize = 4096;
 const MAX_BIASES: usize = 65_536;
 const MAX_BREAKERS: usize = 64;
+const MAX_SALT_BYTES: usize = 1024;
 const MAX_SAMPLERS: usize = 64;
 /// Beyond any penalty or tau that has an effect, far from overflow.
 const MAX_STRENGTH: f32 = 1e6;
@@ -283,6 +287,10 @@ impl SamplingParams {
                 let message = format!("a string of {} bytes; allowed: up to {MAX_STOP_BYTES}", text.len());
                 return Err(Error::invalid(name, message));
             }
+        }
+        if self.cache_salt.len() > MAX_SALT_BYTES {
+            let message = format!("a string of {} bytes; allowed: up to {MAX_SALT_BYTES}", self.cache_salt.len());
+            return Err(Error::invalid("cache_salt", message));
         }
         match self.logit_bias.iter().find(|bias| bias.bias.is_nan() || bias.bias == f32::INFINITY) {
             Some(bias) => {

@@ -1,14 +1,15 @@
 //! What goes between the engine's thread and everyone else.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use crossbeam_queue::SegQueue;
 
 use super::bench::{BenchRun, BenchTest, Cost};
 use super::embedding::EmbeddingRequest;
+use super::origin::Origin;
 use super::output::Output;
 use super::scheduler::Scheduler;
 use super::stats::Stats;
@@ -52,7 +53,8 @@ pub(super) struct Shared {
     pub wake: Wake,
     /// Sequences submitted and not ended.
     pub in_flight: AtomicUsize,
-    pub alive: AtomicBool,
+    /// Whether commands are taken.
+    pub alive: RwLock<bool>,
     pub slots: Mutex<Vec<SlotState>>,
     pub stats: Mutex<Stats>,
 }
@@ -65,7 +67,7 @@ pub(super) enum Command {
     Submit {
         id: u64,
         request: Box<Request>,
-        adapters: Adapters,
+        origin: Origin,
         arrived: Instant,
     },
     Embed {

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use super::{Engine, Event, Request};
 use crate::config::{EngineConfig, SamplingParams};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::kv_cache::KvStore;
 use crate::layers::{Compute, visit_rows};
@@ -144,4 +144,62 @@ fn logits_that_are_no_numbers_end_their_own_request() {
         assert_eq!(*right[0], whole);
         assert_eq!(answers(&engine, &[submit(&engine)])[0], whole);
     }
+}
+
+/// Whatever is sent while an engine ends is answered: with what it asked for, or with the error that it is too late.
+#[test]
+fn requests_at_the_end_are_answered() {
+    for round in 0..20 {
+        let (engine, _) = faulty_engine(Fault::Nan);
+        let accepted = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..2).map(|_| scope.spawn(|| submit_until_closed(&engine))).collect();
+            std::thread::sleep(Duration::from_micros(200 * round));
+            engine.shutdown();
+            clients.into_iter().flat_map(|client| client.join().expect("it ends")).collect::<Vec<_>>()
+        });
+        assert!(!engine.is_alive());
+        let ended = answers(&engine, &accepted);
+        assert!(ended.iter().all(|(tokens, error)| tokens.len() == 20 || error.is_some()), "{ended:?}");
+    }
+}
+
+/// The requests that were taken.
+fn submit_until_closed(engine: &Engine) -> Vec<u64> {
+    let mut taken = Vec::new();
+    loop {
+        let params = SamplingParams { n_predict: 20, ignore_eos: true, ..SamplingParams::default() };
+        match engine.submit(Request { prompt: vec![3, 4], params, grammar: None, watch: None, whole: false }) {
+            Ok(id) => taken.push(id),
+            Err(Error::QueueFull { .. }) => std::thread::yield_now(),
+            Err(Error::Closed) => return taken,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Texts of other salts share nothing, of whatever length their common start is; a text's own salt finds it again.
+#[test]
+fn salts_keep_texts_apart() {
+    let (engine, _) = faulty_engine(Fault::Nan);
+    let cached = |salt: &str| {
+        let params =
+            SamplingParams { n_predict: 1, temperature: 0.0, cache_salt: salt.to_owned(), ..SamplingParams::default() };
+        let prompt: Vec<u32> = (0..150).map(|i| 3 + i * 11 % 500).collect();
+        let id =
+            engine.submit(Request { prompt, params, grammar: None, watch: None, whole: true }).expect("it is taken");
+        loop {
+            for output in engine.drain().into_iter().filter(|output| output.request == id) {
+                match output.event {
+                    Event::Done(done) => return done.timings.cache_n,
+                    Event::Error(message) => panic!("{message}"),
+                    _ => {}
+                }
+            }
+            std::thread::yield_now();
+        }
+    };
+    for salt in ["", "a", "b"] {
+        assert_eq!((cached(salt), cached(salt)), (0, 149), "{salt:?}");
+    }
+    assert_eq!((cached("a"), cached("")), (149, 149));
 }

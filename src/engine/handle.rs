@@ -1,9 +1,9 @@
 //! What other threads hold of the engine: submit, abort, drain.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use crossbeam_queue::SegQueue;
 use super::bench::{BenchRun, BenchTest, Cost};
 use super::command::{CacheWork, Command, Request, Shared, SlotState};
 use super::layout::{context_layout, pool_capacity};
+use super::origin::{Origin, Salts};
 use super::output::Output;
 use super::runner::Runner;
 use super::scheduler::Scheduler;
@@ -48,6 +49,7 @@ pub struct Engine {
     max_in_flight: usize,
     cache_types: [CacheType; 2],
     block_bytes: usize,
+    salts: Salts,
     fingerprint: OnceLock<u64>,
     adapter_fingerprints: OnceLock<Vec<u64>>,
 }
@@ -91,7 +93,7 @@ impl Engine {
             outputs: SegQueue::new(),
             wake: Wake::new()?,
             in_flight: AtomicUsize::new(0),
-            alive: AtomicBool::new(true),
+            alive: RwLock::new(true),
             slots: Mutex::new((0..n_slots).map(|id| SlotState { id, ..SlotState::default() }).collect()),
             stats: Mutex::new(Stats::default()),
         });
@@ -121,6 +123,7 @@ impl Engine {
             max_in_flight: config.max_queue.saturating_add(n_slots),
             cache_types: types,
             block_bytes,
+            salts: Salts::default(),
             fingerprint: OnceLock::new(),
             adapter_fingerprints: OnceLock::new(),
         })
@@ -132,6 +135,7 @@ impl Engine {
         request.params.validate()?;
         request.params.validate_for(self.info.n_vocab)?;
         let adapters = Adapters::new(&request.params.lora, self.info.adapters.len())?;
+        let origin = Origin { adapters, salt: self.salt(&request.params.cache_salt) };
         request.watch.as_ref().map_or(Ok(()), |watch| watch.validate())?;
         self.check_prompt(&request.prompt)?;
         request.params.validate_for_prompt(request.prompt.len())?;
@@ -145,7 +149,7 @@ impl Engine {
         }
         self.admit(request.params.n)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.send(Command::Submit { id, request: Box::new(request), adapters, arrived: Instant::now() })?;
+        self.send(Command::Submit { id, request: Box::new(request), origin, arrived: Instant::now() })?;
         Ok(id)
     }
 
@@ -231,7 +235,7 @@ impl Engine {
     /// False once the engine's thread has ended.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.shared.alive.load(Ordering::Acquire)
+        *self.shared.alive.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the thread; what runs ends with an error. May be called more than once.
@@ -367,6 +371,11 @@ impl Engine {
         (self.cache_types, self.block_bytes)
     }
 
+    /// The number of a salt in this engine.
+    pub(super) fn salt(&self, salt: &str) -> u64 {
+        self.salts.number(salt)
+    }
+
     /// Tells this model from others.
     pub(super) fn fingerprint(&self) -> u64 {
         *self.fingerprint.get_or_init(|| slot_file::fingerprint(&self.file))
@@ -385,7 +394,9 @@ impl Engine {
     }
 
     pub(super) fn send(&self, command: Command) -> Result<()> {
-        if !self.is_alive() {
+        // Held until the command is in the queue, so that the thread's end finds all of them.
+        let alive = self.shared.alive.read().unwrap_or_else(PoisonError::into_inner);
+        if !*alive {
             return Err(Error::Closed);
         }
         self.commands.send(command).map_err(|_| Error::Closed)
@@ -403,10 +414,10 @@ fn spawn(mut engine_loop: EngineLoop, receiver: Receiver<Command>, shared: Arc<S
         // Requests are guarded one by one inside; a panic that gets here is a fault of the loop
         // itself, after which nobody may wait for an answer.
         let outcome = catch_unwind(AssertUnwindSafe(|| engine_loop.run(&receiver)));
-        shared.alive.store(false, Ordering::Release);
+        *shared.alive.write().unwrap_or_else(PoisonError::into_inner) = false;
         let reason = if outcome.is_ok() { "the engine is shut down" } else { "the engine failed" };
         engine_loop.fail_all(reason);
-        // Commands that were sent meanwhile would wait for ever.
+        // Commands that were sent meanwhile would wait for ever; there are no later ones.
         for command in receiver.try_iter() {
             engine_loop.refuse(command);
         }

@@ -8,7 +8,8 @@
 //! computes, [`runner`] turns that into tensors, `draw` gives each row of logits to [`generation`], which
 //! turns tokens into text (with [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published, `command` is
 //! what goes in and out, `step` is the loop, `alone` runs sequences beside it, [`handle`] is what other
-//! threads hold, `layout` sizes it, `slot_file` saves and restores what a slot holds, [`stats`] is
+//! threads hold, `layout` sizes it, `origin` says which texts may share what is cached,
+//! `slot_file` saves and restores what a slot holds, [`stats`] is
 //! counted for monitoring, [`bench`] measures the model without all of that.
 
 mod alone;
@@ -21,6 +22,7 @@ mod faults;
 pub mod generation;
 pub mod handle;
 mod layout;
+pub mod origin;
 pub mod output;
 mod pace;
 pub mod plan;

@@ -62,7 +62,7 @@ impl Runner {
                 n_past: known,
                 blocks: sequence.blocks.clone(),
             });
-            input.adapt_last(chunk.n_tokens, &sequence.adapters);
+            input.adapt_last(chunk.n_tokens, &sequence.origin.adapters);
             for position in sequence.scored_rows(chunk.n_tokens) {
                 input.outputs.push(row + position - known);
                 wanted.push(Wanted::Score { slot: chunk.slot, position });

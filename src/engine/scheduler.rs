@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::origin::Origin;
 use super::pace::Pace;
 use super::plan::{BlockCopy, Chunk, SCORE_ROWS, StepPlan};
 use super::sequence::{Sequence, SequenceId};
-use crate::config::Adapters;
 use crate::kv_cache::{BlockPool, Chain};
 use crate::tokenizer::TokenId;
 
@@ -25,11 +25,11 @@ pub struct Scheduler {
     histories: Vec<History>,
 }
 
-/// What a slot ran last: the computed tokens, and the adapters that they were computed with.
+/// What a slot ran last: the computed tokens and their origin.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub tokens: Vec<TokenId>,
-    pub adapters: Adapters,
+    pub origin: Origin,
 }
 
 impl Scheduler {
@@ -141,7 +141,7 @@ impl Scheduler {
         let mut sequence = self.slots[slot].take()?;
         self.order.retain(|other| *other != slot);
         let tokens = sequence.tokens[..sequence.n_computed].to_vec();
-        self.histories[slot] = History { tokens, adapters: sequence.adapters.clone() };
+        self.histories[slot] = History { tokens, origin: sequence.origin.clone() };
         sequence.release(&mut self.pool);
         Some(sequence)
     }
@@ -160,10 +160,10 @@ impl Scheduler {
     /// Drops the cached blocks of what `slot` ran last, unless other slots ran the same. Returns how
     /// many tokens these were.
     pub fn erase(&mut self, slot: usize) -> usize {
-        let History { tokens, adapters } = std::mem::take(&mut self.histories[slot]);
-        let roots: Vec<Chain> = self.histories.iter().map(|other| self.pool.root(&other.adapters.key())).collect();
+        let History { tokens, origin } = std::mem::take(&mut self.histories[slot]);
+        let roots: Vec<Chain> = self.histories.iter().map(|other| self.pool.root(&other.origin.key())).collect();
         let others = roots.into_iter().zip(self.histories.iter().map(|other| other.tokens.as_slice()));
-        let root = self.pool.root(&adapters.key());
+        let root = self.pool.root(&origin.key());
         self.pool.erase(root, &tokens, others);
         tokens.len()
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::config::Adapters;
+use super::origin::Origin;
 use crate::kv_cache::{BLOCK_TOKENS, BlockId, BlockPool, Chain};
 use crate::tokenizer::TokenId;
 
@@ -33,8 +33,8 @@ pub struct Sequence {
     pub preempted: bool,
     /// Tokens that made room when the context was full.
     pub n_dropped: usize,
-    /// The adapters that it runs with, and where cached texts of the same ones start.
-    pub adapters: Adapters,
+    /// What it shares cached keys and values by, and where such texts start.
+    pub origin: Origin,
     root: Chain,
     /// The first prompt row whose logits are still wanted for the token behind it; none where no prompt is
     /// scored, or all of it is.
@@ -56,16 +56,16 @@ impl Sequence {
             reuse: true,
             preempted: false,
             n_dropped: 0,
-            adapters: Adapters::default(),
+            origin: Origin::default(),
             root: Chain::ROOT,
             score_from: None,
         }
     }
 
-    /// The same run with `adapters`, before anything is computed.
+    /// The same of another origin, before anything is computed.
     #[must_use]
-    pub fn with_adapters(self, adapters: Adapters, pool: &mut BlockPool) -> Self {
-        Self { root: pool.root(&adapters.key()), adapters, ..self }
+    pub fn with_origin(self, origin: Origin, pool: &mut BlockPool) -> Self {
+        Self { root: pool.root(&origin.key()), origin, ..self }
     }
 
     /// Tokens that are known but not computed; 1 while decoding.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::handle::Engine;
+use super::origin::Origin;
 use super::scheduler::History;
 use crate::config::{Adapters, LoraScale};
 use crate::error::{Error, Result};
@@ -56,7 +57,7 @@ impl Engine {
         let (history, blocks) = self.on_cache(Some(slot), move |scheduler, _| {
             let mut history = scheduler.history(slot).clone();
             let pool = scheduler.pool_mut();
-            let root = pool.root(&history.adapters.key());
+            let root = pool.root(&history.origin.key());
             let prefix = pool.match_prefix(root, &history.tokens, history.tokens.len());
             history.tokens.truncate(prefix.n_tokens());
             let blocks: Vec<BlockId> = prefix.blocks.into_iter().chain(prefix.copy.map(|(block, _)| block)).collect();
@@ -73,7 +74,8 @@ impl Engine {
     }
 
     fn write(&self, path: &Path, history: &History, blocks: &[BlockId]) -> Result<u64> {
-        let History { tokens, adapters } = history;
+        let History { tokens, origin } = history;
+        let adapters = &origin.adapters;
         let fails = |source: io::Error| Error::Write { path: path.to_owned(), source };
         let file = File::create(path).map_err(fails)?;
         let mut out = BufWriter::new(file);
@@ -117,10 +119,10 @@ impl Engine {
     }
 
     /// Takes a file of [`Engine::save_slot`] into the cache, where prompts that begin with its tokens
-    /// and are computed with the same adapters find it. Waits until the slot is free. A file that is not whole,
+    /// and are computed with the same adapters and salted with `salt` find it. Waits until the slot is free. A file that is not whole,
     /// of another model, of adapters that are not loaded or of other cache types, or that has keys or values which
     /// are no numbers, is refused and changes nothing.
-    pub fn restore_slot(&self, slot: usize, path: &Path) -> Result<SlotFile> {
+    pub fn restore_slot(&self, slot: usize, path: &Path, salt: &str) -> Result<SlotFile> {
         self.check_slot(slot)?;
         let refuse = |message: String| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -186,7 +188,7 @@ impl Engine {
         if u64::from_le_bytes(promised) != found {
             return Err(refuse("it is damaged: its checksum differs".into()));
         }
-        self.enter(slot, History { tokens, adapters }, &pins)?;
+        self.enter(slot, History { tokens, origin: Origin { adapters, salt: self.salt(salt) } }, &pins)?;
         Ok(SlotFile { n_tokens, n_bytes })
     }
 
@@ -214,7 +216,7 @@ impl Engine {
         let blocks = pins.blocks.clone();
         self.on_cache(Some(slot), move |scheduler, _| {
             let pool = scheduler.pool_mut();
-            let root = pool.root(&history.adapters.key());
+            let root = pool.root(&history.origin.key());
             let mut chain = root;
             for (block, part) in blocks.into_iter().zip(history.tokens.chunks(BLOCK_TOKENS)) {
                 // Only the last block may be partial, behind which nothing follows.

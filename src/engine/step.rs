@@ -11,15 +11,16 @@ use super::command::{CacheWork, Command, Request, Shared, SlotState};
 use super::draw::own;
 use super::embedding::{self, EmbeddingQueue, Input};
 use super::generation::Generation;
+use super::origin::Origin;
 use super::output::{Event, Output};
 use super::plan::StepPlan;
 use super::runner::Runner;
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, SequenceId};
 use super::stats::Stats;
-use crate::config::{Adapters, Pooling};
+use crate::config::Pooling;
 use crate::error::{Error, Result};
-use crate::sampling::Sampler;
+use crate::sampling::{Breakers, Sampler};
 use crate::tokenizer::Tokenizer;
 
 /// Outputs that may wait to be taken before the next step waits for their readers.
@@ -37,6 +38,8 @@ pub(super) struct EngineLoop {
     /// Answers that have not ended. The locks are for the threads that draw next tokens, each for an own one.
     pub(super) generations: HashMap<SequenceId, Mutex<Generation>>,
     embeddings: EmbeddingQueue,
+    /// Of the latest request that asked for DRY.
+    breakers: Option<Arc<Breakers>>,
     /// Work on the cache that waits for a slot to be free.
     deferred: Vec<(usize, CacheWork)>,
     pub(super) limits: Limits,
@@ -64,8 +67,8 @@ impl EngineLoop {
         tokenizer: Arc<Tokenizer>,
         limits: Limits,
     ) -> Self {
-        let (generations, embeddings, deferred) = Default::default();
-        Self { shared, scheduler, runner, tokenizer, generations, embeddings, deferred, limits }
+        let (generations, embeddings, deferred, breakers) = Default::default();
+        Self { shared, scheduler, runner, tokenizer, generations, embeddings, breakers, deferred, limits }
     }
 
     /// Runs until it is told to shut down or every handle is gone.
@@ -131,7 +134,7 @@ impl EngineLoop {
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Submit { id, request, adapters, arrived } => self.submit(id, *request, &adapters, arrived),
+            Command::Submit { id, request, origin, arrived } => self.submit(id, *request, &origin, arrived),
             Command::Embed { id, request, adapters } => self.embeddings.push(id, *request, &adapters),
             Command::Abort(request) => {
                 for id in self.scheduler.abort(request).into_iter().chain(self.embeddings.abort(request)) {
@@ -167,7 +170,7 @@ impl EngineLoop {
         }
     }
 
-    fn submit(&mut self, request_id: u64, request: Request, adapters: &Adapters, arrived: Instant) {
+    fn submit(&mut self, request_id: u64, request: Request, origin: &Origin, arrived: Instant) {
         let Request { prompt, params, grammar, watch, whole } = request;
         let params = Arc::new(params);
         for choice in 0..params.n {
@@ -178,6 +181,7 @@ impl EngineLoop {
                     &params,
                     choice,
                     &self.tokenizer,
+                    &mut self.breakers,
                     self.limits.n_ctx,
                     self.runner.model.compute().simd,
                 )?;
@@ -190,7 +194,7 @@ impl EngineLoop {
                     generation.held = whole.then(Vec::new);
                     self.generations.insert(id, Mutex::new(generation));
                     let mut sequence = Sequence::new(id, prompt.clone());
-                    sequence = sequence.with_adapters(adapters.clone(), self.scheduler.pool_mut());
+                    sequence = sequence.with_origin(origin.clone(), self.scheduler.pool_mut());
                     sequence.reuse = params.cache_prompt || choice > 0;
                     // The other choices have the same prompt.
                     sequence.score_from = params.prompt_logprobs.filter(|_| choice == 0).map(|_| 0);

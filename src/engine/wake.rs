@@ -43,3 +43,81 @@ impl Wake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
+
+    use crossbeam_queue::SegQueue;
+
+    use super::*;
+
+    const WRITERS: usize = 2;
+    const EACH: usize = 4;
+
+    /// Many threads publish, one takes when it is woken, as the engine and its readers do. Miri runs it in many orders.
+    #[test]
+    fn nothing_published_is_slept_over() {
+        let wake = Arc::new(Wake::new().expect("there are descriptors"));
+        let published = Arc::new(SegQueue::new());
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (wake, published) = (Arc::clone(&wake), Arc::clone(&published));
+                thread::spawn(move || {
+                    for number in 0..EACH {
+                        published.push((writer, number));
+                        wake.set();
+                    }
+                })
+            })
+            .collect();
+        let mut taken = Vec::new();
+        while taken.len() < WRITERS * EACH {
+            // Stands for a poll: the byte comes with the flag, and `clear` waits for it.
+            while !wake.set.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            wake.clear();
+            while let Some(output) = published.pop() {
+                taken.push(output);
+            }
+        }
+        writers.into_iter().for_each(|writer| writer.join().expect("it publishes"));
+        for writer in 0..WRITERS {
+            let own: Vec<usize> = taken.iter().filter(|(by, _)| *by == writer).map(|(_, number)| *number).collect();
+            assert_eq!(own, (0..EACH).collect::<Vec<_>>());
+        }
+        // Set once too often at most, and then with its byte.
+        wake.clear();
+        assert!(!wake.set.load(Ordering::Acquire));
+    }
+
+    /// Two threads may take outputs of one engine.
+    #[test]
+    fn a_byte_is_read_once_by_whoever_clears() {
+        let wake = Arc::new(Wake::new().expect("there are descriptors"));
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let (wake, rounds) = (Arc::clone(&wake), Arc::clone(&rounds));
+                thread::spawn(move || {
+                    while rounds.load(Ordering::Acquire) < EACH {
+                        wake.clear();
+                        thread::yield_now();
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..EACH {
+            wake.set();
+            rounds.fetch_add(1, Ordering::AcqRel);
+        }
+        readers.into_iter().for_each(|reader| reader.join().expect("it does not wait for a byte that is gone"));
+        wake.clear();
+        wake.set();
+        wake.clear();
+        assert!(!wake.set.load(Ordering::Acquire));
+    }
+}

@@ -1,7 +1,7 @@
 //! Accounting of KV blocks: reference counts, prefix reuse by token, eviction.
 //!
 //! Blocks that hold computed tokens form a trie: the key of an edge is the chain of full blocks
-//! before it, its label the tokens of the block. Texts that are computed with other adapters have another
+//! before it, its label the tokens of the block. Texts of another origin (other adapters, another salt) have another
 //! root ([`BlockPool::root`]), so that they never meet. A prompt walks the trie block by block; the last,
 //! partly matching block is reused by copying its first tokens. Labels are compared token by
 //! token, so a reuse is never wrong, whatever a hash would say.
@@ -63,7 +63,7 @@ pub struct BlockPool {
     children: HashMap<Chain, Vec<BlockId>>,
     /// Unreferenced blocks whose content is still of use, oldest first.
     evictable: BTreeSet<(u64, BlockId)>,
-    /// Where the texts of other adapters start.
+    /// Where the texts of other origins start.
     roots: HashMap<Vec<u64>, Chain>,
     next_chain: u64,
     clock: u64,

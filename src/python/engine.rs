@@ -285,9 +285,10 @@ impl PyEngine {
         Ok((file.n_tokens, file.n_bytes))
     }
 
-    /// Takes a saved file into the cache: (tokens, bytes).
-    fn restore_slot(&self, py: Python<'_>, slot: usize, path: PathBuf) -> PyResult<(usize, u64)> {
-        let file = py.detach(|| self.0.restore_slot(slot, &path))?;
+    /// Takes a saved file into the cache, for requests of this salt: (tokens, bytes).
+    #[pyo3(signature = (slot, path, cache_salt = ""))]
+    fn restore_slot(&self, py: Python<'_>, slot: usize, path: PathBuf, cache_salt: &str) -> PyResult<(usize, u64)> {
+        let file = py.detach(|| self.0.restore_slot(slot, &path, cache_salt))?;
         Ok((file.n_tokens, file.n_bytes))
     }
 

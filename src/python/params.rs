@@ -56,6 +56,7 @@ macro_rules! plain_fields {
             min_tokens,
             preserved_tokens,
             cache_prompt,
+            cache_salt,
             n_keep,
             n_discard,
             t_max_predict_ms,

@@ -1,14 +1,12 @@
 //! DRY: penalizes tokens that would continue a repetition, more the longer it is.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::breakers::Breakers;
 use super::candidates::Candidates;
 use crate::config::SamplingParams;
 use crate::tokenizer::{TokenId, Tokenizer};
-
-/// Longest breaker, in bytes, and longest rest of one, in tokens: they bound the scans.
-const MAX_BREAKER_BYTES: usize = 40;
-const MAX_TAIL_TOKENS: usize = 20;
 
 /// ln of the greatest f32, which keeps powers finite.
 const MAX_LN: f32 = 88.722_84;
@@ -21,24 +19,20 @@ pub struct Dry {
     allowed: usize,
     last_n: usize,
     history: Vec<TokenId>,
-    /// For each token that can begin a breaker, what must follow it.
-    breakers: HashMap<TokenId, Vec<Vec<TokenId>>>,
+    breakers: Arc<Breakers>,
 }
 
 impl Dry {
-    /// DRY with the request's settings; `None` where they switch it off.
+    /// DRY with the request's settings; `None` where they switch it off. `latest` are the breakers of the request before.
     #[must_use]
-    pub fn new(p: &SamplingParams, tokenizer: &Tokenizer, n_ctx: usize) -> Option<Self> {
+    pub fn new(
+        p: &SamplingParams,
+        tokenizer: &Tokenizer,
+        latest: &mut Option<Arc<Breakers>>,
+        n_ctx: usize,
+    ) -> Option<Self> {
         if p.dry_multiplier == 0.0 || p.dry_base < 1.0 || p.dry_penalty_last_n == 0 {
             return None;
-        }
-        let mut breakers = HashMap::new();
-        for breaker in p.dry_sequence_breakers.iter().filter(|breaker| !breaker.is_empty()) {
-            let mut end = breaker.len().min(MAX_BREAKER_BYTES);
-            while !breaker.is_char_boundary(end) {
-                end -= 1;
-            }
-            add_breaker(&breaker[..end], tokenizer, &mut breakers);
         }
         Some(Self {
             multiplier: p.dry_multiplier,
@@ -46,7 +40,7 @@ impl Dry {
             allowed: usize::try_from(p.dry_allowed_length).unwrap_or(0),
             last_n: usize::try_from(p.dry_penalty_last_n).map_or(n_ctx, |n| n.min(n_ctx)),
             history: Vec::new(),
-            breakers,
+            breakers: Breakers::find(latest, &p.dry_sequence_breakers, tokenizer),
         })
     }
 
@@ -78,8 +72,7 @@ impl Dry {
         let max_exponent = if self.base > 1.000_001 { (MAX_LN / self.base.ln()) as usize } else { 0 };
         for (token, n) in longest {
             let Some(item) = c.find(token) else { continue };
-            let breaks = self.breakers.get(&item.token).is_some_and(|tails| tails.iter().any(Vec::is_empty));
-            if !breaks {
+            if !self.breakers.tails(item.token).any(<[TokenId]>::is_empty) {
                 let exponent = n - self.allowed;
                 let exponent = if max_exponent > 0 { exponent.min(max_exponent) } else { exponent };
                 item.logit -= self.multiplier * self.base.powf(exponent as f32);
@@ -91,40 +84,14 @@ impl Dry {
     /// Tokens back to the latest breaker.
     fn repetition_limit(&self, recent: &[TokenId]) -> usize {
         for (i, token) in recent.iter().enumerate() {
-            let Some(tails) = self.breakers.get(token) else { continue };
-            let matches = |tail: &&Vec<TokenId>| {
+            let matches = |tail: &&[TokenId]| {
                 tail.len() <= i && tail.iter().enumerate().all(|(offset, t)| *t == recent[i - offset - 1])
             };
-            if let Some(longest) = tails.iter().filter(matches).map(Vec::len).max() {
+            if let Some(longest) = self.breakers.tails(*token).filter(matches).map(<[TokenId]>::len).max() {
                 return i - longest;
             }
         }
         recent.len()
-    }
-}
-
-/// Finds all tokens that `breaker` can begin in, with the tokens of what is left of it.
-fn add_breaker(breaker: &str, tokenizer: &Tokenizer, out: &mut HashMap<TokenId, Vec<Vec<TokenId>>>) {
-    let bytes = breaker.as_bytes();
-    for id in 0..tokenizer.vocab_size() as TokenId {
-        let word = tokenizer.token_bytes(id, true);
-        let tails = out.entry(id).or_default();
-        if word.windows(bytes.len()).any(|window| window == bytes) {
-            tails.push(Vec::new());
-        } else {
-            // Ends of the word that are starts of the breaker.
-            for n in (1..bytes.len().min(word.len() + 1)).filter(|n| word.ends_with(&bytes[..*n])) {
-                let rest = String::from_utf8_lossy(&bytes[n..]);
-                let mut tail = tokenizer.encode(&rest, false, false);
-                tail.truncate(MAX_TAIL_TOKENS);
-                if !tails.contains(&tail) {
-                    tails.push(tail);
-                }
-            }
-        }
-        if tails.is_empty() {
-            out.remove(&id);
-        }
     }
 }
 

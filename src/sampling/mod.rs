@@ -5,6 +5,7 @@
 //! lets [`draw`] choose. Each stage that draws has a generator of its own ([`rng`]), seeded with
 //! the request's seed, so the same seed gives the same text.
 
+mod breakers;
 mod candidates;
 mod draw;
 mod dry;
@@ -25,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::grammar::{Matcher, TokenMask};
 use crate::kernels::Simd;
 use crate::tokenizer::{TokenId, Tokenizer};
+pub use breakers::Breakers;
 use candidates::Candidates;
 use draw::{Adaptive, Draw};
 use dry::Dry;
@@ -91,11 +93,13 @@ pub struct Sampler {
 
 impl Sampler {
     /// The chain of choice `choice`, whose seed is `params.seed + choice`; a random seed must be
-    /// resolved before. `n_ctx` is what −1 means for the history of penalties.
+    /// resolved before. `n_ctx` is what −1 means for the history of penalties,
+    /// `latest` the breakers of DRY that were looked for last.
     pub fn new(
         params: &SamplingParams,
         choice: usize,
         tokenizer: &Arc<Tokenizer>,
+        latest: &mut Option<Arc<Breakers>>,
         n_ctx: usize,
         simd: Simd,
     ) -> Result<Self> {
@@ -121,7 +125,7 @@ impl Sampler {
         // Mirostat replaces all stages but the temperature.
         let stages =
             if params.mirostat == Mirostat::Off { params.samplers.clone() } else { vec![SamplerKind::Temperature] };
-        let dry = stages.contains(&SamplerKind::Dry).then(|| Dry::new(params, tokenizer, n_ctx)).flatten();
+        let dry = stages.contains(&SamplerKind::Dry).then(|| Dry::new(params, tokenizer, latest, n_ctx)).flatten();
         Ok(Self {
             shortcut: shortcut(&stages, params, dry.is_some(), n_vocab),
             penalties: Penalties::new(last_n, params.repeat_penalty, params.frequency_penalty, params.presence_penalty),
@@ -180,7 +184,7 @@ impl Sampler {
             let is_forbidden = |token| mask.is_some_and(|mask| !mask.is_allowed(token));
             let forbidden = self.candidates.items.iter_mut().filter(|item| is_forbidden(item.token));
             forbidden.for_each(|item| item.logit = f32::NEG_INFINITY);
-            return self.run_chain(0);
+            return self.run_chain(0, mask);
         };
         // What the stages before change are single logits: they are changed in place and put back.
         let mut changed: Vec<(usize, f32)> = Vec::new();
@@ -203,11 +207,13 @@ impl Sampler {
             Some(mask) => self.candidates.reset_best_allowed(logits, k, mask.as_slice()),
         }
         changed.into_iter().rev().for_each(|(token, logit)| logits[token] = logit);
-        self.run_chain(stage)
+        self.run_chain(stage, mask)
     }
 
     /// Runs the stages from `first` on, biases before the first of all, and draws.
-    fn run_chain(&mut self, first: usize) -> usize {
+    fn run_chain(&mut self, first: usize, mask: Option<&TokenMask>) -> usize {
+        let end = self.tokenizer.eot().or(self.tokenizer.eos());
+        let may_end = mask.is_none_or(|mask| end.is_none_or(|end| mask.is_allowed(end)));
         let (c, p) = (&mut self.candidates, &self.params);
         for bias in self.biases.iter().filter(|_| first == 0) {
             let item = &mut c.items[bias.token as usize];
@@ -227,7 +233,7 @@ impl Sampler {
                 SamplerKind::Temperature => {
                     temperature::dynamic(c, p.temperature, p.dynatemp_range, p.dynatemp_exponent);
                 }
-                SamplerKind::Infill => infill::infill(c, &self.tokenizer),
+                SamplerKind::Infill => infill::infill(c, &self.tokenizer, may_end),
                 // It draws, and so comes last wherever it is named.
                 SamplerKind::AdaptiveP => {}
             }

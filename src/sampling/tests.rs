@@ -13,7 +13,7 @@ use crate::gguf::GgufFile;
 use crate::kernels::Simd;
 use crate::tokenizer::Tokenizer;
 
-static TOKENIZER: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
+pub(super) static TOKENIZER: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/python/rustllm/models/stories260K.gguf");
     let file = GgufFile::open(std::path::Path::new(path)).expect("it is there");
     Arc::new(Tokenizer::from_gguf(file.metadata()).expect("it has a vocabulary"))
@@ -177,7 +177,7 @@ proptest! {
             logit_bias: biases.into_iter().map(|(token, bias)| LogitBias { token, bias }).collect(),
             ..SamplingParams::default()
         };
-        let new = || Sampler::new(&params, 0, &TOKENIZER, 512, Simd::best()).expect("they are valid");
+        let new = || Sampler::new(&params, 0, &TOKENIZER, &mut None, 512, Simd::best()).expect("they are valid");
         let (mut short, mut whole) = (new(), new());
         whole.shortcut = None;
         let mut state = seed | 1;

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,11 @@ class Answer:
 
 
 class Server:
-    """A running `rustllm-serve`."""
+    """A running `rustllm-serve`, or another `program` with its flags."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, env: dict[str, str] | None = None, program: Sequence[str] = ("-m", "rustllm", "serve")
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
@@ -55,7 +57,7 @@ class Server:
         python = os.environ.get("RUSTLLM_PYTHON", sys.executable)
         flags = dict(itertools.pairwise(arguments))
         self.health = flags.get("--api-prefix", "") + "/health"
-        command = [python, "-m", "rustllm", "serve", "--port", str(self.port), *arguments]
+        command = [python, *program, "--port", str(self.port), *arguments]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
         self.process = subprocess.Popen(
             command, stdout=self.log, stderr=subprocess.STDOUT, env={**environ, **(env or {})}

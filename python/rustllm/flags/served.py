@@ -390,6 +390,14 @@ SERVER = (
         "FILE",
     ),
     _flag(
+        "--cache-per-key",
+        "cache_per_key",
+        Switch(),
+        "RUSTLLM_CACHE_PER_KEY",
+        "Keys share nothing in the cache, so that none can learn by timing what another's prompts begin with.",
+        off="--no-cache-per-key",
+    ),
+    _flag(
         "--cors-origins",
         "cors_origins",
         Words(),

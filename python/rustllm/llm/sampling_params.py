@@ -146,6 +146,8 @@ class SamplingParams:
     t_max_predict_ms: int = -1
     #: Whether what the cache holds of the prompt is used.
     cache_prompt: bool = True
+    #: Prompts of other salts share nothing in the cache with this one.
+    cache_salt: str = ""
     #: A GBNF grammar for the answer.
     grammar: str | None = None
     #: A JSON schema for the answer, as a dict, as text or as a pydantic model's class.

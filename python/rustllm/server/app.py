@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -21,7 +22,6 @@ from starlette.middleware.cors import CORSMiddleware
 from rustllm import loading
 from rustllm._rustllm import Engine, InvalidRequestError, ModelError, __version__
 from rustllm.config import ServerSettings
-from rustllm.engine import AsyncEngine
 from rustllm.server import errors, pages
 from rustllm.server.anthropic import errors as anthropic
 from rustllm.server.anthropic.router import router as messages
@@ -85,6 +85,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None, link: Lin
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        state.end = partial(_fail, state)
         tasks = [asyncio.create_task(_load(state, engine))]
         if state.sleep is not None:
             tasks.append(asyncio.create_task(state.sleep.watch(settings.sleep_idle_seconds)))
@@ -156,9 +157,7 @@ async def load_model(state: ServerState, engine: Engine | None = None) -> Model:
     await loop.run_in_executor(None, check_grammar, state.settings, native)
     template = loading.make_template(state.settings, native)
     caps = template.capabilities()
-    wrapped = AsyncEngine(native, state.settings.limits["request_seconds"])
-    wrapped.start()
-    state.model = Model(wrapped, template, caps, str(state.settings.model_path), state.settings.name)
+    state.model = Model(state.watch(native), template, caps, str(state.settings.model_path), state.settings.name)
     if len(state.accounts.all) > 1:
         max_waiting = state.settings.limits["queue"]
         # One more than there are slots, so that none waits for this loop.
@@ -253,9 +252,9 @@ async def _shut_down(state: ServerState) -> None:
     state.files.shutdown(wait=False, cancel_futures=True)
 
 
-def run(settings: ServerSettings, link: Link | None = None) -> int:
+def run(settings: ServerSettings, link: Link | None = None, engine: Engine | None = None) -> int:
     """Serves one model until SIGTERM or SIGINT; a second one ends at once. Returns the exit status."""
-    app = create_app(settings, link=link)
+    app = create_app(settings, engine, link)
     state: ServerState = app.state.server
 
     def end_answers() -> None:

@@ -14,7 +14,7 @@ from rustllm.server.answers import Shape
 from rustllm.server.sampling import SamplingFields
 
 #: The engine's settings that llama-server does not report.
-_OWN = ("n", "cache_prompt", "t_max_predict_ms", "return_progress", "id_slot", "stop_token_ids",
+_OWN = ("n", "cache_prompt", "cache_salt", "t_max_predict_ms", "return_progress", "id_slot", "stop_token_ids",
         "include_stop_str_in_output", "min_tokens", "prompt_logprobs")  # fmt: skip
 
 #: What llama-server reports of features that are not used here, with the values that say so.

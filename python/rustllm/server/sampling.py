@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import orjson
@@ -104,6 +104,9 @@ class SamplingFields(BaseModel):
         None, description="Tokens before which nothing but a limit or a grammar ends the answer, as in vLLM."
     )
     cache_prompt: bool | None = Field(None, description="Reuse what the cache holds of the prompt; true by default.")
+    cache_salt: str | None = Field(
+        None, description="Prompts of other salts share nothing in the cache with this one, as in vLLM."
+    )
     n_keep: int | None = Field(
         None,
         description="Tokens of the prompt's start that stay when the context is shifted (--context-shift); -1 all.",
@@ -129,6 +132,7 @@ _PLAIN = frozenset(SamplingFields.model_fields) - {
     "n_cmpl",
     "n_indent",
     "lora",
+    "cache_salt",
     "reasoning_format",
     "typ_p",
     "logit_bias",
@@ -145,17 +149,18 @@ _PLAIN = frozenset(SamplingFields.model_fields) - {
 
 
 def build_params(
-    fields: SamplingFields, defaults: Mapping[str, Any], tokenizer: Tokenizer, plan: Plan | None = None
+    fields: SamplingFields, state: ServerState, tokenizer: Tokenizer, plan: Plan | None = None
 ) -> SamplingParams:
     """The engine's parameters: the request's fields over the server's defaults."""
     _refuse_unsupported(fields, () if plan is None else ("reasoning_format",))
-    values: dict[str, Any] = dict(defaults)
+    values = state.request_defaults()
     if plan is not None:
         values["preserved_tokens"] = plan.preserved(tokenizer)
     for name in _PLAIN:
         value = getattr(fields, name)
         if value is not None:
             values[name] = value
+    values["cache_salt"] = state.salted(fields.cache_salt)
     limit = _limit_name(fields)
     if limit is not None:
         values["n_predict"] = getattr(fields, limit)

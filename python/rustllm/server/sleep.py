@@ -15,7 +15,6 @@ from time import monotonic
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rustllm._rustllm import Engine, ModelError
-from rustllm.engine import AsyncEngine
 from rustllm.server.errors import ApiError
 from rustllm.server.state import Model, ServerState
 
@@ -94,8 +93,7 @@ class Sleep:
             except (ModelError, OSError, ValueError, RuntimeError) as error:
                 log.error("cannot load the model again: %s", error)
                 raise ApiError(503, "the model was unloaded and cannot be loaded again") from None
-            engine = AsyncEngine(native, self.state.settings.limits["request_seconds"])
-            engine.start()
+            engine = self.state.watch(native)
             self.state.retire(before)
             self.state.model = before.with_engine(engine)
             self.state.sleeping = False

@@ -14,7 +14,7 @@ from rustllm._rustllm import Engine
 from rustllm.chat.template import ChatTemplate
 from rustllm.config import ServerSettings
 from rustllm.engine import AsyncEngine
-from rustllm.server.accounts import Accounts
+from rustllm.server.accounts import Accounts, current
 from rustllm.server.errors import ApiError
 from rustllm.server.fair_queue import FairQueue
 from rustllm.server.resumable import Streams
@@ -64,6 +64,8 @@ class ServerState:
         self.settings = settings
         self.model: Model | None = None
         self.failure: str | None = None
+        #: Ends the process where it cannot go on serving, with the reason; None where the process is not a server's.
+        self.end: Callable[[str], None] | None = None
         self.draining = False
         self.workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rustllm-text")
         #: For work that waits for disks and for slots to be free.
@@ -88,6 +90,12 @@ class ServerState:
     def request_defaults(self) -> dict[str, Any]:
         """What `SamplingParams` a request gets for the fields that it does not name."""
         return {**self.settings.sampling_defaults, "lora": self.lora}
+
+    def salted(self, cache_salt: str | None = None) -> str:
+        """What keeps a request's texts apart from others' in the cache: its own salt and, where keys share nothing,
+        the name of its key, in which there is no blank."""
+        account = current.get() if self.settings.cache_per_key else None
+        return (cache_salt or "") if account is None else f"{account.name} {cache_salt or ''}"
 
     @property
     def lora(self) -> list[tuple[int, float]]:
@@ -115,6 +123,17 @@ class ServerState:
         if self.sleeping and self.sleep is not None:
             await self.sleep.wake()
         return self.require_model()
+
+    def watch(self, native: Engine) -> AsyncEngine:
+        """The engine on the running loop."""
+        engine = AsyncEngine(native, self.settings.limits["request_seconds"], self._engine_lost)
+        engine.start()
+        return engine
+
+    def _engine_lost(self) -> None:
+        # A server that ends has its engine end as well.
+        if self.end is not None and not self.draining:
+            self.end("the engine has failed; a supervisor should start the server again")
 
     def retire(self, model: Model) -> None:
         """Keeps the counts of an engine that has ended."""

@@ -76,7 +76,7 @@ async def make_job(
 ) -> Job:
     """A job from a prompt and the request's fields; `plan` is how a chat's answers are read."""
     grammar, watch, triggers = await compile_grammar(fields, response_format, state, model, plan)
-    params = build_params(fields, state.request_defaults(), model.native.tokenizer, plan)
+    params = build_params(fields, state, model.native.tokenizer, plan)
     size = len(prompt) if isinstance(prompt, str) else sum(len(p) if isinstance(p, str) else 1 for p in prompt)
     texts = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
 

@@ -78,7 +78,8 @@ async def restore(state: ServerState, model: Model, slot: int, name: str) -> dic
     path = _path(state, name)
     if not path.is_file():
         raise ApiError(400, f"filename: there is no saved slot {name!r}", param="filename")
-    (n_tokens, n_bytes), ms = await _timed(state, lambda: model.native.restore_slot(slot, path))
+    salt = state.salted()
+    (n_tokens, n_bytes), ms = await _timed(state, lambda: model.native.restore_slot(slot, path, salt))
     timings = {"restore_ms": ms}
     return {"id_slot": slot, "filename": name, "n_restored": n_tokens, "n_read": n_bytes, "timings": timings}
 
