@@ -1,6 +1,6 @@
 //! Any text as a grammar, up to a zero, and any text after it to be matched: refused with a place, or walked along
 //! its own masks; and the automaton agrees with the slow, obvious matcher on both texts.
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustllm::grammar::{CompiledGrammar, GrammarCompiler, GrammarSpec, reference};
 
@@ -8,11 +8,11 @@ use crate::text::text_of;
 
 const END: u32 = 256;
 
-fn bytes_compiler() -> GrammarCompiler {
-    // One token a byte, and one that ends the text.
+// One token a byte, and one that ends the text. One compiler for all inputs, as a server has one for all requests.
+static COMPILER: LazyLock<GrammarCompiler> = LazyLock::new(|| {
     let tokens = (0..=255u8).map(|byte| vec![byte]).chain([b"<eos>".to_vec()]).collect();
     GrammarCompiler::from_vocab(tokens, &[END], &[END])
-}
+});
 
 /// Walks along the masks. The text, if it came to an end.
 fn walk(grammar: &Arc<CompiledGrammar>) -> Option<Vec<u8>> {
@@ -49,16 +49,15 @@ fn accepts(grammar: &Arc<CompiledGrammar>, text: &str) -> Option<bool> {
 pub fn check(data: &[u8]) {
     let data = text_of(data);
     let (source, probe) = data.split_once('\0').unwrap_or((data, ""));
-    let compiler = bytes_compiler();
-    let Ok(grammar) = compiler.compile(&GrammarSpec::Gbnf(source.into()), "grammar") else { return };
+    let Ok(grammar) = COMPILER.compile(&GrammarSpec::Gbnf(source.into()), "grammar") else { return };
     if let Some(text) = walk(&grammar) {
         let text = String::from_utf8(text).expect("grammars match whole characters");
-        assert_ne!(reference::accepts(&compiler, source, &text), Some(false), "the slow matcher takes {text:?}");
+        assert_ne!(reference::accepts(&COMPILER, source, &text), Some(false), "the slow matcher takes {text:?}");
     }
     // As in llama.cpp, no token that starts with a zero byte matches; the slow matcher knows only characters.
     let probe = probe.replace('\0', "");
     let probe = probe.as_str();
-    if let (Some(fast), Some(slow)) = (accepts(&grammar, probe), reference::accepts(&compiler, source, probe)) {
+    if let (Some(fast), Some(slow)) = (accepts(&grammar, probe), reference::accepts(&COMPILER, source, probe)) {
         assert_eq!(fast, slow, "both matchers agree on {probe:?}");
     }
 }

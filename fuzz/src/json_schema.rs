@@ -1,18 +1,24 @@
 //! Any text as a JSON schema: refused with a place, or a walk along its masks never comes to a place where nothing
 //! is allowed before the end.
+use std::sync::LazyLock;
+
 use rustllm::grammar::{GrammarCompiler, GrammarSpec};
 
 use crate::text::text_of;
 
 const END: u32 = 256;
 
+// One for all inputs, as a server has one for all requests.
+static COMPILER: LazyLock<GrammarCompiler> = LazyLock::new(|| {
+    let tokens = (0..=255u8).map(|byte| vec![byte]).chain([b"<eos>".to_vec()]).collect();
+    GrammarCompiler::from_vocab(tokens, &[END], &[END])
+});
+
 /// Checks one input.
 pub fn check(data: &[u8]) {
     let text = text_of(data);
-    let tokens = (0..=255u8).map(|byte| vec![byte]).chain([b"<eos>".to_vec()]).collect();
-    let compiler = GrammarCompiler::from_vocab(tokens, &[END], &[END]);
     let spec = GrammarSpec::JsonSchema { schema: text.into(), strict: false };
-    let Ok(grammar) = compiler.compile(&spec, "json_schema") else { return };
+    let Ok(grammar) = COMPILER.compile(&spec, "json_schema") else { return };
     let mut matcher = grammar.matcher().expect("a compiled grammar has matchers");
     for step in 0..24usize {
         // A limit on what a mask may cost ends the walk with an error, as it would end a request.
