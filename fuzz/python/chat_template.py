@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 
 from fuzz.python.given import Given
+
 from rustllm.chat.sandbox import MAX_CHARS
 from rustllm.chat.template import ChatTemplate, TemplateError
 

@@ -1,5 +1,5 @@
-"""Choices made of a fuzzer's bytes: numbers, items of lists and short texts, taken from the front. Bytes that have run out
-read as zeros, so that any input means something, and the same each time."""
+"""Choices made of a fuzzer's bytes: numbers, items of lists and short texts, taken from the front. Bytes that have run
+out read as zeros, so that any input means something, and the same each time."""
 
 from __future__ import annotations
 

@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 
 from fuzz.python.given import Given
+from tests.support.answers import WRITERS, tools
+
 from rustllm.chat.plan import make_plan
 from rustllm.chat.reasoning import THINK
 from rustllm.chat.syntax.events import Answer
 from rustllm.chat.tools import FORMATS
 from rustllm.chat.tools.descriptor import ToolFormat
-from tests.support.answers import WRITERS, tools
 
 #: Pieces of an answer at most.
 LENGTH = 40

@@ -81,7 +81,7 @@ class ChatTemplate:
         if builtin is None:
             try:
                 object.__setattr__(self, "_compiled", Sandbox().from_string(self.source))
-            except (jinja2.TemplateError, RecursionError) as error:
+            except Exception as error:  # of the parser, or of Python's compiler, which gets what the parser makes of it
                 raise TemplateError(f"the chat template cannot be parsed: {_describe(error)}") from error
             object.__setattr__(self, "_takes_system", self._renders_system())
             object.__setattr__(self, "_thinks", thinks_by_default(self.source, self._probe))

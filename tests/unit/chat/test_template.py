@@ -67,7 +67,23 @@ def test_hostile_templates_fail_fast(source: str) -> None:
     assert time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize("source", ["{% if %}", "{{", "{% for x in y %}"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% if %}",
+        "{{",
+        "{% for x in y %}",
+        # The parser takes these; Python's compiler does not.
+        "{% continue %}",
+        "{% break %}",
+        "{% for x in y %}" * 30 + "{% endfor %}" * 30,
+        "{% if x %}" * 200 + "{% endif %}" * 200,
+        "{% macro m(a, a) %}{% endmacro %}",
+        "{{ f(a=1, a=2) }}",
+        "{{ " + "9" * 5000 + " }}",
+    ],
+    ids=lambda source: source[:30],
+)
 def test_broken_templates_are_refused(source: str) -> None:
     with pytest.raises(TemplateError, match="cannot be parsed"):
         ChatTemplate(source)
