@@ -240,6 +240,8 @@ def check_kwargs(kwargs: Mapping[str, Any], allowed: frozenset[str] = ALLOWED_KW
 
 
 def _describe(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return error.msg  # its line is one of what the parser makes of the template
     text = str(error) or type(error).__name__
     line = getattr(error, "lineno", None)
     return f"{text[:300]} (line {line})" if line else text[:300]
