@@ -200,7 +200,7 @@ class Sessions(RuleBasedStateMachine):
     def act(self, action: str, slot: int, name: str, statuses: set[int]) -> None:
         begun = SlotAction(self.server, action, slot, name, statuses)
         self.actions.append(begun)
-        if self.waits(slot):
+        if self.waits(slot) and statuses == {200}:  # that there is no such file is said at once
             self.kept_waiting.append(begun.connection)
 
     @rule()
