@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from tests.support import router
 from tests.support.apis import APIS, Api
 from tests.support.asked import Answers, Asked
+from tests.support.attack import LONG
 from tests.support.server import Server, running
 from tests.torture.conftest import Report
 from tests.torture.test_sequences import BUDGET, EXAMPLES, LENGTHS, N_OPEN, STREAMS, TEXTS
@@ -98,7 +99,7 @@ def routed(tmp_path: Path) -> Iterator[Server]:
 @pytest.mark.timeout(1800)
 def test_models_of_a_router(routed: Server, report: Report) -> None:
     Routed.server, Routed.answers, Routed.tried = routed, Answers(routed, {"model": "a"}), 0
-    budget = settings(BUDGET, max_examples=EXAMPLES, stateful_step_count=15)
+    budget = settings(BUDGET, max_examples=EXAMPLES if LONG else 5, stateful_step_count=15)
     run_state_machine_as_test(Routed, settings=budget)
     report.add("sequences on a router", Routed.tried)
     router.unload(routed, "a", "b")

@@ -28,7 +28,7 @@ from tests.support.crowd import post
 from tests.support.server import Server, running
 from tests.torture.conftest import Report
 
-EXAMPLES, STEPS = (100, 40) if LONG else (15, 30)
+EXAMPLES, STEPS = (100, 40) if LONG else (12, 25)
 BUDGET = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
