@@ -21,7 +21,7 @@ from rustllm.chat.quirks import (
     thinks_by_default,
     variables,
 )
-from rustllm.chat.sandbox import MAX_CHARS, MAX_TICKS, Sandbox, strftime_at
+from rustllm.chat.sandbox import MAX_CHARS, Sandbox, strftime_at
 from rustllm.chat.tools import format_of
 from rustllm.chat.tools.descriptor import ToolFormat
 
@@ -162,7 +162,7 @@ class ChatTemplate:
         assert self._compiled is not None
         environment = self._compiled.environment
         assert isinstance(environment, Sandbox)
-        environment.budget.ticks = MAX_TICKS
+        environment.budget.begin()
         now = now or datetime.now()
         inputs = variables(kwargs, self._thinks, now)
         inputs.update(
