@@ -88,15 +88,15 @@ lint: build ## Formatting, clippy, ruff, mypy, stubs
 	cargo fmt --check
 	cargo clippy --release --all-targets --features reference --quiet -- -D warnings
 	cargo clippy --release --features python --quiet -- -D warnings
-	$(BIN)/ruff check python tests scripts benches examples
-	$(BIN)/ruff format --check python tests scripts benches examples
+	$(BIN)/ruff check python tests scripts benches examples fuzz
+	$(BIN)/ruff format --check python tests scripts benches examples fuzz
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest rustllm._rustllm --allowlist tests/stubtest-allowlist.txt
 
 format: venv ## Format all sources
 	cargo fmt
-	$(BIN)/ruff check --fix-only --quiet python tests scripts benches examples
-	$(BIN)/ruff format --quiet python tests scripts benches examples
+	$(BIN)/ruff check --fix-only --quiet python tests scripts benches examples fuzz
+	$(BIN)/ruff format --quiet python tests scripts benches examples fuzz
 
 browser: ## Install the browser that the pages are tested with, or say how
 	@scripts/install_browser.sh

@@ -83,9 +83,12 @@ class Running:
                 self.ended.set_result(None)
 
 
-#: Outputs that are handled before the loop looks at its connections again. Some with hundreds of probabilities
-#: take a third of a millisecond each.
+#: Outputs that are handled at most before the loop looks at its connections again.
 DRAINED = 64
+
+#: Seconds that they may take together, as far as can be told from those before. Some with hundreds of probabilities
+#: take a millisecond each, and a request needs several looks at its connection.
+DRAIN_SECONDS = 0.005
 
 
 class AsyncEngine:
@@ -103,6 +106,7 @@ class AsyncEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         #: When the latest requests have ended.
         self._ends: deque[float] = deque(maxlen=_ENDS)
+        self._at_once = DRAINED
 
     def start(self) -> None:
         """Watches the engine from the running loop."""
@@ -202,10 +206,16 @@ class AsyncEngine:
 
     def _drain(self) -> None:
         find = self._running.get
-        for output in self.engine.drain(DRAINED):
+        began = monotonic()
+        outputs = self.engine.drain(self._at_once)
+        for output in outputs:
             running = find(output.request_id)
             if running is not None:
                 running.take(output)
+        if outputs:
+            # The next ones cost about as much as these.
+            each = (monotonic() - began) / len(outputs)
+            self._at_once = max(1, min(DRAINED, int(DRAIN_SECONDS / max(each, 1e-9))))
         if self._lost is not None and not self.engine.is_alive():
             lost, self._lost = self._lost, None
             lost()

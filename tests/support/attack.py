@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -148,6 +149,14 @@ def idle(server: Server, seconds: float = 10.0) -> bool:
         return sum(slot["is_processing"] for slot in server.get("/slots").body)
 
     return settles(n_busy, 0, seconds) == 0
+
+
+def metric(server: Server, name: str) -> float:
+    """The value of a gauge."""
+    text = server.client.get("/metrics").text
+    found = re.search(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M)
+    assert found, text
+    return float(found[1])
 
 
 def bits(answer: Answer) -> str:

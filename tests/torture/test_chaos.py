@@ -94,7 +94,8 @@ def test_readers_who_stop_hold_little_and_slow_nobody(report: Report) -> None:
     body = {**ENDLESS, "n_probs": 500}
     for server in running("-c", "8192", "-np", "8", "--context-shift", "--timeout", "3", "-lv", "1"):
         good = witness(server)
-        alone = min(took(server) for _ in range(10))
+        with good.watching():
+            alone = middle([took(server) for _ in range(20)])
         before = most = resident_bytes(server.process.pid)
         clients = [connect(server, receive=4096) for _ in range(readers)]
         try:
@@ -111,13 +112,15 @@ def test_readers_who_stop_hold_little_and_slow_nobody(report: Report) -> None:
         finally:
             for client in clients:
                 client.close()
-        beside.sort()
         report.add("slow readers", readers, growth=most - before)
-        report.note(f"beside {readers} readers who stop: a request took {1e3 * beside[len(beside) // 2]:.0f} ms, "
-                    f"alone {1e3 * alone:.0f} ms")  # fmt: skip
+        report.note(f"beside {readers} readers who stop: a request took {1e3 * middle(beside):.0f} ms, "
+                    f"{1e3 * max(beside):.0f} ms at most, alone {1e3 * alone:.0f} ms")  # fmt: skip
         # What a connection may leave unread, and what waits between the engine and the loop.
         assert most - before < readers * 5_000_000 + 30_000_000
-        assert beside[len(beside) // 2] < 1.0
+        # Other work may keep a busy machine for some 50 ms. Until buffers are full, the first requests wait for what
+        # is made for the readers.
+        assert middle(beside) < 5 * alone + 0.05
+        assert max(beside) < 5 * alone + 3.0
 
 
 def test_answers_that_are_made_faster_than_written_hold_little_and_let_others_in(report: Report) -> None:
@@ -154,15 +157,19 @@ def test_answers_that_are_made_faster_than_written_hold_little_and_let_others_in
         assert idle(server)
         good.ask(server.client)
         assert not good.wrong
-        beside.sort()
         report.add("streams that Python cannot keep up with", 6, growth=most - before)
         report.note(
             f"beside 6 streams of {n_bytes / 1e6 / seconds:.0f} MB/s in all, a request took "
-            f"{1e3 * beside[len(beside) // 2]:.0f} ms, {1e3 * beside[-1]:.0f} ms at most"
+            f"{1e3 * middle(beside):.0f} ms, {1e3 * max(beside):.0f} ms at most"
         )
         assert n_bytes > 6 * 4_000_000
         assert most - before < 60_000_000
-        assert beside[len(beside) // 2] < 2.0
+        assert middle(beside) < 2.0
+
+
+def middle(seconds: list[float]) -> float:
+    """The median."""
+    return sorted(seconds)[len(seconds) // 2]
 
 
 def took(server: Server) -> float:

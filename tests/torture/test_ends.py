@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.attack import GOOD, LONG, bits, error_of, settles, witness
+from tests.support.apis import APIS
+from tests.support.attack import GOOD, LONG, bits, error_of, metric, settles, witness
 from tests.support.crowd import ENDLESS, TEXT, Reader
 from tests.support.server import Server, running
 from tests.torture.conftest import Report
@@ -24,18 +25,21 @@ from tests.torture.conftest import Report
 
 @pytest.mark.parametrize("round_", range(10 if LONG else 2))
 def test_sigterm_under_load_drains(round_: int, report: Report) -> None:
-    server = Server("-c", "1024", "-np", "2").wait()
-    body = {**ENDLESS, "n_predict": 200, "seed": 1}
-    readers = [Reader(server, body) for _ in range(12)]  # ten of them wait for a slot
-    readers[0].begun.wait(20)
+    server = Server("-c", "1024", "-np", "2", "--metrics").wait()
+    readers = [Reader(server, api.stream("Once upon a time", 400), api) for api in APIS * 2]  # two of them have slots
+
+    def n_unheard() -> float:
+        n_begun = sum(reader.begun.is_set() for reader in readers)
+        return len(readers) - n_begun - metric(server, "llamacpp:requests_deferred")
+
+    assert settles(n_unheard, 0, 20, pause=0) == 0
     time.sleep(0.01 * round_)
+    assert not all(reader.is_complete for reader in readers), "there is no load any more"
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(timeout=40) == 0
     for reader in readers:
         reader.join(20)
-        # Those who had not been heard yet see a closed door and no cut stream.
-        assert reader.is_whole or not reader.events, (reader.failure, reader.events[-1:])
-    assert sum(bool(reader.events and reader.events[-1].get("stop")) for reader in readers) >= 2
+        assert reader.is_complete, (reader.api.path, reader.failure, reader.events[-1:])
     server.client.close()
     server.log.close()
     report.add("SIGTERM under load", 1)

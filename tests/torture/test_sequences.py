@@ -1,35 +1,34 @@
-"""What clients do in any order: answers, streams that are read, finished or left, slots that are saved, restored and
-erased, a model that sleeps, wakes, is unloaded and loaded. Afterwards nothing is held, and answers are as before."""
+"""What clients do in any order: answers and streams of all APIs, more than there are slots, that are read, finished or
+left, beside slots that are saved, restored and erased and a model that sleeps. Every stream has the text of the whole
+answer to the same request, and what is open accounts for what the server holds."""
 
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from select import select
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    consumes,
     invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from tests.support import router
-from tests.support.attack import LONG, Witness, idle, settles, witness
-from tests.support.server import Server, as_messages, running
+from tests.support.apis import APIS, COMPLETION, Api
+from tests.support.asked import Answers, Asked
+from tests.support.attack import LONG, Witness, metric, settles, witness
+from tests.support.crowd import post
+from tests.support.server import Server, running
 from tests.torture.conftest import Report
 
-EXAMPLES, STEPS = (100, 40) if LONG else (10, 20)
+EXAMPLES, STEPS = (100, 40) if LONG else (12, 25)
 BUDGET = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
@@ -39,45 +38,31 @@ BUDGET = settings(
 )
 
 TEXTS = ("Once upon a time", "The little dog", "Lily and Ben went to the park and saw a big red ball")
+LENGTHS = (5, 40, 400)
 N_SLOTS = 2
+#: Streams at once; those without a slot wait.
+N_OPEN = 6
+STREAMS = st.integers(0, N_OPEN - 1)
+SLOTS = st.integers(0, N_SLOTS - 1)
+NAMES = st.sampled_from("ab")
+#: How often the model sleeps in one sequence, which takes a second each time.
+SLEEPS = 9 if LONG else 1
 
 
-class Stream:
-    """A stream of a client of its own, whose events are checked as they come."""
+class SlotAction:
+    """Something that is done to a slot once that is free. Its answer is read later."""
 
-    def __init__(self, server: Server, path: str, body: dict[str, Any]) -> None:
-        self.client = httpx.Client(base_url=server.url, timeout=60)
-        self.response = self.client.send(
-            self.client.build_request("POST", path, json={**body, "stream": True}), stream=True
-        )
-        assert self.response.status_code == 200, self.response.read()
-        self.lines = self.response.iter_lines()
-        self.n_tokens = 0
-        self.last: dict[str, Any] | None = None
+    def __init__(self, server: Server, action: str, slot: int, name: str, statuses: set[int]) -> None:
+        self.action, self.slot, self.name, self.statuses = action, slot, name, statuses
+        self.connection = post(server, f"/slots/{slot}?action={action}", {"filename": name})
 
-    def read(self, events: int | None = None) -> None:
-        """Reads so many events, or all there are."""
-        for line in self.lines:
-            if not line.startswith("data: ") or line == "data: [DONE]":
-                continue
-            event = json.loads(line.removeprefix("data: "))
-            assert "error" not in event, event
-            self.take(event)
-            if events is not None and (events := events - 1) == 0:
-                return
-
-    def take(self, event: dict[str, Any]) -> None:
-        """Counts never go back, and nothing follows the last event."""
-        assert self.last is None or not self.last.get("stop"), "an event after the last"
-        if "tokens_predicted" in event and not event["stop"]:
-            assert event["tokens_predicted"] > self.n_tokens
-            self.n_tokens = event["tokens_predicted"]
-        self.last = event
-
-    def close(self) -> None:
-        """Leaves."""
-        self.response.close()
-        self.client.close()
+    def wait(self) -> None:
+        """Waits until it is done."""
+        response = self.connection.getresponse()
+        body = json.loads(response.read())
+        assert response.status in self.statuses, (self.action, body)
+        assert response.status == 200 or "there is no saved slot" in body["error"]["message"]
+        self.connection.close()
 
 
 class Sessions(RuleBasedStateMachine):
@@ -85,53 +70,95 @@ class Sessions(RuleBasedStateMachine):
 
     server: Server
     good: Witness
+    answers: Answers
+    directory: Path
     #: Of the process, over all examples.
     tried = 0
 
-    streams = Bundle("streams")
-
     def __init__(self) -> None:
         super().__init__()
-        self.open: list[Stream] = []
+        self.open: list[Asked] = []
+        self.holder: Asked | None = None
+        #: What has asked for the holder's slot since then.
+        self.kept_waiting: list[HTTPConnection] = []
+        self.actions: list[SlotAction] = []
         self.saved: set[str] = set()
+        self.n_sleeps = 0
 
-    @rule(target=streams, text=st.sampled_from(TEXTS), n=st.sampled_from([5, 40, 200]), slot=st.integers(-1, 1))
-    @precondition(lambda self: len(self.open) < N_SLOTS)
-    def start(self, text: str, n: int, slot: int) -> Stream:
-        body = {"prompt": text, "n_predict": n, "ignore_eos": True, "seed": 3}
-        # A stream that waits for a slot which another holds would be waited for in vain.
-        stream = Stream(self.server, "/completion", {**body, "id_slot": slot} if not self.open else body)
-        self.open.append(stream)
-        return stream
+    # Streams
 
-    @rule(stream=streams, n=st.integers(1, 5))
-    def read(self, stream: Stream, n: int) -> None:
-        if stream in self.open and not (stream.last or {}).get("stop"):
-            stream.read(n)
+    @rule(api=st.sampled_from(APIS), text=st.sampled_from(TEXTS), n=st.sampled_from(LENGTHS))
+    @precondition(lambda self: len(self.open) < N_OPEN)
+    def start(self, api: Api, text: str, n: int) -> None:
+        self.open.append(Asked(self.server, api, text, n))
 
-    @rule(stream=consumes(streams))
-    def finish(self, stream: Stream) -> None:
-        if stream not in self.open:
-            return
-        stream.read()
-        assert stream.last is not None
-        assert stream.last["stop"], "it ended without its last event"
-        assert stream.last["tokens_predicted"] == stream.last["timings"]["predicted_n"]
-        assert stream.last["tokens_predicted"] - stream.n_tokens <= 1
-        self.leave(stream)
+    @rule(text=st.sampled_from(TEXTS), n=st.sampled_from(LENGTHS), slot=SLOTS)
+    @precondition(lambda self: len(self.open) < N_OPEN)
+    def start_in_a_slot(self, text: str, n: int, slot: int) -> None:
+        asked = Asked(self.server, COMPLETION, text, n, id_slot=slot)
+        self.open.append(asked)
+        if self.waits(slot):
+            self.kept_waiting.append(asked.stream.connection)
 
-    @rule(stream=consumes(streams))
-    def cancel(self, stream: Stream) -> None:
-        if stream in self.open:
-            self.leave(stream)
+    @rule(text=st.sampled_from(TEXTS), n=st.sampled_from(LENGTHS))
+    @precondition(lambda self: not self.open)
+    def start_more_than_there_are_slots(self, text: str, n: int) -> None:
+        self.open += [Asked(self.server, api, text, n) for api in APIS[:N_OPEN]]
 
-    def leave(self, stream: Stream) -> None:
-        stream.close()
-        self.open.remove(stream)
+    @rule(stream=STREAMS, n=st.integers(1, 5))
+    @precondition(lambda self: self.open)
+    def read(self, stream: int, n: int) -> None:
+        asked = self.chosen(stream)
+        if not self.waits(asked.slot):
+            asked.stream.read(n)
+
+    @rule(stream=STREAMS)
+    @precondition(lambda self: self.open)
+    def finish(self, stream: int) -> None:
+        asked = self.chosen(stream)
+        if not self.waits(asked.slot):
+            self.open.remove(asked)
+            asked.finish(self.answers)
+
+    @rule(stream=STREAMS)
+    @precondition(lambda self: self.open)
+    def cancel(self, stream: int) -> None:
+        asked = self.chosen(stream)
+        self.open.remove(asked)
+        asked.stream.close()
+
+    def chosen(self, number: int) -> Asked:
+        return self.open[number % len(self.open)]
+
+    # A slot that is taken
+
+    @rule(slot=SLOTS)
+    @precondition(lambda self: self.holder is None)
+    def hold(self, slot: int) -> None:
+        """Begins an answer without an end in a slot, for which others have to wait."""
+        self.holder = Asked(self.server, COMPLETION, TEXTS[0], -1, id_slot=slot)
+        self.holder.stream.read(1)
+
+    @rule()
+    @precondition(lambda self: self.holder is not None)
+    def let_go(self) -> None:
+        assert self.holder is not None
+        self.holder.stream.close()
+        self.holder = None
+        self.kept_waiting.clear()
+
+    def waits(self, slot: int | None) -> bool:
+        """Whether what has to have this slot would be waited for in vain."""
+        return self.holder is not None and self.holder.slot == slot
+
+    # Whole answers
+
+    @rule(api=st.sampled_from(APIS), text=st.sampled_from(TEXTS), n=st.sampled_from(LENGTHS))
+    def ask(self, api: Api, text: str, n: int) -> None:
+        assert self.answers.ask(api, text, n) == self.answers.first(api, text, n)
 
     @rule(n=st.integers(1, 3), tokens=st.integers(1, 8))
-    @precondition(lambda self: not self.open)
-    def ask(self, n: int, tokens: int) -> None:
+    def ask_for_choices(self, n: int, tokens: int) -> None:
         body = self.server.chat("Hey", n=n, max_tokens=tokens, ignore_eos=True).body
         usage = body["usage"]
         assert len(body["choices"]) == n
@@ -139,150 +166,115 @@ class Sessions(RuleBasedStateMachine):
         assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
     @rule(prompts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4))
-    @precondition(lambda self: not self.open)
     def ask_several(self, prompts: list[str]) -> None:
         body = self.server.post("/v1/completions", {"prompt": prompts, "max_tokens": 3, "ignore_eos": True}).body
         assert [choice["index"] for choice in body["choices"]] == list(range(len(prompts)))
         assert body["usage"]["completion_tokens"] == 3 * len(prompts)
+        assert body["usage"]["prompt_tokens"] == sum(self.answers.n_tokens(COMPLETION, text) for text in prompts)
 
     @rule(body=st.sampled_from([b"{", b"{}", b'{"prompt": []}', b'{"prompt": "x", "n_predict": -2}', b"[" * 1000]))
     def refuse(self, body: bytes) -> None:
         assert self.server.post("/completion", content=body).status == 400
 
-    # Saving and erasing wait for the slot, and so for the streams in it.
-    @rule(slot=st.integers(0, N_SLOTS - 1), name=st.sampled_from(["a", "b"]))
-    @precondition(lambda self: not self.open)
-    def save(self, slot: int, name: str) -> None:
-        assert self.server.post(f"/slots/{slot}?action=save", {"filename": name}).status == 200
-        self.saved.add(name)
-
-    @rule(slot=st.integers(0, N_SLOTS - 1), name=st.sampled_from(["a", "b"]))
-    @precondition(lambda self: not self.open)
-    def restore(self, slot: int, name: str) -> None:
-        status = self.server.post(f"/slots/{slot}?action=restore", {"filename": name}).status
-        assert status == (200 if name in self.saved else 400)
-
-    @rule(slot=st.integers(0, N_SLOTS - 1))
-    @precondition(lambda self: not self.open)
-    def erase(self, slot: int) -> None:
-        assert self.server.post(f"/slots/{slot}?action=erase").status == 200
-
     @rule()
-    @precondition(lambda self: not self.open)
     def good_request(self) -> None:
         self.good.ask(self.server.client)
         assert not self.good.wrong
 
+    # Slots
+
+    @rule(slot=SLOTS, name=NAMES)
+    def save(self, slot: int, name: str) -> None:
+        self.act("save", slot, name, {200})
+
+    @rule(slot=SLOTS, name=NAMES)
+    def restore(self, slot: int, name: str) -> None:
+        is_being_saved = any((other.action, other.name) == ("save", name) for other in self.actions)
+        self.act("restore", slot, name, {200} if name in self.saved else {200, 400} if is_being_saved else {400})
+
+    @rule(slot=SLOTS)
+    def erase(self, slot: int) -> None:
+        self.act("erase", slot, "", {200})
+
+    def act(self, action: str, slot: int, name: str, statuses: set[int]) -> None:
+        begun = SlotAction(self.server, action, slot, name, statuses)
+        self.actions.append(begun)
+        if self.waits(slot) and statuses == {200}:  # that there is no such file is said at once
+            self.kept_waiting.append(begun.connection)
+
     @rule()
-    @precondition(lambda self: not self.open)
+    @precondition(lambda self: self.actions)
+    def wait_for_slots(self) -> None:
+        for action in [action for action in self.actions if not self.waits(action.slot)]:
+            action.wait()
+            self.actions.remove(action)
+            self.saved |= {action.name} if action.action == "save" else set()
+
+    # Sleep
+
+    @rule()
+    @precondition(lambda self: self.n_sleeps < SLEEPS)
     def sleep(self) -> None:
-        assert settles(lambda: not self.server.get("/props").body["is_sleeping"], 0, 10) == 0
+        self.n_sleeps += 1
+        if self.holder is None:
+            # It waits for what runs, and not for clients who have not read yet.
+            assert settles(lambda: not self.is_sleeping, 0, 20) == 0
+            return
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            self.holder.stream.read(100)
+        assert not self.is_sleeping
+
+    @property
+    def is_sleeping(self) -> bool:
+        return bool(self.server.get("/props").body["is_sleeping"])
+
+    # What must be true at any time
 
     @invariant()
-    def no_slot_too_many(self) -> None:
-        if self.open:  # a look at the slots would wake a model that sleeps
-            busy = sum(slot["is_processing"] for slot in self.server.get("/slots").body)
-            assert busy <= N_SLOTS
+    def what_is_open_accounts_for_what_is_held(self) -> None:
+        if self.is_sleeping:  # a look at the slots would wake it
+            return
+        assert self.n_busy() <= N_SLOTS
+        n_running = sum(not asked.stream.has_ended for asked in self.open) + (self.holder is not None)
+        # A client who has just left is noticed at the next step.
+        assert settles(self.n_busy, n_running) <= n_running, "a slot is held"
+        assert settles(lambda: metric(self.server, "llamacpp:requests_deferred"), n_running) <= n_running
+        if n_running == 0 and not self.actions:
+            # The gauge is of the last step, which may have seen blocks that a slot's file was being made of.
+            self.good.ask(self.server.client)
+            assert settles(lambda: metric(self.server, "vllm:kv_cache_usage_perc"), 0) == 0, "blocks are held"
+
+    @invariant()
+    def who_waits_for_a_slot_that_is_taken_goes_on_waiting(self) -> None:
+        if self.holder is not None:
+            self.holder.stream.read(50)
+            sockets = [connection.sock for connection in self.kept_waiting if connection.sock is not None]
+            assert not select(sockets, [], [], 0)[0]
+
+    def n_busy(self) -> int:
+        return sum(slot["is_processing"] for slot in self.server.get("/slots").body)
 
     def teardown(self) -> None:
         Sessions.tried += 1
-        for stream in list(self.open):
-            self.leave(stream)
-        assert idle(self.server), "a slot is held"
-        held = lambda: metric(self.server, "vllm:kv_cache_usage_perc")  # noqa: E731
-        assert settles(held, 0) == 0, "blocks are held"
-        assert metric(self.server, "llamacpp:requests_deferred") == 0
+        if self.holder is not None:
+            self.let_go()
+        while self.open:
+            self.finish(0)
+            if self.open:
+                self.cancel(0)
+        self.wait_for_slots()
+        self.what_is_open_accounts_for_what_is_held()
         self.good_request()
         for name in self.saved:
             (self.directory / name).unlink()
 
-    directory: Path
-
-
-def metric(server: Server, name: str) -> float:
-    """The value of a gauge."""
-    text = server.client.get("/metrics").text
-    found = re.search(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M)
-    assert found, text
-    return float(found[1])
-
 
 @pytest.mark.timeout(1800)
 def test_one_model(tmp_path: Path, report: Report) -> None:
-    flags = ("-c", "1024", "-np", str(N_SLOTS), "--slot-save-path", str(tmp_path), "--metrics", "-lv", "1")
-    for server in running(*flags, "--sleep-idle-seconds", "1"):
+    flags = ("-c", "1024", "-np", str(N_SLOTS), "--context-shift", "--metrics", "-lv", "1")
+    for server in running(*flags, "--slot-save-path", str(tmp_path), "--sleep-idle-seconds", "1"):
         Sessions.server, Sessions.good, Sessions.directory, Sessions.tried = server, witness(server), tmp_path, 0
+        Sessions.answers = Answers(server)
         run_state_machine_as_test(Sessions, settings=BUDGET)
         report.add("sequences on one model", Sessions.tried)
-
-
-class Routed(RuleBasedStateMachine):
-    """A router whose models are loaded, used and unloaded in any order."""
-
-    server: Server
-    want: str
-    tried = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left: list[Stream] = []
-
-    @rule(model=st.sampled_from("ab"))
-    def load(self, model: str) -> None:
-        status = self.server.post("/models/load", {"model": model}).status
-        assert status in (200, 400), "400: it is loaded"
-
-    @rule(model=st.sampled_from("ab"))
-    def unload(self, model: str) -> None:
-        status = self.server.post("/models/unload", {"model": model}).status
-        assert status in (200, 400), "400: it is not loaded"
-
-    @rule(model=st.sampled_from("ab"))
-    def ask(self, model: str) -> None:
-        answer = self.server.chat("Hey", model=model, max_tokens=6, temperature=0)
-        assert answer.status == 200, answer.body
-        assert answer.body["choices"][0]["message"]["content"] == self.want
-
-    @rule(model=st.sampled_from("ab"), n=st.integers(1, 4))
-    def leave_a_stream(self, model: str, n: int) -> None:
-        body = {"model": model, "prompt": TEXTS[0], "n_predict": 400, "ignore_eos": True}
-        stream = Stream(self.server, "/completion", body)
-        stream.read(n)
-        stream.close()
-
-    @rule(body=st.sampled_from([{}, {"model": "none"}, {"model": 5}, {"model": "../a"}]))
-    def refuse(self, body: dict[str, Any]) -> None:
-        assert self.server.post("/completion", {"prompt": "x", **body}).status in (400, 404)
-        assert self.server.post("/models/load", body).status in (400, 404)
-
-    def teardown(self) -> None:
-        Routed.tried += 1
-        for model in "ab":
-            self.ask(model)
-
-
-def content(server: Server, model: str) -> str:
-    """What a model answers when it is left alone."""
-    answer = server.post(
-        "/v1/chat/completions", {"model": model, "messages": as_messages("Hey"), "max_tokens": 6, "temperature": 0}
-    )
-    text: str = answer.body["choices"][0]["message"]["content"]
-    return text
-
-
-@pytest.fixture
-def routed(tmp_path: Path) -> Iterator[Server]:
-    models = router.models_directory(tmp_path, "a", "b")
-    yield from running("--models-dir", str(models), "-c", "512", "-lv", "1", env=router.environment(tmp_path))
-
-
-@pytest.mark.timeout(1800)
-def test_models_of_a_router(routed: Server, report: Report) -> None:
-    Routed.server, Routed.want, Routed.tried = routed, content(routed, "a"), 0
-    run_state_machine_as_test(
-        Routed, settings=settings(BUDGET, max_examples=max(3, EXAMPLES // 10), stateful_step_count=10)
-    )
-    report.add("sequences on a router", Routed.tried)
-    router.unload(routed, "a", "b")
-    time.sleep(0.1)
-    assert router.children(routed.process.pid) == []

@@ -9,6 +9,7 @@ import string
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from time import thread_time
 from typing import Any
 
 from jinja2 import TemplateError as JinjaError
@@ -34,10 +35,37 @@ MAX_CHARS = 8_000_000
 _WIDTH = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?(\d{4}|\{|\d*[_,]?\.(\d{4}|\{))")
 
 
+#: Seconds of a processor that one rendering may take. Real templates need milliseconds; ticks alone do not bound what
+#: is done to texts of `MAX_CHARS`.
+MAX_SECONDS = 2.0
+
+#: Ticks between two looks at the clock.
+LOOK_TICKS = 50
+
+#: Elements of a value for which a filter counts as one tick more.
+ELEMENTS_PER_TICK = 1000
+
+
 class Budget(threading.local):
-    """What is left of the ticks of the rendering that runs on this thread."""
+    """What is left of the rendering that runs on this thread: nothing where none does."""
 
     ticks = 0
+    #: The clock is looked at below so many ticks.
+    look = 0
+    until = 0.0
+
+    def begin(self) -> None:
+        """A rendering begins."""
+        self.ticks = self.look = MAX_TICKS
+        self.until = thread_time() + MAX_SECONDS
+
+    def check(self) -> None:
+        """Raises SecurityError where nothing is left."""
+        if self.ticks < 0:
+            raise SecurityError(f"the template takes more than {MAX_TICKS} steps")
+        if thread_time() > self.until:
+            raise SecurityError(f"the template takes more than {MAX_SECONDS:g} seconds")
+        self.look = max(0, self.ticks - LOOK_TICKS)
 
 
 class _TickingCodeGenerator(CodeGenerator):
@@ -71,6 +99,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals["raise_exception"] = _raise_exception
         for name in ("center", "indent", "replace", "wordwrap"):
             self.filters[name] = _limited(self.filters[name])
+        # The compiler applies filters to constants; without a budget it leaves that to the rendering.
+        self.filters = {name: self._counted(function) for name, function in self.filters.items()}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """As jinja2's sandbox, which changes no lists, but for a queue: each call costs ticks."""
@@ -91,9 +121,20 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def tick(self, cost: int = 1) -> None:
         """Called by compiled templates at the start of each block."""
-        self.budget.ticks -= cost
-        if self.budget.ticks < 0:
-            raise SecurityError(f"the template takes more than {MAX_TICKS} steps")
+        budget = self.budget
+        budget.ticks -= cost
+        if budget.ticks < budget.look:
+            budget.check()
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that costs ticks, by the size of what it gets."""
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            size = sum(len(value) for value in args if isinstance(value, (str, list, tuple)))
+            self.tick(CALL_TICKS + size // ELEMENTS_PER_TICK)
+            return function(*args, **kwargs)
+
+        return _marked(wrapper, function)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
@@ -142,7 +183,11 @@ def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
         _check_length(size * max(1, longest) if longest > 64 else size + sum(abs(n) for n in numbers))
         return function(value, *args, **kwargs)
 
-    # jinja2 marks filters that want the environment or the context by attributes.
+    return _marked(wrapper, function)
+
+
+def _marked(wrapper: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The wrapper of a filter with its marks: jinja2 finds by attributes which want the environment or the context."""
     wrapper.__dict__.update(getattr(function, "__dict__", {}))
     return wrapper
 

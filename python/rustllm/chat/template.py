@@ -21,7 +21,7 @@ from rustllm.chat.quirks import (
     thinks_by_default,
     variables,
 )
-from rustllm.chat.sandbox import MAX_CHARS, MAX_TICKS, Sandbox, strftime_at
+from rustllm.chat.sandbox import MAX_CHARS, Sandbox, strftime_at
 from rustllm.chat.tools import format_of
 from rustllm.chat.tools.descriptor import ToolFormat
 
@@ -81,7 +81,7 @@ class ChatTemplate:
         if builtin is None:
             try:
                 object.__setattr__(self, "_compiled", Sandbox().from_string(self.source))
-            except (jinja2.TemplateError, RecursionError) as error:
+            except Exception as error:  # of the parser, or of Python's compiler, which gets what the parser makes of it
                 raise TemplateError(f"the chat template cannot be parsed: {_describe(error)}") from error
             object.__setattr__(self, "_takes_system", self._renders_system())
             object.__setattr__(self, "_thinks", thinks_by_default(self.source, self._probe))
@@ -162,7 +162,7 @@ class ChatTemplate:
         assert self._compiled is not None
         environment = self._compiled.environment
         assert isinstance(environment, Sandbox)
-        environment.budget.ticks = MAX_TICKS
+        environment.budget.begin()
         now = now or datetime.now()
         inputs = variables(kwargs, self._thinks, now)
         inputs.update(
@@ -240,6 +240,8 @@ def check_kwargs(kwargs: Mapping[str, Any], allowed: frozenset[str] = ALLOWED_KW
 
 
 def _describe(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return error.msg  # its line is one of what the parser makes of the template
     text = str(error) or type(error).__name__
     line = getattr(error, "lineno", None)
     return f"{text[:300]} (line {line})" if line else text[:300]

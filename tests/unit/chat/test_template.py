@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from rustllm.chat import sandbox
 from rustllm.chat.messages import MessageError, parse_messages
+from rustllm.chat.sandbox import Sandbox
 from rustllm.chat.template import ChatTemplate, TemplateError, check_kwargs, render_prompt
 from tests.support.server import TEMPLATES
 
@@ -67,7 +69,39 @@ def test_hostile_templates_fail_fast(source: str) -> None:
     assert time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize("source", ["{% if %}", "{{", "{% for x in y %}"])
+@pytest.mark.parametrize("work", ["s ~ s", "s.upper()", "s|upper|lower"])
+def test_work_on_long_texts_is_bounded(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.2)
+    source = "{% set s = 'a'|center(3999999) %}{% for i in range(99999) %}{% set t = " + work + " %}{% endfor %}"
+    started = time.thread_time()
+    with pytest.raises(TemplateError, match="takes more than"):
+        ChatTemplate(source).check()
+    assert time.thread_time() - started < 10
+
+
+def test_filters_are_not_applied_to_constants_when_a_template_is_compiled() -> None:
+    started = time.thread_time()
+    Sandbox().from_string("{{ 'a'|center(99999)" + "|wordwrap(1)" * 60 + " }}")
+    assert time.thread_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% if %}",
+        "{{",
+        "{% for x in y %}",
+        # The parser takes these; Python's compiler does not.
+        "{% continue %}",
+        "{% break %}",
+        "{% for x in y %}" * 30 + "{% endfor %}" * 30,
+        "{% if x %}" * 200 + "{% endif %}" * 200,
+        "{% macro m(a, a) %}{% endmacro %}",
+        "{{ f(a=1, a=2) }}",
+        "{{ " + "9" * 5000 + " }}",
+    ],
+    ids=lambda source: source[:30],
+)
 def test_broken_templates_are_refused(source: str) -> None:
     with pytest.raises(TemplateError, match="cannot be parsed"):
         ChatTemplate(source)
