@@ -113,7 +113,8 @@ class Load:
                     self._over.wait(drawn.uniform(0, self.reads))
                     continue
                 assert_error(Answer(answer.status_code, answer.json(), answer.headers), 429)
-                assert ended - began < self.refused_within, "a refusal that takes long"
+                took = ended - began
+                assert took < self.refused_within, f"a refusal took {took:.1f} s"
                 wait = int(answer.headers["retry-after"])
                 assert 1 <= wait <= 60
                 self.refusals.append(refusal := Refusal(ended, ended + wait))
