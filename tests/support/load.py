@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tests.support.attack import idle, resident_bytes
+from tests.support.attack import anonymous_bytes, idle
 from tests.support.server import Answer, Server, assert_error
 
 
@@ -127,7 +127,7 @@ class Measured:
     """What a server did under a load."""
 
     tokens_per_second: float
-    #: Bytes that it held more at the end than after half of the time.
+    #: Anonymous memory that it held more at the end than after half of the time.
     growth: int
 
 
@@ -137,9 +137,9 @@ def run(server: Server, seconds: float, *loads: Load) -> Measured:
     for load in loads:
         load.start()
     time.sleep(seconds / 2)
-    half = resident_bytes(server.process.pid)
+    half = anonymous_bytes(server.process.pid)
     time.sleep(seconds / 2)
-    growth = resident_bytes(server.process.pid) - half
+    growth = anonymous_bytes(server.process.pid) - half
     rate = (n_tokens(server) - before) / (time.monotonic() - began)
     for load in loads:
         load.stop()

@@ -20,8 +20,9 @@ SECONDS = 600 if LONG else 12
 LOSS = 0.1 if LONG else 0.3
 #: What it may hold more in the second half: in a short run it has not held all yet that it needs.
 GROWTH_BYTES = 2_000_000 if LONG else 4_000_000
-#: How often, at least, a place must have become free for each who was to be back by then.
-KEPT = 0.9 if LONG else 0.8
+#: How often, at least, a place must have become free for each who was to be back by then. What is told is what such
+#: places took of late, and the next requests may be longer.
+KEPT = 0.8
 #: Who comes back competes for it with those who ask for the first time, and these are as many: clients who have been
 #: served. So half of those who come back find a place; a short run has only twenty of them.
 SERVED_AGAIN = 0.4 if LONG else 0.2
