@@ -79,8 +79,9 @@ torture: build models ## Hostile input, chaos, overload and a soak, in an hour (
 
 torture-short: build models ## The same in minutes, as in CI
 	$(BIN)/python -m pytest tests/torture $(ARGS)
-	$(MAKE) soak TIME=60
+	$(MAKE) soak TIME=120
 
+soak: TIME = 120
 soak: build ## Mixed traffic for TIME seconds; memory, threads and open files must stay flat
 	$(BIN)/python scripts/soak.py --seconds $(TIME) $(ARGS)
 

@@ -13,12 +13,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
-
-import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -29,16 +27,19 @@ from tests.support.attack import (  # noqa: E402 (the path has to be there first
     n_files,
     n_threads,
     resident_bytes,
+    settles,
     witness,
 )
-from tests.support.server import Server, as_messages  # noqa: E402
+from tests.support.server import Server  # noqa: E402
+from tests.support.traffic import FLAGS, Client, not_asked  # noqa: E402
 
-TEXTS = ("Once upon a time", "The little dog", "Lily went to the park", "One day, a boy named Tim found a box.")
-SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
-TOOL = {"type": "function", "function": {"name": "look", "parameters": SCHEMA}}
+#: What is filled once is filled in the first three tenths; a leak goes on. So the medians of the next two tenths and of
+#: the last two are compared.
+EARLY, LATE = slice(3, 5), slice(8, 10)
 
-#: What a server may have more in the last samples than after its first tenth.
-GROWTH_BYTES = 8_000_000
+#: What the later median may have more. Memory is what was measured, and as much again; a pool of threads gets another
+#: one where more have to do at once than ever before.
+LIMITS = {"resident": 2_000_000, "threads": 1, "files": 2}
 
 
 @dataclass
@@ -52,183 +53,107 @@ class Sample:
 
 
 @dataclass
-class Client:
-    """One of the clients, who does the next thing at random."""
+class Soak:
+    """A run and what came of it."""
 
-    url: str
-    drawn: random.Random
-    counts: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
+    server: Server
+    clients: list[Client]
+    good: Witness
+    #: Open files without any client.
+    files_before: int
+    files_after: int = 0
+    samples: list[Sample] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
-    def work(self, ends: threading.Event) -> None:
-        """Requests until the end."""
-        with httpx.Client(base_url=self.url, timeout=120) as http:
-            while not ends.is_set():
-                name, status = self.drawn.choice(ACTIONS)(self, http)
-                self.counts[f"{name} {status}"] += 1
-                if status >= 500 and status not in (501, 503):
-                    self.wrong.append(f"{name}: {status}")
+    def run(self, seconds: float) -> None:
+        """Lets the clients work."""
+        ends = threading.Event()
+        threads = [threading.Thread(target=client.work, args=(ends,)) for client in self.clients]
+        try:
+            with self.good.watching(pause=0.1):
+                for thread in threads:
+                    thread.start()
+                self._watch(seconds)
+                ends.set()
+                for thread in threads:
+                    thread.join()
+        except AssertionError as error:
+            self.faults.append(f"the client of good will: {error}")
+        finally:
+            ends.set()
+        if self.server.process.poll() is not None:
+            return
+        if not idle(self.server):
+            self.faults.append("a slot is held after the last request")
+        pid = self.server.process.pid
+        self.files_after = int(settles(lambda: n_files(pid), self.files_before))
+        if self.files_after > self.files_before:
+            self.faults.append(f"{self.files_after} files are open without any client, {self.files_before} before")
 
-    def text(self) -> str:
-        """A prompt, often one that was there before."""
-        return self.drawn.choice(TEXTS) + (f" {self.drawn.randrange(1000)}" if self.drawn.random() < 0.3 else "")
+    def _watch(self, seconds: float) -> None:
+        began = time.monotonic()
+        while (now := time.monotonic() - began) < seconds and self.server.process.poll() is None:
+            pid = self.server.process.pid
+            self.samples.append(Sample(now, resident_bytes(pid), n_threads(pid), n_files(pid)))
+            time.sleep(min(1.0, seconds / 50))
 
-    def post(self, http: httpx.Client, path: str, body: Any) -> tuple[str, int]:
-        """A request whose answer is read as a whole."""
-        response = http.post(path, json=body)
-        if response.status_code == 200:
-            response.json()
-        return path.partition("?")[0], response.status_code
+    def judge(self, document: dict[str, Any]) -> None:
+        """Adds what is wrong of the answers and of the samples to the faults."""
+        wrong: Counter[str] = sum((client.faults for client in self.clients), Counter())
+        self.faults += [f"{number} times {text}" for text, number in wrong.most_common(20)]
+        self.faults += [f"the soak has no answer of {text}" for text in not_asked(document, self.answers)]
+        for what, limit in LIMITS.items():
+            early, late = self.middle(what, EARLY), self.middle(what, LATE)
+            if late - early > limit:
+                self.faults.append(f"{what}: {late}, before {early}; allowed: {limit} more")
 
-    def stream(self, http: httpx.Client, path: str, body: Any, name: str | None = None) -> tuple[str, int]:
-        """A stream that is read to its end, or left."""
-        leave_after = self.drawn.choice([None, None, 1, 5, 20])
-        headers = {} if name is None else {"X-Conversation-Id": name}
-        with (
-            httpx.Client(base_url=self.url, timeout=120) as own,
-            own.stream("POST", path, json={**body, "stream": True}, headers=headers) as response,
-        ):
-            last = ""
-            for number, line in enumerate(response.iter_lines()):
-                last = line or last
-                if number == leave_after:
-                    return f"{path} left", response.status_code
-            if response.status_code == 200 and '"error"' in last:
-                self.wrong.append(f"{path}: {last[:200]}")
-        return f"{path} stream", response.status_code
+    @property
+    def answers(self) -> Counter[tuple[str, str, int]]:
+        """Answers by method, path and status."""
+        return sum((client.answers for client in self.clients), Counter())
 
+    def middle(self, what: str, tenths: slice) -> int:
+        """The median of some tenths of the samples."""
+        n = len(self.samples)
+        part = self.samples[tenths.start * n // 10 : tenths.stop * n // 10]
+        return int(median(getattr(sample, what) for sample in part))
 
-Action = Callable[[Client, httpx.Client], tuple[str, int]]
+    def change(self, what: str, unit: float = 1) -> str:
+        """Both medians, in words."""
+        return " -> ".join(f"{self.middle(what, part) / unit:.{0 if unit == 1 else 1}f}" for part in (EARLY, LATE))
 
-
-def _chat(me: Client, http: httpx.Client) -> tuple[str, int]:
-    body: dict[str, Any] = {"messages": as_messages(me.text()), "max_tokens": me.drawn.choice([1, 8, 40])}
-    kind = me.drawn.randrange(5)
-    if kind == 0:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
-    elif kind == 1:
-        body |= {"tools": [TOOL], "tool_choice": "required"}
-    elif kind == 2:
-        body |= {"logprobs": True, "top_logprobs": 5, "n": 2}
-    return me.post(http, "/v1/chat/completions", body)
-
-
-def _completion(me: Client, http: httpx.Client) -> tuple[str, int]:
-    body: dict[str, Any] = {"prompt": me.text(), "n_predict": me.drawn.choice([1, 8, 60])}
-    if me.drawn.random() < 0.2:
-        body["grammar"] = f'root ::= "a{me.drawn.randrange(100)}"+'
-    return me.post(http, "/completion", body)
-
-
-def _bad(me: Client, http: httpx.Client) -> tuple[str, int]:
-    path = me.drawn.choice(["/completion", "/v1/chat/completions", "/tokenize", "/v1/messages", "/api/chat"])
-    contents = [b"", b"{", b"[" * 1000, b'{"prompt": "\xff"}', b'{"prompt": [999999], "messages": 5, "content": 5}']
-    response = http.post(path, content=me.drawn.choice(contents), headers={"content-type": "application/json"})
-    return f"{path} bad", response.status_code
-
-
-def _slot(me: Client, http: httpx.Client) -> tuple[str, int]:
-    action = me.drawn.choice(["save", "restore", "erase"])
-    return me.post(http, f"/slots/{me.drawn.randrange(4)}?action={action}", {"filename": f"f{me.drawn.randrange(3)}"})
-
-
-def _look(me: Client, http: httpx.Client) -> tuple[str, int]:
-    path = me.drawn.choice(["/health", "/props", "/slots", "/metrics", "/v1/models", "/api/tags", "/api/ps", "/none"])
-    return path, http.get(path).status_code
-
-
-def _named(me: Client, http: httpx.Client) -> tuple[str, int]:
-    name = f"s{me.drawn.randrange(20)}"
-    if me.drawn.random() < 0.5:
-        return me.stream(http, "/completion", {"prompt": me.text(), "n_predict": 60}, name)
-    if me.drawn.random() < 0.5:
-        return "/v1/stream", http.delete("/v1/stream", params={"conv_id": name}).status_code
-    return "/v1/stream", http.get("/v1/stream", params={"conv_id": name}).status_code
-
-
-ACTIONS: tuple[Action, ...] = (
-    _chat,
-    _completion,
-    _bad,
-    _slot,
-    _look,
-    _named,
-    lambda me, http: me.stream(http, "/v1/chat/completions", {"messages": as_messages(me.text()), "max_tokens": 60}),
-    lambda me, http: me.stream(http, "/completion", {"prompt": me.text(), "n_predict": 200, "n_probs": 3}),
-    lambda me, http: me.stream(http, "/v1/messages", {"messages": as_messages(me.text()), "max_tokens": 30}),
-    lambda me, http: me.post(http, "/v1/completions", {"prompt": [me.text(), me.text()], "max_tokens": 8}),
-    lambda me, http: me.post(http, "/v1/responses", {"input": me.text(), "max_output_tokens": 16}),
-    lambda me, http: me.post(
-        http, "/api/generate", {"prompt": me.text(), "stream": False, "options": {"num_predict": 8}}
-    ),
-    lambda me, http: me.post(http, "/v1/embeddings", {"input": [me.text()] * me.drawn.choice([1, 16])}),
-    lambda me, http: me.post(http, "/tokenize", {"content": me.text() * me.drawn.choice([1, 2000])}),
-    lambda me, http: me.post(http, "/detokenize", {"tokens": [1, 5, 9]}),
-    lambda me, http: me.post(http, "/apply-template", {"messages": as_messages(me.text())}),
-)
+    def summary(self) -> str:
+        """All of it in a line."""
+        first = self.samples[EARLY.start * len(self.samples) // 10].seconds
+        return (
+            f"{self.answers.total()} requests of {len(self.clients)} clients in {self.samples[-1].seconds:.0f} s, and "
+            f"{self.good.n_served} of the same answer; after {first:.0f} s and at the end: memory "
+            f"{self.change('resident', 1e6)} MB, threads {self.change('threads')}, open files {self.change('files')}, "
+            f"without clients {self.files_before} -> {self.files_after}"
+        )
 
 
 def soak(seconds: float, n_clients: int, seed: int) -> int:
     """Runs it and says what it saw; 0 where all is flat."""
     with tempfile.TemporaryDirectory() as slots:
-        flags = ("--embeddings", "--pooling", "mean", "--slot-save-path", slots, "--metrics", "--max-queue", "64")
-        server = Server("-c", "4096", "-np", "4", *flags, "-lv", "1").wait()
+        server = Server("-c", "4096", "-np", "4", *FLAGS, "--slot-save-path", slots, "-lv", "1").wait()
         try:
-            clients = [Client(server.url, random.Random(seed + number)) for number in range(n_clients)]
-            samples, good = _run(server, clients, seconds)
-            assert idle(server), "a slot is held after the last request"
+            document = server.get("/openapi.json").body
+            good = witness(server)
+            clients = [Client(server.url, number, random.Random(seed + number)) for number in range(n_clients)]
+            found = Soak(server, clients, good, n_files(server.process.pid))
+            found.run(seconds)
         finally:
             status = server.stop()
-    return _judge(clients, samples, good, status)
-
-
-def _run(server: Server, clients: list[Client], seconds: float) -> tuple[list[Sample], Witness]:
-    ends = threading.Event()
-    good = witness(server)
-    threads = [threading.Thread(target=client.work, args=(ends,)) for client in clients]
-    samples: list[Sample] = []
-    began = time.monotonic()
-    with good.watching(pause=0.1):
-        for thread in threads:
-            thread.start()
-        while (now := time.monotonic() - began) < seconds and any(thread.is_alive() for thread in threads):
-            pid = server.process.pid
-            samples.append(Sample(now, resident_bytes(pid), n_threads(pid), n_files(pid)))
-            time.sleep(min(1.0, seconds / 50))
-        ends.set()
-        for thread in threads:
-            thread.join()
-    return samples, good
-
-
-def _judge(clients: list[Client], samples: list[Sample], good: Witness, status: int) -> int:
-    total: Counter[str] = sum((client.counts for client in clients), Counter())
-    wrong = [one for client in clients for one in client.wrong]
-    for name, number in sorted(total.items()):
-        print(f"{number:8d}  {name}")
-    tenth = max(1, len(samples) // 10)
-    # What is filled once is filled in the first tenths; a leak goes on.
-    early, late = samples[3 * tenth : 5 * tenth], samples[-2 * tenth :]
-    if not early:
-        print("too short to say anything")
-        return 1
-
-    def middle(part: list[Sample], what: str) -> int:
-        values = sorted(getattr(sample, what) for sample in part)
-        return int(values[len(values) // 2])
-
-    faults = [f"the server ended with {status}"] if status else []
-    faults += wrong[:10]
-    limits = {"resident": GROWTH_BYTES, "threads": 2, "files": 2 * len(clients)}
-    for what, limit in limits.items():
-        first, last = middle(early, what), middle(late, what)
-        print(f"{what}: {first} after {early[0].seconds:.0f} s, {last} at the end")
-        if last - first > limit:
-            faults.append(f"{what} grew from {first} to {last}; allowed: {limit} more")
-    print(f"{sum(total.values())} requests in {samples[-1].seconds:.0f} s; {good.n_served} of the same answer")
-    for fault in faults:
+    if status:
+        found.faults.append(f"the server ended with {status}")
+    found.judge(document)
+    for (method, path, answer), number in sorted(found.answers.items()):
+        print(f"{number:8d}  {method} {path} {answer}")
+    print(found.summary())
+    for fault in found.faults:
         print(f"FAULT: {fault}")
-    return 1 if faults else 0
+    return 1 if found.faults else 0
 
 
 def main() -> int:
@@ -238,6 +163,8 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
+    if arguments.seconds < 60:
+        parser.error("--seconds: at least 60 are needed until what is filled once is filled")
     return soak(arguments.seconds, arguments.clients, arguments.seed)
 
 

@@ -7,16 +7,13 @@ work, not a queue, a future and a change of tasks.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
 from rustllm._rustllm import Engine, Grammar, Output, QueueFullError, SamplingParams, Watch
-
-#: Requests whose ends tell the pace.
-_ENDS = 32
+from rustllm.pace import Pace, Returns
 
 #: Takes one output in. It must not block; what it raises ends the request.
 Listener = Callable[[Output], None]
@@ -27,7 +24,7 @@ class GenerationError(RuntimeError):
 
 
 class BusyError(QueueFullError):
-    """Too many requests are waiting; `retry_after` are the seconds in which one of them can be expected to end."""
+    """Too many requests are waiting; in `retry_after` seconds a place can be expected for who was refused."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -57,7 +54,8 @@ class Running:
         self.name = name
         #: Done once the last choice has ended; else it has the engine's error, or a listener's.
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._choices = choices
+        self.choices = choices
+        self._n_open = choices
         self._listener = listener
 
     def fail(self, error: Exception) -> None:
@@ -78,8 +76,8 @@ class Running:
             self.ended.set_exception(error)
             return
         if is_last:
-            self._choices -= 1
-            if self._choices == 0:
+            self._n_open -= 1
+            if self._n_open == 0:
                 self.ended.set_result(None)
 
 
@@ -104,9 +102,9 @@ class AsyncEngine:
         #: Requests by the names that clients know.
         self._named: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        #: When the latest requests have ended.
-        self._ends: deque[float] = deque(maxlen=_ENDS)
         self._at_once = DRAINED
+        self.pace = Pace(engine.n_slots)
+        self._returns = Returns()
 
     def start(self) -> None:
         """Watches the engine from the running loop."""
@@ -123,12 +121,6 @@ class AsyncEngine:
     def active(self) -> int:
         """Requests whose outputs are still awaited."""
         return len(self._running)
-
-    @property
-    def pace(self) -> float:
-        """Seconds between the ends of two requests, of late."""
-        ends = self._ends
-        return (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else 1.0
 
     def running(self, request_id: int) -> Running | None:
         """What is known of a request that has not ended."""
@@ -160,7 +152,7 @@ class AsyncEngine:
         try:
             request_id = self.engine.submit(prompt, params, grammar, watch, whole=whole)
         except QueueFullError as error:
-            raise BusyError(str(error), self.pace) from None
+            raise BusyError(str(error), self._returns.next(self.pace.seconds)) from None
         with self._listening(request_id, Running(params, choices, listener, name)) as running:
             yield running
 
@@ -178,7 +170,7 @@ class AsyncEngine:
         try:
             request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions, lora=lora)
         except QueueFullError as error:
-            raise BusyError(str(error), self.pace) from None
+            raise BusyError(str(error), self._returns.next(self.pace.seconds)) from None
         with self._listening(request_id, Running(None, len(inputs), listener)) as running:
             yield running
 
@@ -187,6 +179,7 @@ class AsyncEngine:
         self._running[request_id] = running
         if running.name is not None:
             self._named[running.name.id] = request_id
+        self.pace.begin(running.choices)
         expiry = None
         if self.max_seconds > 0:
             loop = asyncio.get_running_loop()
@@ -197,7 +190,7 @@ class AsyncEngine:
         finally:
             if expiry is not None:
                 expiry.cancel()
-            self._ends.append(monotonic())
+            self.pace.end(running.choices)
             del self._running[request_id]
             if running.name is not None:
                 del self._named[running.name.id]

@@ -119,8 +119,18 @@ def head(*lines: str, path: str = "/completion", method: str = "POST") -> bytes:
 
 def resident_bytes(pid: int | str) -> int:
     """Memory that a process has in use."""
+    return _status_bytes(pid, "VmRSS:")
+
+
+def anonymous_bytes(pid: int | str) -> int:
+    """The same without pages of files. A model's file is mapped: a row of its embeddings comes in when its token first
+    does, and is the system's to take back."""
+    return _status_bytes(pid, "RssAnon:")
+
+
+def _status_bytes(pid: int | str, name: str) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("VmRSS:"))
+    (line,) = (line for line in lines if line.startswith(name))
     return int(line.split()[1]) * 1024
 
 

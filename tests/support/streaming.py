@@ -19,6 +19,8 @@ from rustllm.server.sse import stream
 class Outputs:
     """An engine that hands out what the test gives it, and notes whether it was left early."""
 
+    n_slots = 1
+
     def __init__(self) -> None:
         self.engine = self
         self.aborted: list[int] = []

@@ -281,7 +281,26 @@ def test_a_full_queue_refuses_who_has_most_in_it() -> None:
         await settle()
         assert queue.refused == ["flood"] * 3 + ["other"]
         assert (flood.n_refused["queue"], other.n_refused["queue"]) == (3, 1)
-        assert queue.waits == [2.5] * 4
+        # While the flood was alone, all turns were its own; later it had half of them.
+        assert queue.waits == pytest.approx([2.5, 7.5, 12.5, 5], abs=0.1)
+        while queue.inside:
+            await queue.end_one()
+
+    asyncio.run(check())
+
+
+def test_who_is_refused_is_told_when_its_key_has_a_place_again() -> None:
+    """A request ends every 2.5 seconds. Of four turns one is the light key's, and each of its clients gets another."""
+
+    async def check() -> None:
+        queue, light, heavy = Queue(1, max_waiting=5), account("light"), account("heavy", 3)
+        for _ in range(4):
+            queue.ask(heavy)
+        for _ in range(5):
+            queue.ask(light)
+        await settle()
+        assert queue.refused == ["light"] * 3
+        assert queue.waits == pytest.approx([10, 20, 30], abs=0.1)
         while queue.inside:
             await queue.end_one()
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from rustllm.keys import ApiKey
+from rustllm.pace import Returns
 from rustllm.server.errors import ApiError
 
 #: Whose request the running code belongs to; None without keys.
@@ -65,6 +66,8 @@ class Account:
             self.rates["tokens"] = Bucket(key.tokens_per_minute, clock)
         #: What it was served so far, for its turn in the queue: tokens by weight (`fair_queue.py`).
         self.served = 0.0
+        #: When those of its requests may come again that found the queue full.
+        self.returns = Returns(clock)
         self.n_waiting = 0
         self.n_running = 0
         self.n_requests = 0

@@ -44,9 +44,8 @@ TYPES = {
 #: What the engine calls the constraints of an answer.
 CONSTRAINTS = ("grammar", "json_schema")
 
-#: Seconds after which a client that found the queue full may try again, at least and at most.
+#: Seconds after which a client that found the queue full may try again, at least.
 RETRY_AFTER = 1
-MAX_RETRY_AFTER = 60
 
 
 class ApiError(Exception):
@@ -127,7 +126,7 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, QueueFullError):
         found = ApiError(429, f"{error} (--max-queue)")
         if isinstance(error, BusyError):
-            found.retry_after = min(max(RETRY_AFTER, math.ceil(error.retry_after)), MAX_RETRY_AFTER)
+            found.retry_after = max(RETRY_AFTER, math.ceil(error.retry_after))
         return found
     if isinstance(error, UnsupportedError):
         return ApiError(501, str(error))

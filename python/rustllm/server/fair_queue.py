@@ -30,7 +30,7 @@ class FairQueue:
     """Lets requests through to the engine, `capacity` sequences at a time."""
 
     def __init__(self, capacity: int, max_waiting: int, pace: Callable[[], float] = lambda: 1.0) -> None:
-        """`pace` tells the seconds between the ends of two requests, for those that are refused."""
+        """`pace` tells the seconds until a request ends, for those that are refused."""
         self._capacity, self._max_waiting, self._pace = capacity, max_waiting, pace
         self._waiting: dict[Account, list[_Waiter]] = {}
         self._n_waiting = 0
@@ -83,7 +83,12 @@ class FairQueue:
         self._forget(waiter)
         account.n_refused["queue"] += 1
         message = f"the queue is full: {self._n_waiting} requests are waiting, {self._max_waiting} are allowed"
-        waiter.turn.set_exception(BusyError(message, self._pace()))
+        waiter.turn.set_exception(BusyError(message, account.returns.next(self._pace() / self._share(account))))
+
+    def _share(self, account: Account) -> float:
+        """Which part of all turns a key has while others ask as well."""
+        others = (one for one in self._waiting if one is not account)
+        return account.weight / (account.weight + sum(one.weight for one in others))
 
     def _advance(self) -> None:
         while (waiter := self._next()) is not None:

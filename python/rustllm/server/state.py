@@ -104,8 +104,8 @@ class ServerState:
 
     @property
     def pace(self) -> float:
-        """Seconds between the ends of two requests, of late."""
-        return 1.0 if self.model is None else self.model.engine.pace
+        """Seconds until a request ends, while all slots are busy."""
+        return 1.0 if self.model is None else self.model.engine.pace.seconds
 
     def require_model(self) -> Model:
         """The model, or 503 while there is none."""
