@@ -11,16 +11,13 @@ import pytest
 from tests.support.attack import (
     GROWTH_BYTES,
     KEY,
-    LONG,
-    SECONDS,
-    TRIES,
     Row,
     Target,
     Witness,
     error_of,
     idle,
+    repeated,
     resident_bytes,
-    settles,
     witness,
 )
 from tests.support.server import Answer, running
@@ -49,27 +46,11 @@ def good(target: Target) -> Witness:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_row(target: Target, good: Witness, row: Row, report: Report) -> None:
     pid = target.server.process.pid
-    tries = 0
     with good.watching():
-        # The first tries fill what is filled once: buffers of the allocator, caches with a bound.
-        began = time.monotonic()
-        while tries < max(3, TRIES // 10) and time.monotonic() - began < SECONDS / 4:
-            attempt(target, row)
-            tries += 1
-        before = resident_bytes(pid)
-        began = time.monotonic()
-        for _ in range(TRIES):
-            attempt(target, row)
-            tries += 1
-            if time.monotonic() - began > SECONDS:
-                break
+        tries, growth = repeated(lambda: attempt(target, row), lambda: resident_bytes(pid))
     assert idle(target.server)
-    # Of bodies of many megabytes there are too few in this time to fill what the allocator keeps of them.
-    allowed = GROWTH_BYTES if tries >= 200 else 32_000_000
-    after = settles(lambda: resident_bytes(pid), before + allowed)
-    report.add(row.kind, tries, growth=after - before)
-    if LONG:
-        assert after - before <= allowed, f"{after - before} bytes more after {tries} tries"
+    report.add(row.kind, tries, growth=growth)
+    assert growth <= GROWTH_BYTES, f"{growth} bytes more after {tries} tries"
 
 
 def attempt(target: Target, row: Row) -> None:
