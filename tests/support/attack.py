@@ -22,7 +22,7 @@ LONG = os.environ.get("RUSTLLM_TORTURE", "") == "long"
 #: How often each row is tried, unless that takes more than so many seconds, and how often at least.
 TRIES = 1000 if LONG else 3
 SECONDS = float(os.environ.get("RUSTLLM_TORTURE_SECONDS", "10" if LONG else "2"))
-LEAST_TRIES = 20 if LONG else 3
+LEAST_TRIES = 20 if LONG else 1
 
 #: What a process may have more than in the first tries of a row. They fill what is filled once: caches with a bound,
 #: and what the allocator keeps for each thread that may get the next body. Three tries do not fill it where bodies have
@@ -46,7 +46,7 @@ class Row:
     text: str
     send: Send
     statuses: tuple[int, ...] = (400,)
-    #: What the error's `param` begins with.
+    #: What the error's `param` begins with; where there is none, what the message names.
     param: str | None = None
     #: Words of the error's message.
     says: str = ""
@@ -149,7 +149,7 @@ def repeated(attempt: Callable[[], None], resident: Callable[[], int]) -> tuple[
     most in the first tries."""
     highest = n_first = n_more = 0
     began = time.monotonic()
-    while n_first < LEAST_TRIES or (n_first < TRIES // 10 and time.monotonic() - began < SECONDS / 4):
+    while n_first < LEAST_TRIES or (n_first < max(3, TRIES // 10) and time.monotonic() - began < SECONDS / 4):
         attempt()
         n_first += 1
         highest = max(highest, resident())

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from rustllm import LLM, ModelError, SamplingParams
-from tests.support.attack import GROWTH_BYTES, LONG, resident_bytes, settles
+from tests.support.attack import LONG, resident_bytes, settles
 from tests.support.broken_models import CLASSES, Mutation, cuts, flips, names_a_part
 from tests.support.measured import Measured, measured
 from tests.support.model_file import STORY, with_keys
@@ -36,6 +36,10 @@ MUTATIONS = [*CLASSES, *cuts(), *flips(200)]
 #: that a loaded model needs, its cache, and the stacks of its threads, which are the same for a model of any size. A
 #: file of 1.2 MB that is whole takes 2.6 MB more in all.
 FIXED_BYTES = 2_000_000
+
+#: What a process may have more after it has loaded all of them for a second time: two models of six hundred, if a load
+#: should lose its model.
+LOADS_BYTES = 2_500_000
 
 
 def outcome(path: Path) -> str | None:
@@ -76,13 +80,13 @@ def test_mutations_are_served_or_refused_and_leave_nothing_behind(tmp_path: Path
             assert names_a_part(error.removeprefix(f"{path}: "), broken), f"{broken.text}: {error}"
         return n_refused
 
-    # Whoever has loaded them all once has what the allocator keeps for the next.
+    # Whoever has loaded them all once has what the allocator keeps for the next. What is lost of each is lost again.
     assert load_all() > 500
     before = resident_bytes("self")
     assert load_all() > 500
-    after = settles(lambda: resident_bytes("self"), before + GROWTH_BYTES)
+    after = settles(lambda: resident_bytes("self"), before + LOADS_BYTES)
     report.add("GGUF file", 2 * len(MUTATIONS), growth=after - before)
-    assert after - before <= GROWTH_BYTES
+    assert after - before <= LOADS_BYTES
 
 
 def asked(path: Path) -> Measured:

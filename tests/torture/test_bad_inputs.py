@@ -31,8 +31,10 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     slots = tmp_path_factory.mktemp("outside") / "slots"
     slots.mkdir()
     limits = ("--timeout", str(TIMEOUT), "--max-body-bytes", str(MAX_BODY), "--slot-save-path", str(slots))
+    # As llama-server takes it, which serves images of that directory; here it gives nobody anything.
+    media = ("--media-path", str(slots))
     serving = ("-c", "1024", "-np", "2", "--embeddings", "--pooling", "mean", "--metrics", "--api-key", KEY)
-    for server in running(*serving, *limits, "-lv", "1"):
+    for server in running(*serving, *limits, *media, "-lv", "1"):
         server.client.headers["Authorization"] = f"Bearer {KEY}"
         yield Target(server, slots)
 
@@ -74,6 +76,7 @@ def check(row: Row, answer: Answer) -> None:
     message, param = error_of(answer)
     assert message
     assert "Traceback" not in message
-    if row.param is not None and param is not None:
-        assert param.startswith(row.param), answer.body
+    if row.param is not None:
+        # Where the shape has no place for the field, its name stands in the message.
+        assert row.param in message if param is None else param.startswith(row.param), answer.body
     assert row.says in message, message
