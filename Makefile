@@ -10,6 +10,7 @@ VENV := .venv
 BENCH := .bench
 CLIENTS := .clients
 WHEEL := .wheel
+AUDIT := .audit
 BIN := $(VENV)/bin
 MODELS := .models
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -22,7 +23,7 @@ PARITY_DIR ?= ../shared/parity
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
-.PHONY: help venv build serve test test-rust test-python test-clients torture torture-short soak test-aarch64 lint format screenshots docs browser models parity fuzz sanitize fuzz-check wheel test-wheel clean bench-compare bench-constraints bench-serve
+.PHONY: help venv build serve test test-rust test-python test-clients torture torture-short soak test-aarch64 lint format screenshots docs browser models parity fuzz sanitize audit fuzz-check wheel test-wheel clean bench-compare bench-constraints bench-serve
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -122,6 +123,13 @@ fuzz: build ## Run all fuzz targets (TIME=60 seconds each)
 sanitize: ## The kernels' tests with AddressSanitizer, what Miri can run with Miri (PART=asan or miri)
 	scripts/sanitize.sh $(PART)
 
+# Without the tool the other half is looked up all the same; the script tells what is missing.
+audit: ## Look dependencies up in the databases of known vulnerabilities (cargo-audit or cargo-deny, pip-audit)
+	-test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
+	    $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check $$($(PYTHON) scripts/requirements.py audit); }
+	@$(PYTHON) scripts/requirements.py dependencies > $(AUDIT)/requirements.txt
+	@scripts/audit.sh $(AUDIT)/bin/pip-audit $(AUDIT)/requirements.txt
+
 fuzz-check: ## Check that the fuzz targets compile
 	cargo check --quiet --manifest-path fuzz/Cargo.toml
 
@@ -156,5 +164,5 @@ $(WHEEL)/.dependencies: pyproject.toml scripts/requirements.py
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf $(VENV) $(BENCH) $(CLIENTS) $(WHEEL) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) $(CLIENTS) $(WHEEL) $(AUDIT) dist target fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find python -name '*.so' -delete

@@ -24,7 +24,7 @@ class TextFormatter(logging.Formatter):
     """`2026-01-01T00:00:00.000Z info request request_id=a1 status=200`"""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_time(record)} {record.levelname.lower()} {_one_line(record.getMessage())}"
+        line = f"{_time(record)} {record.levelname.lower()} {one_line(record.getMessage())}"
         for name, value in _fields(record).items():
             line += f" {name}={_quoted(value)}"
         return line + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
@@ -76,8 +76,8 @@ def _time(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _one_line(text: str) -> str:
-    """`text` without control characters, so that what a client sends cannot forge lines."""
+def one_line(text: str) -> str:
+    """`text` without control characters, so that what a client or a file says cannot forge lines or move a cursor."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

@@ -146,7 +146,7 @@ impl EngineLoop {
             // A caller that has gone away needs no answer.
             Command::EndThought { request, reply } => drop(reply.send(Ok(self.end_thought(request)))),
             Command::Cache { slot: Some(slot), work } => self.deferred.push((slot, work)),
-            Command::Cache { slot: None, work } => work(&mut self.scheduler, &mut self.runner.store),
+            Command::Cache { slot: None, work } => self.work_on_cache(work),
             Command::Score { tokens, first, reply } => drop(reply.send(self.score(&tokens, first))),
             Command::Logits { tokens, reply } => drop(reply.send(self.logits(&tokens))),
             Command::Bench { test, cost, reply } => drop(reply.send(self.bench(&test, &cost))),
@@ -165,9 +165,15 @@ impl EngineLoop {
             if self.scheduler.sequence(slot).is_some() {
                 self.deferred.push((slot, work));
             } else {
-                work(&mut self.scheduler, &mut self.runner.store);
+                self.work_on_cache(work);
             }
         }
+    }
+
+    /// Blocks may have changed hands, which monitors want to see without waiting for a step.
+    fn work_on_cache(&mut self, work: CacheWork) {
+        work(&mut self.scheduler, &mut self.runner.store);
+        self.count(|stats| stats.blocks_used = self.scheduler.pool().in_use());
     }
 
     fn submit(&mut self, request_id: u64, request: Request, origin: &Origin, arrived: Instant) {

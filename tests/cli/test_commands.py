@@ -16,6 +16,7 @@ import pytest
 from rustllm.config import EMBEDDED_MODEL
 from rustllm.logging import JsonFormatter, TextFormatter, set_up
 from tests.support.commands import failure, run
+from tests.support.model_file import with_keys
 from tests.support.server import ROOT, Server
 
 # rustllm serve
@@ -219,6 +220,23 @@ def test_perplexity_needs_text_and_room(tmp_path: Path) -> None:
     assert "at least 512 are needed" in failure(1, "perplexity", "-f", str(text))
     assert "ctx-size" in failure(1, "perplexity", "-f", str(text), "-c", "0")
     assert "absent" in failure(1, "perplexity", "-f", str(tmp_path / "absent"))
+
+
+def test_a_model_file_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    escape = "\x1b[2J\x07"
+    titled = tmp_path / "titled.gguf"
+    titled.write_bytes(with_keys({f"x.{escape}": escape}).replace(b"stories260K", b"stories\x1b[2J", 1))
+    shown = run("info", str(titled))
+    assert shown.returncode == 0
+    assert "name = stories\\x1b[2J\n" in shown.stdout
+    assert escape[0] not in shown.stdout
+    # The value behind the key is of no known type, which the error says of the key.
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(with_keys({escape: ""}).replace(f"{escape}\x08".encode(), f"{escape}\x63".encode(), 1))
+    for command in (("info", str(broken)), ("run", "-m", str(broken), "x"), ("serve", "-m", str(broken))):
+        line = failure(1, *command)
+        assert "\\x1b[2J\\x07: value type 99 is unknown" in line
+        assert escape[0] not in line
 
 
 # Log lines

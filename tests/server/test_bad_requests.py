@@ -79,6 +79,24 @@ def test_the_content_type_does_not_matter_for_json(server: Server, good_text: st
     assert answer.body["content"] == good_text
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        ("/completion", {"prompt": "x", "seed": 2**64}, "seed"),
+        ("/completion", {"prompt": "x", "n_predict": -(2**70)}, "n_predict"),
+        ("/completion", {"prompt": [2**70]}, "prompt[0]"),
+        ("/detokenize", {"tokens": [2**70]}, "tokens[0]"),
+    ],
+)
+def test_whole_numbers_of_more_than_64_bits_are_out_of_range(
+    server: Server, path: str, fields: dict[str, Any], param: str
+) -> None:
+    error = assert_error(server.post(path, content=json.dumps(fields).encode()), 400, param)
+    assert "out of range; allowed: " in error["message"]
+    # A fraction is what it was: of the wrong type.
+    assert "valid integer" in assert_error(server.post("/completion", {"prompt": "x", "seed": 1.5}), 400)["message"]
+
+
 def test_forms_are_refused(server: Server, good_text: str) -> None:
     started = time.monotonic()
     refused(server, good_text, server.post("/completion", content=None, data={"prompt": "x"}), started, (400, 415))

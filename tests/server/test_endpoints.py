@@ -46,6 +46,16 @@ def test_the_pages_of_the_api_need_no_other_server(server: Server) -> None:
         assert all(url.startswith("/") and server.client.get(url).status_code == 200 for url in fetched), fetched
 
 
+def test_no_other_page_may_frame_ours(server: Server) -> None:
+    for page in ("/", "/index.html", "/dashboard"):
+        whole = server.client.get(page)
+        assert whole.status_code == 200
+        unchanged = server.client.get(page, headers={"if-none-match": whole.headers["etag"]})
+        assert unchanged.status_code == 304
+        for answer in (whole, unchanged):
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"].split("; ")
+
+
 def test_aliases_tags_and_slots_that_share_the_context() -> None:
     for one in running("-c", "512", "-np", "2", "-kvu", "--alias", "story,tale", "--tags", "small,old"):
         body = one.get("/v1/models").body

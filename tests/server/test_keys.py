@@ -73,9 +73,17 @@ def test_wrong_keys(server: Server, headers: Any) -> None:
 
 
 def test_two_credentials_are_none(server: Server) -> None:
-    pair = [("authorization", "Bearer key-of-alice"), ("authorization", "Bearer wrong")]
-    for headers in (pair, pair[::-1]):
-        assert server.client.post("/completion", json=BODY, headers=headers).status_code == 401
+    for name, scheme in (("authorization", "Bearer "), ("x-api-key", "")):
+        pair = [(name, f"{scheme}key-of-alice"), (name, f"{scheme}wrong")]
+        for headers in (pair, pair[::-1], [pair[0], pair[0]]):
+            assert server.client.post("/completion", json=BODY, headers=headers).status_code == 401
+
+
+def test_another_scheme_leaves_the_other_header(server: Server) -> None:
+    # As where a proxy has a password of its own.
+    both = {"authorization": "Basic dXNlcjpwYXNz", "x-api-key": "key-of-alice"}
+    assert server.client.post("/completion", json=BODY, headers=both).status_code == 200
+    assert server.client.post("/completion", json=BODY, headers={**both, "x-api-key": "wrong"}).status_code == 401
 
 
 @pytest.mark.parametrize(

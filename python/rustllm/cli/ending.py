@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from rustllm.config import UsageError
+from rustllm.logging import one_line
 
 
 def guarded(program: str, work: Callable[[], int]) -> int:
@@ -27,5 +28,5 @@ def guarded(program: str, work: Callable[[], int]) -> int:
 
 def fail(program: str, error: Exception, status: int) -> int:
     message = " ".join(str(error).split()) or type(error).__name__
-    print(f"{program}: error: {message}", file=sys.stderr)
+    print(f"{program}: error: {one_line(message)}", file=sys.stderr)
     return status

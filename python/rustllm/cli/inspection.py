@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from rustllm.flags.command import engine_settings
+from rustllm.logging import one_line
 
 #: Longest value that `rustllm info` shows in its table.
 SHOWN_CHARS = 200
@@ -68,7 +69,7 @@ def info(options: argparse.Namespace) -> int:
         *((f"cache, {int(n):,} tokens", f"{_mebibytes(size)} in f16") for n, size in memory["cache_f16"].items()),
         *((key, _shortened(value)) for key, value in sorted(metadata.items())),
     ]
-    _show(str(path), [(name, str(value)) for name, value in rows])
+    _show(str(path), [(one_line(name), one_line(str(value))) for name, value in rows])
     return 0
 
 

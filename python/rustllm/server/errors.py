@@ -157,9 +157,18 @@ def _from_validation(error: ValidationError) -> ApiError:
     place = "".join(_parts(first["loc"])).removeprefix(".")
     shown = repr(first.get("input"))
     shown = shown if len(shown) <= 60 else shown[:60] + "…"
-    # pydantic would name its class.
-    message = "Input should be an object" if first["type"] == "model_type" else first["msg"]
+    message = first["msg"]
+    if first["type"] == "model_type":
+        # pydantic would name its class.
+        message = "Input should be an object"
+    elif first["type"] == "int_type" and _exceeds_64_bits(first.get("input")):
+        message = "Input is out of range; allowed: whole numbers of 64 bits"
     return ApiError(400, f"{place or 'body'}: {message} (got {shown})", param=place or None)
+
+
+def _exceeds_64_bits(value: Any) -> bool:
+    """Whether it was a whole number, of which the JSON parser makes a float where it has no integer for it."""
+    return isinstance(value, float) and not -(2.0**63) <= value < 2.0**64
 
 
 def _parts(loc: tuple[int | str, ...]) -> list[str]:

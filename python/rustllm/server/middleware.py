@@ -122,12 +122,12 @@ class ApiKeys:
 
 def _given(headers: Headers) -> bytes:
     """The key of a request, as its bytes came; empty without one, which is nobody's."""
-    credentials = headers.getlist("authorization")
-    if len(credentials) > 1:
+    credentials, others = headers.getlist("authorization"), headers.getlist("x-api-key")
+    if len(credentials) > 1 or len(others) > 1:
         # Which of them counts, a proxy and this server may see differently.
         return b""
     scheme, _, bearer = "".join(credentials).partition(" ")
-    given = bearer if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    given = bearer if scheme.lower() == "bearer" else "".join(others)
     return given.strip().encode("latin-1")
 
 

@@ -31,11 +31,11 @@ def posted(path: str, content: bytes, headers: dict[str, str] | None = None) -> 
 
 
 def body(path: str, fields: dict[str, Any]) -> bytes:
-    """The whole request of a route with other fields, as bytes; a field of None is left out."""
+    """The whole request of a route with other fields, as bytes."""
     merged = {**WHOLE[path], **fields}
     if path == COMPLETION and "max_tokens" in fields:
         del merged["n_predict"]
-    return json.dumps({name: value for name, value in merged.items() if value is not None}).encode()
+    return json.dumps(merged).encode()
 
 
 def with_fields(

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+from pathlib import Path
 from typing import Any
 
 from tests.support.attack import KEY, Row, Send, Target
 from tests.support.server import Answer
+from tests.support.slot_files import of_another_model
 from tests.torture.rows.make import CHAT, COMPLETION, body, with_fields
 
 _HOSTILE = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+_HUGE: dict[str, Any] = {
+    "10 MB of text": "x" * 10_000_000,
+    "500,000 numbers": [1] * 500_000,
+    "100,000 keys": {f"k{i}": i for i in range(100_000)},
+}
 
 _TEMPLATES = [
     with_fields("template", "a template in a chat", CHAT, chat_template="{{ 1 }}"),
@@ -18,6 +28,9 @@ _TEMPLATES = [
       for name in ("messages", "tools", "bos_token", "raise_exception", "strftime_now", "__class__", "self", "x")),
     with_fields("template", "10,000 keywords", CHAT, chat_template_kwargs={f"k{i}": 1 for i in range(10_000)}),
     with_fields("template", "a keyword of 1 MB", CHAT, chat_template_kwargs={"x" * 1_000_000: 1}),
+    # Of a name that is allowed; a template that does not look at it is rendered as without.
+    *(with_fields("template", f"{name}: {text}", CHAT, row={"statuses": (200, 400)}, chat_template_kwargs={name: value})
+      for name in ("enable_thinking", "reasoning_effort") for text, value in _HUGE.items()),
     with_fields("template", "template text in a message", CHAT, row={"param": None, "statuses": (200,)},
                 messages=[{"role": "user", "content": "{{ ''.__class__ }} {% for x in y %}"}]),
 ]  # fmt: skip
@@ -49,16 +62,28 @@ def _damaged(data: bytes) -> Send:
     return send
 
 
+def _saved(target: Target) -> Path:
+    """The file of a saved slot."""
+    whole = target.slots / "whole.bin"
+    if not whole.exists():
+        assert target.server.post(COMPLETION, {"prompt": "Once upon a time", "n_predict": 40}).status == 200
+        assert target.server.post("/slots/0?action=save", {"filename": whole.name}).status == 200
+    return whole
+
+
 def _truncated(share: float) -> Send:
     def send(target: Target) -> Answer:
-        whole = target.slots / "whole.bin"
-        if not whole.exists():
-            assert target.server.post(COMPLETION, {"prompt": "Once upon a time", "n_predict": 40}).status == 200
-            assert target.server.post("/slots/0?action=save", {"filename": "whole.bin"}).status == 200
-        data = whole.read_bytes()
+        data = _saved(target).read_bytes()
         return _damaged(data[: int(share * len(data))])(target)
 
     return send
+
+
+def _of_another_model(target: Target) -> Answer:
+    other = target.slots / "other.bin"
+    if not other.exists():
+        of_another_model(_saved(target), other)
+    return target.server.post("/slots/0?action=restore", {"filename": other.name})
 
 
 _SLOTS = [
@@ -70,6 +95,7 @@ _SLOTS = [
       for action in ("", "what", "SAVE", "x" * 5000)),
     Row("slot files", "a file that is not there", _slot("restore", "absent.bin"), param="filename"),
     Row("slot files", "an empty file", _damaged(b""), param="filename"),
+    Row("slot files", "a file of another model", _of_another_model, param="filename", says="another model wrote it"),
     Row("slot files", "another kind of file", _damaged(b"GGUF" * 1000), param="filename"),
     *(Row("slot files", f"cut to {share:.0%}", _truncated(share), param="filename") for share in (0.01, 0.3, 0.99)),
 ]  # fmt: skip
@@ -89,6 +115,7 @@ def _as(*headers: bytes, path: str = COMPLETION) -> Send:
 
 
 _KEY = KEY.encode()
+_TWO = (b"X-Api-Key: " + _KEY, b"X-Api-Key: wrong")
 _AUTH = [
     Row("auth", "no key", _as(), (401,)),
     Row("auth", "a wrong key", _as(b"Authorization: Bearer wrong"), (401,)),
@@ -104,20 +131,45 @@ _AUTH = [
     Row("auth", "a key that is no ASCII, in the other header", _as(b"X-Api-Key: \xc3\xa4\xff"), (401,)),
     Row("auth", "a wrong key first, then the right one",
         _as(b"Authorization: Bearer wrong", b"Authorization: Bearer " + _KEY), (401,)),
+    *(Row("auth", f"two keys in the other header, the {place} of them right", _as(*keys), (401,))
+      for place, keys in (("first", _TWO), ("second", _TWO[::-1]))),
+    Row("auth", "a password of another scheme beside the key", _as(b"Authorization: Basic eDp5", _TWO[0]), (200,)),
+    Row("auth", "a password of another scheme beside a wrong key", _as(b"Authorization: Basic eDp5", _TWO[1]), (401,)),
+    Row("auth", "a wrong key beside the right one in the other header",
+        _as(b"Authorization: Bearer wrong", _TWO[0]), (401,)),
     Row("auth", "a scheme in lower case, which is legal", _as(b"authorization: bearer " + _KEY), (200,)),
     *(Row("auth", f"no key at {path}", _as(path=path), (401,))
       for path in ("/slots", "/metrics", "/props", "/v1/stream")),
 ]  # fmt: skip
 
 _URLS = ("http://127.0.0.1:9/x.png", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "\\\\server\\x",
-         "ftp://localhost/x", "data:image/png;base64,AAAA", "../../etc/passwd")  # fmt: skip
+         "ftp://localhost/x", "data:image/png;base64,AAAA", "../../etc/passwd", "file://whole.bin", "file://../slots/whole.bin",
+         "file://..%2f..%2fetc/passwd", "http://localhost/redirect?to=file:///etc/passwd")  # fmt: skip
+
+
+def _image(url: str) -> dict[str, Any]:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    return {"messages": [{"role": "user", "content": [part]}]}
+
+
+def _listening(target: Target) -> Answer:
+    """An image at an address that would answer, if only to send whoever asks elsewhere; nobody does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        answer = target.post(CHAT, body(CHAT, _image(f"http://127.0.0.1:{listener.getsockname()[1]}/x.png")))
+        with contextlib.suppress(BlockingIOError):
+            listener.accept()
+            raise AssertionError("the address was called")
+    return answer
+
 
 _LAST = b"Host: localhost\r\nConnection: close\r\n\r\n"
 
 _FILES = [
     *(with_fields("files and URLs", f"an image at {url}", CHAT, row={"param": "messages", "says": "not supported"},
-                  messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}])
+                  **_image(url))
       for url in _URLS),
+    Row("files and URLs", "an image at an address that answers", _listening, param="messages", says="not supported"),
     *(Row("files and URLs", f"GET {path}", lambda target, path=path: target.server.get(path), (404, 400))
       for path in ("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/static/..%2f..%2fetc/passwd", "/a%00b",
                    "/" + "x" * 5000)),
