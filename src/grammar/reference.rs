@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{GrammarCompiler, gbnf};
 
 /// Steps after which a question is given up: the obvious way can take exponential time.
-const FUEL: usize = 200_000;
+const FUEL: usize = 20_000;
 
 /// Rules within rules, after which a question is given up.
 const DEPTH: usize = 100;
