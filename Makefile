@@ -127,6 +127,7 @@ sanitize: ## The kernels' tests with AddressSanitizer, what Miri can run with Mi
 audit: ## Look dependencies up in the databases of known vulnerabilities (cargo-audit or cargo-deny, pip-audit)
 	-test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
 	    $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check $$($(PYTHON) scripts/requirements.py audit); }
+	@mkdir -p $(AUDIT)
 	@$(PYTHON) scripts/requirements.py dependencies > $(AUDIT)/requirements.txt
 	@scripts/audit.sh $(AUDIT)/bin/pip-audit $(AUDIT)/requirements.txt
 
