@@ -12,14 +12,15 @@ from pydantic import Field
 
 from rustllm._rustllm import ContextExceededError, InvalidRequestError, Output
 from rustllm.chat.media import unsupported
+from rustllm.measures import size
 from rustllm.server.accounts import current
 from rustllm.server.answers import Shape
 from rustllm.server.errors import ApiError, from_exception
 from rustllm.server.fair_queue import turn_in
-from rustllm.server.state import Model, ServerState
+from rustllm.server.state import INLINE_CHARS, Model, ServerState
 
-#: Token ids of one text, before they are looked at.
-MAX_TOKENS = 1 << 20
+#: What bounds the texts of a request.
+INPUT = ("inputs", "token_ids")
 
 #: The types of an input: a text, an object with one, token ids or both mixed; or a list of these.
 Input = str | dict[str, Any] | list[int | str] | list[str | dict[str, Any] | list[int | str]]
@@ -58,13 +59,6 @@ def require_ranks(state: ServerState, model: Model) -> None:
     on = settings.embeddings or settings.reranking or not model.native.info["generates"]
     if not on or model.native.pooling != "rank":
         raise ApiError(501, "This server does not support reranking. Start it with `--reranking`")
-
-
-def count_tokens(name: str, value: Any) -> Any:
-    """Bounds a text that is given as token ids before their types are looked at, which takes seconds for millions."""
-    if isinstance(value, list) and len(value) > MAX_TOKENS:
-        raise ApiError(400, f"{name}: it has {len(value)} token ids; allowed: up to {MAX_TOKENS}", param=name)
-    return value
 
 
 def split_inputs(value: Input, param: str) -> list[str | list[int | str]]:
@@ -131,13 +125,11 @@ def check_length(model: Model, texts: list[str], param: str) -> None:
 
 async def tokenize_inputs(state: ServerState, model: Model, value: Input, param: str) -> list[list[int]]:
     """Token ids of each text of a request."""
-    texts = split_inputs(value, param)
-    size = sum(len(text) if isinstance(text, str) else sum(_size(item) for item in text) for text in texts)
-    return await state.off_loop(size, lambda: [tokenize(model, text, param) for text in texts])
 
+    def work() -> list[list[int]]:
+        return [tokenize(model, text, param) for text in split_inputs(value, param)]
 
-def _size(item: int | str) -> int:
-    return len(item) if isinstance(item, str) else 1
+    return await state.off_loop(size(value, INLINE_CHARS), work)
 
 
 async def embed(

@@ -24,6 +24,7 @@ from rustllm.chat.messages import MessageError
 from rustllm.chat.template import TemplateError
 from rustllm.chat.tool import ToolError
 from rustllm.engine import BusyError, GenerationError, TooLongError
+from rustllm.invalid import shown
 
 TYPES = {
     400: "invalid_request_error",
@@ -156,11 +157,9 @@ def _from_validation(error: ValidationError) -> ApiError:
     same = [one for one in errors if one["loc"][:1] == errors[0]["loc"][:1]]
     first = max(same, key=lambda one: len(_parts(one["loc"])))
     place = "".join(_parts(first["loc"])).removeprefix(".")
-    shown = repr(first.get("input"))
-    shown = shown if len(shown) <= 60 else shown[:60] + "…"
     # pydantic would name its class.
     message = "Input should be an object" if first["type"] == "model_type" else first["msg"]
-    return ApiError(400, f"{place or 'body'}: {message} (got {shown})", param=place or None)
+    return ApiError(400, f"{place or 'body'}: {message} (got {shown(first.get('input'))})", param=place or None)
 
 
 def _parts(loc: tuple[int | str, ...]) -> list[str]:

@@ -8,13 +8,14 @@ from typing import Any, cast
 from rustllm._rustllm import Output, Tokenizer
 from rustllm.chat.plan import Plan
 from rustllm.choice import Choice
+from rustllm.measures import size
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import Job, collect, probs_json, progress_json, timings_json
 from rustllm.server.generation_settings import reading_json, settings_json
 from rustllm.server.native.completion.schemas import Answered
 from rustllm.server.sampling import SamplingFields, build_params, compile_grammar
 from rustllm.server.sse import Events, event
-from rustllm.server.state import Model, ServerState
+from rustllm.server.state import INLINE_CHARS, Model, ServerState
 
 
 def split_prompts(prompt: object) -> list[str | list[Any]]:
@@ -77,14 +78,13 @@ async def make_job(
     """A job from a prompt and the request's fields; `plan` is how a chat's answers are read."""
     grammar, watch, triggers = await compile_grammar(fields, response_format, state, model, plan)
     params = build_params(fields, state.request_defaults(), model.native.tokenizer, plan)
-    size = len(prompt) if isinstance(prompt, str) else sum(len(p) if isinstance(p, str) else 1 for p in prompt)
-    texts = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
 
     def tokenize() -> list[int]:
+        texts = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
         model.native.check_texts(texts)
         return tokenize_prompt(model, prompt)
 
-    tokens = await state.off_loop(size, tokenize)
+    tokens = await state.off_loop(size(prompt, INLINE_CHARS), tokenize)
     return Job(
         prompt=tokens,
         params=params,
