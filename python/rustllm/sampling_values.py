@@ -12,7 +12,7 @@ from typing import Any
 
 from rustllm._rustllm import Tokenizer
 from rustllm.flags.resolve import SAMPLER_LETTERS
-from rustllm.invalid import invalid
+from rustllm.invalid import invalid, shown
 
 RANDOM_SEED = 0xFFFF_FFFF
 
@@ -55,12 +55,12 @@ def logit_bias_pairs(entries: Mapping[Any, Any] | Iterable[Any], tokenizer: Toke
     room = MAX_BIAS_TEXT
     for pair in pairs:
         if len(pair) != 2:
-            raise invalid("logit_bias", f"{pair!r:.60} is not a pair of token and bias")
+            raise invalid("logit_bias", f"{shown(pair)} is not a pair of token and bias")
         token, bias = pair
         if isinstance(token, str) and (room := room - len(token)) < 0:
             raise invalid("logit_bias", f"its texts are too long; allowed: up to {MAX_BIAS_TEXT} characters in all")
         if bias is True or isinstance(bias, str):
-            raise invalid("logit_bias", f"{bias!r:.60} is not a bias; allowed: a number, false")
+            raise invalid("logit_bias", f"{shown(bias)} is not a bias; allowed: a number, false")
         value = float("-inf") if bias is False else float(bias)
         out += [(id_, value) for id_ in _bias_tokens(token, tokenizer)]
     return out
@@ -76,5 +76,5 @@ def _bias_tokens(token: object, tokenizer: Tokenizer) -> list[int]:
         return tokenizer.encode(token, add_special=False, parse_special=False)
     if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < tokenizer.vocab_size:
         allowed = f"a text, or a token id from 0 to {tokenizer.vocab_size - 1}"
-        raise invalid("logit_bias", f"{token!r:.60} is not a token; allowed: {allowed}")
+        raise invalid("logit_bias", f"{shown(token)} is not a token; allowed: {allowed}")
     return [token]

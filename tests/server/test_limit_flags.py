@@ -20,7 +20,8 @@ from tests.support.server import Server, as_messages, assert_error, running
 SMALL = {
     "body_bytes": 20_000, "header_bytes": 2048, "header_seconds": 2, "body_seconds": 30, "request_seconds": 2,
     "connections": 24, "queue": 3, "json_depth": 12, "json_brackets": 150, "json_commas": 150,
-    "prompts": 2, "messages": 3, "token_ids": 110, "tokenize_bytes": 150, "list_entries": 5, "inputs": 3, "choices": 2, "stop_strings": 2,
+    "prompts": 2, "messages": 3, "token_ids": 110, "tokenize_bytes": 150, "list_entries": 5,
+    "inputs": 3, "choices": 2, "stop_strings": 2,
     "biases": 3, "logprobs": 4, "tools": 2, "schema_bytes": 200, "schema_depth": 6, "grammar_bytes": 80,
     "grammar_depth": 3, "mask_ms": 1,
 }  # fmt: skip

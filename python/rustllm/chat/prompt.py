@@ -12,7 +12,7 @@ from rustllm.chat.template import ALLOWED_KWARGS, ChatTemplate, check_kwargs, re
 from rustllm.chat.tool import Tools, parse_tools
 from rustllm.chat.tools.generic import describe
 from rustllm.config import ServerSettings
-from rustllm.invalid import invalid
+from rustllm.invalid import invalid, shown
 from rustllm.measures import size
 
 
@@ -100,7 +100,7 @@ def chat_plan(model: ChatModel, settings: ServerSettings, prompt: str, fields: C
     """The plan for answers to `prompt`; `wanted` is the reasoning format that the chat asks for."""
     if wanted is not None and wanted not in REASONING_FORMATS:
         allowed = ", ".join(repr(name) for name in REASONING_FORMATS)
-        raise invalid("reasoning_format", f"{wanted!r:.60} is unknown; allowed: {allowed}")
+        raise invalid("reasoning_format", f"{shown(wanted)} is unknown; allowed: {allowed}")
     if settings.skip_chat_parsing:
         return text_plan()
     wished = fields.thinking_budget_tokens

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from rustllm._rustllm import ContextExceededError, InvalidRequestError, Output
 from rustllm.chat.media import unsupported
+from rustllm.invalid import shown
 from rustllm.measures import size
 from rustllm.server.accounts import current
 from rustllm.server.answers import Shape
@@ -81,7 +82,7 @@ def _plain(item: Any, param: str) -> str | list[int | str]:
         return "".join(_text(part, f"{param}.content[{index}]") for index, part in enumerate(item["content"]))
     text = item.get("prompt_string")
     if not isinstance(text, str):
-        message = f"{param}.prompt_string: {text!r:.60} is not a text"
+        message = f"{param}.prompt_string: {shown(text)} is not a text"
         raise ApiError(400, message, param=f"{param}.prompt_string")
     return text
 
@@ -93,7 +94,7 @@ def _text(part: Any, place: str) -> str:
         raise ApiError(400, f"{place}.type: {unsupported(kind)}; supported: 'text'", param=f"{place}.type")
     text = part.get("text")
     if not isinstance(text, str):
-        raise ApiError(400, f"{place}.text: {text!r:.60} is not a text", param=f"{place}.text")
+        raise ApiError(400, f"{place}.text: {shown(text)} is not a text", param=f"{place}.text")
     return text
 
 

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer
 from rustllm.chat.constraint import Compiled, Constraint, compile_constraint, from_response_format, the_one
 from rustllm.chat.plan import Plan
+from rustllm.invalid import shown
 from rustllm.limits import GRAMMAR, LIST, SCHEMA, Caps
 from rustllm.sampling_values import logit_bias_pairs, sampler_names, seed_value
 from rustllm.server.constraints import ConstraintFields, asked
@@ -206,7 +207,7 @@ def _refuse_unsupported(fields: SamplingFields, supported_here: Sequence[str]) -
         value = getattr(fields, name)
         if value is not None and value not in harmless and name not in supported_here:
             allowed = ", ".join(repr(word) for word in harmless)
-            raise ApiError(400, f"{name}: {value!r:.60} is not supported yet; allowed: {allowed}", param=name)
+            raise ApiError(400, f"{name}: {shown(value)} is not supported yet; allowed: {allowed}", param=name)
 
 
 async def compile_grammar(

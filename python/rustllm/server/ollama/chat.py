@@ -8,11 +8,9 @@ from typing import Any
 from rustllm.server.errors import ApiError
 from rustllm.server.ollama.schemas import (
     AnswerFields,
-    CalledFunction,
     ChatRequest,
     GenerateRequest,
     Options,
-    TurnFields,
 )
 from rustllm.server.renamed import Names
 
@@ -105,31 +103,30 @@ class _Waiting:
         return None
 
 
-def _messages(turns: list[TurnFields]) -> list[dict[str, Any]]:
-    """The messages. A result belongs to the first call of its tool, or of any, that has none yet."""
+def _messages(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages of turns that are `TurnFields`. A result belongs to the first call of its tool, or of any, that has
+    none yet."""
     messages: list[dict[str, Any]] = []
     waiting = _Waiting([])
     count = 0
-    for index, turn in enumerate(turns):
-        if turn.images:
-            raise refused(f"messages[{index}].images", "images are not supported by this model")
-        message: dict[str, Any] = {"role": turn.role, "content": turn.content or ""}
-        if turn.thinking:
-            message["reasoning_content"] = turn.thinking
-        if turn.tool_calls:
-            called = [(f"call_{count + index}", call.function) for index, call in enumerate(turn.tool_calls)]
+    for place, turn in enumerate(turns):
+        if turn.get("images"):
+            raise refused(f"messages[{place}].images", "images are not supported by this model")
+        message: dict[str, Any] = {"role": turn["role"], "content": turn.get("content") or ""}
+        if turn.get("thinking"):
+            message["reasoning_content"] = turn["thinking"]
+        tool = turn.get("tool_name")
+        if turn.get("tool_calls"):
+            called = [(f"call_{count + index}", call["function"]) for index, call in enumerate(turn["tool_calls"])]
             count += len(called)
-            waiting = _Waiting([(ident, function.name) for ident, function in called])
+            waiting = _Waiting([(ident, function["name"]) for ident, function in called])
             message["tool_calls"] = [_call(ident, function) for ident, function in called]
-        elif turn.role == "tool" and (found := waiting.take(turn.tool_name)) is not None:
-            message |= {"tool_call_id": found[0], "name": turn.tool_name or found[1]}
+        elif turn["role"] == "tool" and (found := waiting.take(tool)) is not None:
+            message |= {"tool_call_id": found[0], "name": tool or found[1]}
         messages.append(message)
     return messages
 
 
-def _call(ident: str, function: CalledFunction) -> dict[str, Any]:
-    return {
-        "id": ident,
-        "type": "function",
-        "function": {"name": function.name, "arguments": function.arguments or {}},
-    }
+def _call(ident: str, function: dict[str, Any]) -> dict[str, Any]:
+    arguments = function.get("arguments") or {}
+    return {"id": ident, "type": "function", "function": {"name": function["name"], "arguments": arguments}}

@@ -10,7 +10,7 @@ from rustllm.limits import LIST, SCHEMA, Caps
 from rustllm.server.answers import Shape
 from rustllm.server.embedding import Input
 from rustllm.server.openai.models.schemas import ModelDetails
-from rustllm.server.parts import Described, FromClient, Part
+from rustllm.server.parts import AsGiven, Described, FromClient, Part
 from rustllm.server.template_fields import CAPS as CHAT_CAPS
 from rustllm.server.template_fields import Tool
 
@@ -90,9 +90,12 @@ class TurnFields(Part):
 class ChatRequest(AnswerFields):
     """A chat to be answered."""
 
-    caps: ClassVar[Caps] = {**AnswerFields.caps, **CHAT_CAPS}
+    caps: ClassVar[Caps] = {**AnswerFields.caps, **CHAT_CAPS, "messages[].tool_calls": ("tools",)}
 
-    messages: list[TurnFields] | None = Field(None, description="The chat so far; without any, nothing is generated.")
+    # They are kept as they are: a hundred thousand models take a second to be made.
+    messages: list[Annotated[dict[str, Any], AsGiven(TurnFields)]] | None = Field(
+        None, description="The chat so far; without any, nothing is generated."
+    )
     tools: Annotated[Any, Described(Tool, many=True)] = Field(None, description="Functions that the model may call.")
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 from rustllm._rustllm import Output, Tokenizer
 from rustllm.chat.plan import Plan
 from rustllm.choice import Choice
+from rustllm.invalid import shown
 from rustllm.measures import size
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import Job, collect, probs_json, progress_json, timings_json
@@ -37,7 +38,7 @@ def _plain(prompt: Any) -> str | list[Any]:
         raise ApiError(400, message, param="prompt.multimodal_data")
     text = prompt.get("prompt_string")
     if not isinstance(text, str):
-        message = f"prompt.prompt_string: {text!r:.60} is not a text"
+        message = f"prompt.prompt_string: {shown(text)} is not a text"
         raise ApiError(400, message, param="prompt.prompt_string")
     return text
 
@@ -61,7 +62,7 @@ def tokenize_mixed(tokenizer: Tokenizer, value: str | list[Any], param: str, *, 
             tokens += tokenizer.encode(item, add_special=special and index == 0, parse_special=special)
         elif isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < tokenizer.vocab_size:
             allowed = f"0 to {tokenizer.vocab_size - 1}"
-            raise ApiError(400, f"{param}[{index}]: {item!r:.60} is not a token id; allowed: {allowed}", param=param)
+            raise ApiError(400, f"{param}[{index}]: {shown(item)} is not a token id; allowed: {allowed}", param=param)
         else:
             tokens.append(item)
     return tokens
