@@ -75,7 +75,7 @@ _TOKENS = [
 ]  # fmt: skip
 
 _MESSAGES = [
-    Row(KIND, "200,000 empty messages", _raw(CHAT, '{"messages":[', '{"role":"user","content":""}', 200_000, "]}"),
+    Row(KIND, "100,000 empty messages", _raw(CHAT, '{"messages":[', '{"role":"user","content":""}', 100_000, "]}"),
         param="messages", says="--max-messages"),
     Row(KIND, "200,000 parts of a message",
         _raw(CHAT, '{"messages":[{"role":"user","content":[', '{"type":"text","text":""}', 200_000, "]}]}"),
