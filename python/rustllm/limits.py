@@ -14,6 +14,7 @@ from rustllm import measures
 from rustllm.invalid import invalid
 
 #: Which rows bound which field: names by the field's place, such as `options.stop` or `tools[].function.parameters`.
+#: The place of a body that is itself a list is the empty text.
 Caps = Mapping[str, Sequence[str]]
 
 
@@ -77,6 +78,17 @@ TABLE = (
           "Commas of a body, those in its texts among them."),
     Limit("prompts", "--max-prompts", 64, 1, 65_536,
           "Prompts of one completion request.", "prompts", measures.prompts),
+    Limit("messages", "--max-messages", 16_384, 1, 1 << 20,
+          "Messages of a chat, items of a response's input.", "messages", measures.entries),
+    Limit("token_ids", "--max-token-ids", 1 << 20, 1, 1 << 26,
+          "Token ids of a prompt or a text that is given as a list, texts among them; tokens that /tokenize returns "
+          "with their texts.", "token ids", measures.token_ids),
+    Limit("tokenize_bytes", "--max-tokenize-bytes", 8 << 20, 1, 1 << 30,
+          "Bytes of a text for /tokenize, which takes up to 50 times as many for its tokens.", "bytes",
+          measures.all_text_bytes),
+    Limit("list_entries", "--max-list", 65_536, 1, 1 << 26,
+          "Entries of any other list in a request, such as stop tokens, or texts to choose from.", "entries",
+          measures.entries),
     Limit("inputs", "--max-inputs", 2048, 1, 1 << 20,
           "Texts of one request for embeddings, documents of one for ranks.", "texts", measures.texts),
     Limit("choices", "--max-choices", 128, 1, 128,
@@ -106,6 +118,9 @@ _BY_NAME = {row.name: row for row in TABLE}
 #: The rows as schemas name them. Where a list of numbers is no text as token ids, all of its entries count.
 _COUNTED = {**_BY_NAME, "documents": replace(_BY_NAME["inputs"], measure=measures.entries)}
 
+#: What bounds a list that has no row of its own.
+LIST = ("list_entries",)
+
 #: What bounds a schema, and a grammar.
 SCHEMA = ("schema_bytes", "schema_depth")
 GRAMMAR = ("grammar_bytes", "grammar_depth")
@@ -129,7 +144,7 @@ class Limits:
         """What messages say is allowed: the number, of what, and who sets it."""
         return f"{self[name]} {unit}".rstrip() + f" ({_BY_NAME[name].shown})"
 
-    def check(self, body: Mapping[str, Any], caps: Caps) -> None:
+    def check(self, body: Any, caps: Caps) -> None:
         """Counts the fields of a body. Raises InvalidRequestError that names the field and the flag."""
         for path, names in caps.items():
             for place, value in _at(body, path):
@@ -149,9 +164,9 @@ class Limits:
 
 
 def _at(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """What is at a path, with the place of each."""
-    found: list[tuple[str, Any]] = [("", value)]
-    for step in path.split("."):
+    """What is at a path, with the place of each; without a path, the body itself."""
+    found: list[tuple[str, Any]] = [("" if path else "body", value)]
+    for step in path.split(".") if path else ():
         name = step.removesuffix("[]")
         found = [
             (f"{place}.{name}".lstrip("."), one[name])

@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 
-#: What has brackets of its own in GBNF: texts, sets of characters, comments.
-_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)|\[(?:[^\]\\]|\\.)*(?:\]|$)|\#[^\n]*|[()]', re.DOTALL)
+#: What has brackets of its own in GBNF: texts, sets of characters, comments. One without an end goes to the grammar's,
+#: so that nothing is read twice: there is no way for a part to fail behind its first character.
+_LITERAL = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|\[[^\]\\]*(?:\\.[^\]\\]*)*\]?|\#[^\n]*|[()]', re.DOTALL)
 
 
 def entries(value: Any, most: int) -> int | None:
@@ -38,9 +39,45 @@ def texts(value: Any, most: int) -> int | None:
     return None if isinstance(value, list) and value and isinstance(value[0], int) else entries(value, most)
 
 
+def token_ids(value: Any, most: int) -> int | None:
+    """Token ids, and texts among them, of a prompt; of several prompts, those of the longest."""
+    if not isinstance(value, list):
+        return None
+    return max((len(item) for item in value if isinstance(item, list)), default=len(value))
+
+
 def text_bytes(value: Any, most: int) -> int | None:
     """Bytes of a text."""
     return len(value.encode("utf-8", "replace")) if isinstance(value, str) else None
+
+
+def all_text_bytes(value: Any, most: int) -> int | None:
+    """Bytes of a text, or of all that are in a list."""
+    if isinstance(value, list):
+        return sum(text_bytes(item, most) or 0 for item in value)
+    return text_bytes(value, most)
+
+
+def size(value: Any, most: int) -> int:
+    """Characters of all texts and names in a value, and one for each of its values. It stops counting above `most`,
+    so it takes no longer for a larger value."""
+    n = 0
+    rest = [value]
+    while rest and n <= most:
+        one = rest.pop()
+        n += 1
+        if isinstance(one, (str, list, dict)):
+            n += len(one)
+        if n > most or isinstance(one, str):
+            continue
+        if isinstance(one, dict):
+            rest += one
+            rest += one.values()
+        elif isinstance(one, list):
+            rest += one
+        elif hasattr(one, "__dict__"):
+            rest += vars(one).values()
+    return n
 
 
 def place_of_byte(value: str, most: int) -> str:

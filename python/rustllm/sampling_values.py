@@ -6,17 +6,24 @@ letter, biases on texts. All raise InvalidRequestError.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rustllm._rustllm import Tokenizer
 from rustllm.flags.resolve import SAMPLER_LETTERS
-from rustllm.invalid import invalid
+from rustllm.invalid import invalid, shown
 
 RANDOM_SEED = 0xFFFF_FFFF
 
 #: Biases of one request of the Python API; a server has a limit of its own for them (`rustllm.limits`).
 MAX_BIASES = 4096
+
+#: Characters of all texts that one request has biases on.
+MAX_BIAS_TEXT = 1 << 16
+
+#: A token id as the key of an object; Python reads no number of thousands of digits.
+_TOKEN_ID = re.compile(r"-?[0-9]{1,18}")
 
 
 def seed_value(seed: int) -> int:
@@ -45,12 +52,15 @@ def logit_bias_pairs(entries: Mapping[Any, Any] | Iterable[Any], tokenizer: Toke
     if isinstance(entries, Mapping):
         pairs = [(_key(key), bias) for key, bias in entries.items()]
     out = []
+    room = MAX_BIAS_TEXT
     for pair in pairs:
         if len(pair) != 2:
-            raise invalid("logit_bias", f"{pair!r:.60} is not a pair of token and bias")
+            raise invalid("logit_bias", f"{shown(pair)} is not a pair of token and bias")
         token, bias = pair
+        if isinstance(token, str) and (room := room - len(token)) < 0:
+            raise invalid("logit_bias", f"its texts are too long; allowed: up to {MAX_BIAS_TEXT} characters in all")
         if bias is True or isinstance(bias, str):
-            raise invalid("logit_bias", f"{bias!r:.60} is not a bias; allowed: a number, false")
+            raise invalid("logit_bias", f"{shown(bias)} is not a bias; allowed: a number, false")
         value = float("-inf") if bias is False else float(bias)
         out += [(id_, value) for id_ in _bias_tokens(token, tokenizer)]
     return out
@@ -58,7 +68,7 @@ def logit_bias_pairs(entries: Mapping[Any, Any] | Iterable[Any], tokenizer: Toke
 
 def _key(key: object) -> object:
     """The keys of JSON's objects are texts; one of digits is a token id."""
-    return int(key) if isinstance(key, str) and key.lstrip("-").isdecimal() else key
+    return int(key) if isinstance(key, str) and _TOKEN_ID.fullmatch(key) else key
 
 
 def _bias_tokens(token: object, tokenizer: Tokenizer) -> list[int]:
@@ -66,5 +76,5 @@ def _bias_tokens(token: object, tokenizer: Tokenizer) -> list[int]:
         return tokenizer.encode(token, add_special=False, parse_special=False)
     if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < tokenizer.vocab_size:
         allowed = f"a text, or a token id from 0 to {tokenizer.vocab_size - 1}"
-        raise invalid("logit_bias", f"{token!r:.60} is not a token; allowed: {allowed}")
+        raise invalid("logit_bias", f"{shown(token)} is not a token; allowed: {allowed}")
     return [token]

@@ -20,7 +20,8 @@ from tests.support.server import Server, as_messages, assert_error, running
 SMALL = {
     "body_bytes": 20_000, "header_bytes": 2048, "header_seconds": 2, "body_seconds": 30, "request_seconds": 2,
     "connections": 24, "queue": 3, "json_depth": 12, "json_brackets": 150, "json_commas": 150,
-    "prompts": 2, "inputs": 3, "choices": 2, "stop_strings": 2,
+    "prompts": 2, "messages": 3, "token_ids": 110, "tokenize_bytes": 150, "list_entries": 5,
+    "inputs": 3, "choices": 2, "stop_strings": 2,
     "biases": 3, "logprobs": 4, "tools": 2, "schema_bytes": 200, "schema_depth": 6, "grammar_bytes": 80,
     "grammar_depth": 3, "mask_ms": 1,
 }  # fmt: skip
@@ -48,13 +49,36 @@ def anthropic_tool(i: int) -> dict[str, Any]:
     return {"name": f"f{i}", "input_schema": {"type": "object"}}
 
 
+#: A turn of Anthropic's that becomes four messages.
+RESULTS = [{"type": "tool_result", "tool_use_id": "a", "content": "x"}] * 4
+
 LONG = {"type": "string", "description": "x" * 300}
 CALLED = {"type": "function", "name": "f", "parameters": LONG}
 
 #: The limit, the endpoint with a request that is served, what is too much, and the place that the error names.
-TOO_MUCH: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
+TOO_MUCH: list[tuple[str, str, dict[str, Any], Any, str]] = [
     ("prompts", "/completion", PROMPT, {"prompt": ["a"] * 3}, "prompt"),
     ("prompts", "/v1/completions", PROMPT, {"prompt": [[1]] * 3}, "prompt"),
+    ("messages", "/v1/chat/completions", CHAT, {"messages": as_messages("Hi") * 4}, "messages"),
+    ("messages", "/v1/messages", MESSAGES, {"messages": as_messages("Hi") * 4}, "messages"),
+    ("messages", "/v1/messages", MESSAGES, {"messages": [{"role": "user", "content": RESULTS}]}, "messages"),
+    ("messages", "/v1/responses", {"input": "a", "max_output_tokens": 2}, {"input": as_messages("Hi") * 4}, "input"),
+    ("messages", "/api/chat", OLLAMA, {"messages": as_messages("Hi") * 4}, "messages"),
+    ("messages", "/apply-template", {"messages": as_messages("Hi")}, {"messages": as_messages("Hi") * 4}, "messages"),
+    ("token_ids", "/completion", PROMPT, {"prompt": [5] * 111}, "prompt"),
+    ("token_ids", "/completion", PROMPT, {"prompt": ["a", [5] * 111]}, "prompt"),
+    ("token_ids", "/completion", PROMPT, {"prompt": [5, *["a"] * 110]}, "prompt"),
+    ("token_ids", "/v1/embeddings", {"input": "a"}, {"input": [5] * 111}, "input"),
+    ("token_ids", "/detokenize", {"tokens": [5]}, {"tokens": [5] * 111}, "tokens"),
+    ("token_ids", "/tokenize", {"content": "a"}, {"content": [5] * 111}, "content"),
+    ("token_ids", "/tokenize", {"content": "a"}, {"content": "\n" * 120, "with_pieces": True}, "content"),
+    ("token_ids", "/tokenize", {"prompt": "a"}, {"prompt": "\n" * 120, "return_token_strs": True}, "prompt"),
+    ("tokenize_bytes", "/tokenize", {"content": "a"}, {"content": "a" * 151}, "content"),
+    ("tokenize_bytes", "/tokenize", {"content": "a"}, {"content": ["é" * 40, "é" * 40]}, "content"),
+    ("tokenize_bytes", "/tokenize", {"prompt": "a"}, {"prompt": "a" * 151}, "prompt"),
+    ("list_entries", "/completion", PROMPT, {"stop_token_ids": [1] * 6}, "stop_token_ids"),
+    ("list_entries", "/v1/chat/completions", CHAT, {"guided_choice": ["a"] * 6}, "guided_choice"),
+    ("list_entries", "/lora-adapters", {}, [{"id": 0, "scale": 1.0}] * 6, "body"),
     ("inputs", "/v1/embeddings", {"input": "a"}, {"input": ["a"] * 4}, "input"),
     ("inputs", "/embedding", {"content": "a"}, {"content": ["a"] * 4}, "content"),
     ("inputs", "/api/embed", {"input": "a"}, {"input": ["a"] * 4}, "input"),
@@ -109,9 +133,9 @@ def test_every_limit_is_told(server: Server) -> None:
     ("name", "path", "good", "fields", "place"), TOO_MUCH, ids=[f"{one[1]} {one[4]}" for one in TOO_MUCH]
 )
 def test_what_is_too_much_is_named_with_the_flag(
-    server: Server, name: str, path: str, good: dict[str, Any], fields: dict[str, Any], place: str
+    server: Server, name: str, path: str, good: dict[str, Any], fields: Any, place: str
 ) -> None:
-    answer = server.post(path, {**good, **fields})
+    answer = server.post(path, {**good, **fields} if isinstance(fields, dict) else fields)
     assert answer.status == 400, answer.body
     # Anthropic and Ollama have no place for the field beside the message.
     error = answer.body["error"]

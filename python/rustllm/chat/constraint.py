@@ -13,7 +13,7 @@ import orjson
 from rustllm._rustllm import Engine, Grammar, InvalidRequestError, Watch
 from rustllm.chat.plan import Plan, Schema
 from rustllm.chat.syntax.calls import Marker
-from rustllm.invalid import invalid
+from rustllm.invalid import invalid, shown
 
 #: Bytes of a regular expression, and of all choices.
 MAX_TEXT = 64 << 10
@@ -59,7 +59,7 @@ def choice(texts: Sequence[str], param: str) -> Constraint:
     """The answers to choose from."""
     _check_size(sum(len(text.encode("utf-8", "replace")) + 8 for text in texts), param)
     if not texts or "" in texts:
-        raise invalid(param, f"{texts!r:.60} has nothing to choose; expected texts of some length")
+        raise invalid(param, f"{shown(texts)} has nothing to choose; expected texts of some length")
     return Constraint("gbnf", "root ::= " + " | ".join(map(_literal, texts)), param)
 
 
@@ -81,7 +81,7 @@ def from_response_format(form: Mapping[str, Any]) -> Constraint | None:
             raise invalid(param, "it is missing")
         return _schema(outer["schema"], param, strict=outer.get("strict") is True)
     allowed = "'text', 'json_object', 'json_schema'"
-    raise invalid("response_format.type", f"{kind!r:.60} is unknown; allowed: {allowed}")
+    raise invalid("response_format.type", f"{shown(kind)} is unknown; allowed: {allowed}")
 
 
 def _schema(schema: object, param: str, *, strict: bool = False) -> Constraint:
@@ -150,7 +150,9 @@ def _compile_regex(engine: Engine, chosen: Constraint) -> Grammar:
     try:
         return engine.compile_syntax(regex_grammar(chosen.source), [], param=chosen.param)
     except InvalidRequestError:
-        message = f"{chosen.source!r:.60} is no regular expression that can be followed; allowed: those of Rust's regex"
+        message = (
+            f"{shown(chosen.source)} is no regular expression that can be followed; allowed: those of Rust's regex"
+        )
         raise invalid(chosen.param, f"{message}, which look neither ahead nor back") from None
 
 

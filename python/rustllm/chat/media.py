@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rustllm.invalid import shown
+
 #: What OpenAI, Anthropic and llama-server call parts of a content, and what they are.
 _WHAT = {
     **dict.fromkeys(("image", "image_url", "input_image", "image_file"), "images"),
@@ -14,4 +16,6 @@ _WHAT = {
 def unsupported(kind: object) -> str:
     """Why a part of this kind is refused."""
     what = _WHAT.get(kind) if isinstance(kind, str) else None
-    return f"{kind!r:.40} is not supported" if what is None else f"{what} are not supported by this model ({kind!r})"
+    return (
+        f"{shown(kind, 40)} is not supported" if what is None else f"{what} are not supported by this model ({kind!r})"
+    )

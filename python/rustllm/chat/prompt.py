@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from rustllm._rustllm import Engine
 from rustllm.chat.messages import Message, parse_messages
@@ -13,7 +12,8 @@ from rustllm.chat.template import ALLOWED_KWARGS, ChatTemplate, check_kwargs, re
 from rustllm.chat.tool import Tools, parse_tools
 from rustllm.chat.tools.generic import describe
 from rustllm.config import ServerSettings
-from rustllm.invalid import invalid
+from rustllm.invalid import invalid, shown
+from rustllm.measures import size
 
 
 class ChatFields(Protocol):
@@ -44,22 +44,19 @@ class ChatModel(Protocol):
         """The native engine."""
 
 
-class Rendering(NamedTuple):
-    """A prompt that is still to be rendered."""
-
-    #: Characters of the messages.
-    size: int
-    #: Makes the prompt. Raises TemplateError, ContextExceededError.
-    render: Callable[[], str]
-
-
 def chat_tools(fields: ChatFields) -> Tools:
     """What the chat says of tools. Raises ToolError."""
     return parse_tools(fields.tools, fields.tool_choice, fields.parallel_tool_calls)
 
 
-def chat_rendering(model: ChatModel, settings: ServerSettings, fields: ChatFields) -> Rendering:
-    """Checks the messages. Raises InvalidRequestError, MessageError, ToolError or TemplateError."""
+def chat_size(fields: ChatFields, most: int) -> int:
+    """What a chat's prompt is made of, in characters; counted up to a little more than `most`."""
+    return size([fields.messages, fields.tools, fields.tool_choice, fields.chat_template_kwargs], most)
+
+
+def render_chat(model: ChatModel, settings: ServerSettings, fields: ChatFields) -> str:
+    """Checks the messages and makes the prompt of them. Raises InvalidRequestError, MessageError, ToolError,
+    TemplateError or ContextExceededError."""
     if fields.chat_template is not None:
         raise invalid("chat_template", "a template comes from the model or the operator, never from a request")
     continue_final = bool(fields.continue_final_message)
@@ -68,22 +65,17 @@ def chat_rendering(model: ChatModel, settings: ServerSettings, fields: ChatField
     if fields.chat_template_kwargs:
         check_kwargs(fields.chat_template_kwargs, ALLOWED_KWARGS.union(settings.allowed_template_kwargs))
     messages, tools = _with_tools(model, parse_messages(fields.messages), fields)
-    generate = fields.add_generation_prompt is not False
-
-    def render() -> str:
-        # Before the template's own limits, which would speak of the template.
-        model.native.check_texts([message["content"] for message in messages])
-        return render_prompt(
-            model.template,
-            messages,
-            add_generation_prompt=generate and not continue_final,
-            continue_final=continue_final,
-            prefill=settings.prefill_assistant,
-            tools=tools,
-            kwargs=_kwargs(settings, fields),
-        )
-
-    return Rendering(sum(len(message["content"]) for message in messages), render)
+    # Before the template's own limits, which would speak of the template.
+    model.native.check_texts([message["content"] for message in messages])
+    return render_prompt(
+        model.template,
+        messages,
+        add_generation_prompt=fields.add_generation_prompt is not False and not continue_final,
+        continue_final=continue_final,
+        prefill=settings.prefill_assistant,
+        tools=tools,
+        kwargs=_kwargs(settings, fields),
+    )
 
 
 def _kwargs(settings: ServerSettings, fields: ChatFields) -> dict[str, Any]:
@@ -108,7 +100,7 @@ def chat_plan(model: ChatModel, settings: ServerSettings, prompt: str, fields: C
     """The plan for answers to `prompt`; `wanted` is the reasoning format that the chat asks for."""
     if wanted is not None and wanted not in REASONING_FORMATS:
         allowed = ", ".join(repr(name) for name in REASONING_FORMATS)
-        raise invalid("reasoning_format", f"{wanted!r:.60} is unknown; allowed: {allowed}")
+        raise invalid("reasoning_format", f"{shown(wanted)} is unknown; allowed: {allowed}")
     if settings.skip_chat_parsing:
         return text_plan()
     wished = fields.thinking_budget_tokens

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rustllm.invalid import shown
+
 #: Tools of one request.
 MAX_TOOLS = 1024
 #: Names are used within grammars and within the syntax of calls.
@@ -95,7 +97,7 @@ def _parse_list(tools: object) -> dict[str, Tool]:
     if tools is None:
         return {}
     if not isinstance(tools, Sequence) or isinstance(tools, str):
-        raise ToolError("tools", f"{tools!r:.40} is not a list of tools")
+        raise ToolError("tools", f"{shown(tools, 40)} is not a list of tools")
     if len(tools) > MAX_TOOLS:
         raise ToolError("tools", f"{len(tools)} tools; allowed: up to {MAX_TOOLS}")
     found: dict[str, Tool] = {}
@@ -109,23 +111,23 @@ def _parse_list(tools: object) -> dict[str, Tool]:
 
 def _parse_tool(value: object, place: str) -> Tool:
     if not isinstance(value, Mapping):
-        raise ToolError(place, f"{value!r:.40} is not a tool; expected an object with type and function")
+        raise ToolError(place, f"{shown(value, 40)} is not a tool; expected an object with type and function")
     if value.get("type", "function") != "function":
-        raise ToolError(f"{place}.type", f"{value['type']!r:.40} is not supported; allowed: 'function'")
+        raise ToolError(f"{place}.type", f"{shown(value['type'], 40)} is not supported; allowed: 'function'")
     function = value.get("function")
     place = f"{place}.function"
     if not isinstance(function, Mapping):
-        raise ToolError(place, f"{function!r:.40} is not a function; expected an object with a name")
+        raise ToolError(place, f"{shown(function, 40)} is not a function; expected an object with a name")
     name = function.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         allowed = "1 to 128 of the characters A-Z a-z 0-9 _ . : / -"
-        raise ToolError(f"{place}.name", f"{name!r:.60} is not a name; allowed: {allowed}")
+        raise ToolError(f"{place}.name", f"{shown(name)} is not a name; allowed: {allowed}")
     description = function.get("description")
     if description is not None and not isinstance(description, str):
-        raise ToolError(f"{place}.description", f"{description!r:.40} is not a text; expected a string")
+        raise ToolError(f"{place}.description", f"{shown(description, 40)} is not a text; expected a string")
     strict = function.get("strict")
     if strict is not None and not isinstance(strict, bool):
-        raise ToolError(f"{place}.strict", f"{strict!r:.40} is not a boolean; allowed: true, false")
+        raise ToolError(f"{place}.strict", f"{shown(strict, 40)} is not a boolean; allowed: true, false")
     return Tool(name, description or "", _parse_parameters(function, place), bool(strict), f"{place}.parameters")
 
 
@@ -135,13 +137,13 @@ def _parse_parameters(function: Mapping[str, Any], place: str) -> Mapping[str, A
         return NO_PARAMETERS
     place = f"{place}.parameters"
     if not isinstance(parameters, Mapping):
-        raise ToolError(place, f"{parameters!r:.40} is not a schema; expected an object")
+        raise ToolError(place, f"{shown(parameters, 40)} is not a schema; expected an object")
     # Arguments are an object: a schema that only lists properties means that.
     if "type" not in parameters and ("properties" in parameters or len(parameters) == 0):
         return {"type": "object", **parameters}
     kind = parameters.get("type")
     if kind is not None and kind != "object":
-        raise ToolError(f"{place}.type", f"{kind!r:.40} is not possible for arguments; allowed: 'object'")
+        raise ToolError(f"{place}.type", f"{shown(kind, 40)} is not possible for arguments; allowed: 'object'")
     return parameters
 
 
@@ -152,13 +154,13 @@ def _parse_choice(choice: object) -> tuple[Literal["none", "auto", "required"], 
     if choice == "none" or choice == "auto" or choice == "required":
         return choice, None
     if not isinstance(choice, Mapping):
-        raise ToolError("tool_choice", f"{choice!r:.60} is unknown; allowed: {allowed}")
+        raise ToolError("tool_choice", f"{shown(choice)} is unknown; allowed: {allowed}")
     if choice.get("type") != "function":
-        raise ToolError("tool_choice.type", f"{choice.get('type')!r:.60} is unknown; allowed: 'function'")
+        raise ToolError("tool_choice.type", f"{shown(choice.get('type'))} is unknown; allowed: 'function'")
     function = choice.get("function")
     name = function.get("name") if isinstance(function, Mapping) else None
     if not isinstance(name, str):
-        raise ToolError("tool_choice.function.name", f"{name!r:.60} is not a name; expected a string")
+        raise ToolError("tool_choice.function.name", f"{shown(name)} is not a name; expected a string")
     return "required", name
 
 

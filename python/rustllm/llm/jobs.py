@@ -17,7 +17,7 @@ from rustllm.chat import constraint
 from rustllm.chat.constraint import Constraint, compile_constraint, the_one
 from rustllm.chat.messages import MessageError
 from rustllm.chat.plan import Plan
-from rustllm.chat.prompt import chat_plan, chat_rendering
+from rustllm.chat.prompt import chat_plan, render_chat
 from rustllm.chat.template import ChatTemplate, TemplateError
 from rustllm.chat.tool import ToolError
 from rustllm.choice import Choice
@@ -102,7 +102,7 @@ class Jobs:
 
     def of_chat(self, options: ChatOptions, params: SamplingParams, form: Format, reasoning: str | None) -> Job:
         """A job that answers a conversation. Raises InvalidRequestError, MessageError, ToolError, TemplateError."""
-        prompt = chat_rendering(self, self.settings, options).render()
+        prompt = render_chat(self, self.settings, options)
         plan = chat_plan(self, self.settings, prompt, options, reasoning)
         asked = [*_asked(params), *([] if form.constraint is None else [form.constraint])]
         compiled = compile_constraint(self.native, the_one(asked), plan)

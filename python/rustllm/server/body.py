@@ -7,14 +7,18 @@ from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel, RootModel
+from pydantic import RootModel
 
 from rustllm.limits import Caps, Limits
 from rustllm.measures import depth
 from rustllm.server.errors import ApiError
+from rustllm.server.parts import FromClient
 from rustllm.server.state import ServerState
 
-Schema = TypeVar("Schema", bound=BaseModel)
+#: Digits of a length that a body may have.
+MAX_DIGITS = 18
+
+Schema = TypeVar("Schema", bound=FromClient)
 
 
 async def read_body(request: Request, state: ServerState, schema: type[Schema]) -> Schema:
@@ -59,7 +63,8 @@ async def parse_body(request: Request, state: ServerState, data: bytes, schema: 
 async def _read_bytes(request: Request, limits: Limits) -> bytes:
     limit = limits["body_bytes"]
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    # Python reads no number of thousands of digits.
+    if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > limit):
         raise _too_large(limits)
     parts = []
     size = 0
@@ -80,25 +85,28 @@ def parse_json(data: bytes, kind: type, limits: Limits) -> Any:
     wanted = "a JSON object" if kind is dict else "a JSON array"
     if not data:
         raise ApiError(400, f"the body is empty; send {wanted}")
-    _check_size(data, limits)
+    brackets = _check_size(data, limits)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise ApiError(400, f"the body is not valid JSON: {error}") from None
     if not isinstance(value, kind):
         raise ApiError(400, f"the body is {_kind(value)}; send {wanted}")
-    if depth(value, limits["json_depth"]) > limits["json_depth"]:
+    # Few brackets cannot be deep, however many values are between them.
+    if brackets > limits["json_depth"] and depth(value, limits["json_depth"]) > limits["json_depth"]:
         raise ApiError(400, f"the body is nested too deep; allowed: {limits.allowed('json_depth', 'levels')}")
     return value
 
 
-def _check_size(data: bytes, limits: Limits) -> None:
-    """Refuses what holds more values than can be parsed in no time: the parser holds the interpreter's lock."""
+def _check_size(data: bytes, limits: Limits) -> int:
+    """Refuses what holds more values than can be parsed in no time: the parser holds the interpreter's lock. Gives the
+    number of brackets."""
     counts = {"json_brackets": data.count(b"[") + data.count(b"{"), "json_commas": data.count(b",")}
     for name, n in counts.items():
         if n > limits[name]:
             unit = name.removeprefix("json_")
             raise ApiError(400, f"the body has {n} {unit}; allowed: up to {limits.allowed(name)}")
+    return counts["json_brackets"]
 
 
 def _kind(value: object) -> str:

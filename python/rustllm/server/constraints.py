@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from rustllm.chat import constraint
 from rustllm.chat.constraint import Constraint
-from rustllm.limits import GRAMMAR, SCHEMA, Caps
+from rustllm.limits import GRAMMAR, LIST, SCHEMA, Caps
 from rustllm.server.errors import ApiError
-from rustllm.server.parts import Part
+from rustllm.server.parts import FromClient, Part
 
 
 class StructuredOutputs(Part):
@@ -27,15 +27,19 @@ class StructuredOutputs(Part):
 #: How they are bounded.
 CAPS: Caps = {
     "structured_outputs.json": SCHEMA,
+    "structured_outputs.choice": LIST,
     "structured_outputs.grammar": GRAMMAR,
     "guided_json": SCHEMA,
+    "guided_choice": LIST,
     "guided_grammar": GRAMMAR,
     "prompt_logprobs": ("logprobs",),
 }
 
 
-class ConstraintFields(BaseModel):
+class ConstraintFields(FromClient):
     """vLLM's fields beside `grammar`, `json_schema` and `response_format`."""
+
+    caps: ClassVar[Caps] = CAPS
 
     structured_outputs: StructuredOutputs | None = Field(None, description="What the answer must be, as in vLLM.")
     guided_json: Any = Field(None, description="The same as `structured_outputs.json`.")

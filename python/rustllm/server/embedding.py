@@ -12,14 +12,16 @@ from pydantic import Field
 
 from rustllm._rustllm import ContextExceededError, InvalidRequestError, Output
 from rustllm.chat.media import unsupported
+from rustllm.invalid import shown
+from rustllm.measures import size
 from rustllm.server.accounts import current
 from rustllm.server.answers import Shape
 from rustllm.server.errors import ApiError, from_exception
 from rustllm.server.fair_queue import turn_in
-from rustllm.server.state import Model, ServerState
+from rustllm.server.state import INLINE_CHARS, Model, ServerState
 
-#: Token ids of one text, before they are looked at.
-MAX_TOKENS = 1 << 20
+#: What bounds the texts of a request.
+INPUT = ("inputs", "token_ids")
 
 #: The types of an input: a text, an object with one, token ids or both mixed; or a list of these.
 Input = str | dict[str, Any] | list[int | str] | list[str | dict[str, Any] | list[int | str]]
@@ -60,13 +62,6 @@ def require_ranks(state: ServerState, model: Model) -> None:
         raise ApiError(501, "This server does not support reranking. Start it with `--reranking`")
 
 
-def count_tokens(name: str, value: Any) -> Any:
-    """Bounds a text that is given as token ids before their types are looked at, which takes seconds for millions."""
-    if isinstance(value, list) and len(value) > MAX_TOKENS:
-        raise ApiError(400, f"{name}: it has {len(value)} token ids; allowed: up to {MAX_TOKENS}", param=name)
-    return value
-
-
 def split_inputs(value: Input, param: str) -> list[str | list[int | str]]:
     """The texts of a request: a list with a token id in it is one, any other list is several."""
     several = isinstance(value, list) and not any(isinstance(item, int) for item in value)
@@ -87,7 +82,7 @@ def _plain(item: Any, param: str) -> str | list[int | str]:
         return "".join(_text(part, f"{param}.content[{index}]") for index, part in enumerate(item["content"]))
     text = item.get("prompt_string")
     if not isinstance(text, str):
-        message = f"{param}.prompt_string: {text!r:.60} is not a text"
+        message = f"{param}.prompt_string: {shown(text)} is not a text"
         raise ApiError(400, message, param=f"{param}.prompt_string")
     return text
 
@@ -99,7 +94,7 @@ def _text(part: Any, place: str) -> str:
         raise ApiError(400, f"{place}.type: {unsupported(kind)}; supported: 'text'", param=f"{place}.type")
     text = part.get("text")
     if not isinstance(text, str):
-        raise ApiError(400, f"{place}.text: {text!r:.60} is not a text", param=f"{place}.text")
+        raise ApiError(400, f"{place}.text: {shown(text)} is not a text", param=f"{place}.text")
     return text
 
 
@@ -131,13 +126,11 @@ def check_length(model: Model, texts: list[str], param: str) -> None:
 
 async def tokenize_inputs(state: ServerState, model: Model, value: Input, param: str) -> list[list[int]]:
     """Token ids of each text of a request."""
-    texts = split_inputs(value, param)
-    size = sum(len(text) if isinstance(text, str) else sum(_size(item) for item in text) for text in texts)
-    return await state.off_loop(size, lambda: [tokenize(model, text, param) for text in texts])
 
+    def work() -> list[list[int]]:
+        return [tokenize(model, text, param) for text in split_inputs(value, param)]
 
-def _size(item: int | str) -> int:
-    return len(item) if isinstance(item, str) else 1
+    return await state.off_loop(size(value, INLINE_CHARS), work)
 
 
 async def embed(

@@ -24,6 +24,7 @@ from rustllm.chat.messages import MessageError
 from rustllm.chat.template import TemplateError
 from rustllm.chat.tool import ToolError
 from rustllm.engine import BusyError, GenerationError, TooLongError
+from rustllm.invalid import shown
 
 TYPES = {
     400: "invalid_request_error",
@@ -155,15 +156,13 @@ def _from_validation(error: ValidationError) -> ApiError:
     same = [one for one in errors if one["loc"][:1] == errors[0]["loc"][:1]]
     first = max(same, key=lambda one: len(_parts(one["loc"])))
     place = "".join(_parts(first["loc"])).removeprefix(".")
-    shown = repr(first.get("input"))
-    shown = shown if len(shown) <= 60 else shown[:60] + "…"
     message = first["msg"]
     if first["type"] == "model_type":
         # pydantic would name its class.
         message = "Input should be an object"
     elif first["type"] == "int_type" and _exceeds_64_bits(first.get("input")):
         message = "Input is out of range; allowed: whole numbers of 64 bits"
-    return ApiError(400, f"{place or 'body'}: {message} (got {shown})", param=place or None)
+    return ApiError(400, f"{place or 'body'}: {message} (got {shown(first.get('input'))})", param=place or None)
 
 
 def _exceeds_64_bits(value: Any) -> bool:

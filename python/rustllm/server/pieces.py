@@ -1,27 +1,30 @@
 """A chat's answer as a stream of pieces, for APIs that put them into shapes of their own.
 
-An API translates its request into the fields of a `ChatRequest`, makes the job with `translated_job`, whose
+An API says how its request becomes the fields of a `ChatRequest`, gets the job from `translated_job`, whose
 errors name the API's own fields, and gets one `Started`, the events of the answer, one `Ended`: at once
 from `whole`, or by `Pieces` from the outputs of a stream.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
 from rustllm._rustllm import Output, Timings
 from rustllm.chat.syntax.events import CallStart, Content, Event
 from rustllm.choice import Choice
+from rustllm.measures import size
 from rustllm.server.generation import Job, collect
 from rustllm.server.native.completion.service import tokenize_prompt
 from rustllm.server.openai.chat.prompt import chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest
 from rustllm.server.openai.chat.service import chat_job
+from rustllm.server.parts import FromClient
 from rustllm.server.renamed import Names, renamed
-from rustllm.server.state import Model, ServerState
+from rustllm.server.state import INLINE_CHARS, Model, ServerState
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,40 @@ class Ended:
 
 Piece = Started | Event | Ended
 
+Request = TypeVar("Request", bound=FromClient)
+#: Makes the fields of a chat request. Raises ApiError.
+Translation = Callable[[Request], dict[str, Any]]
 
-async def translated_job(state: ServerState, model: Model, body: dict[str, Any], names: Names) -> Job:
-    """The job of a chat request that another API's request became; errors name that API's fields."""
+
+async def translated_job(
+    state: ServerState, model: Model, request: Request, make: Translation[Request], names: Names
+) -> Job:
+    """The job of another API's request, of which `make` makes the fields of a chat request; errors name that API's
+    fields."""
+    chat = await _translated(state, request, make, names)
     with renamed(names):
-        given = {name: value for name, value in body.items() if value is not None}
-        return await chat_job(state, model, ChatRequest.model_validate(given))
+        return await chat_job(state, model, chat)
 
 
-async def count_tokens(state: ServerState, model: Model, body: dict[str, Any], names: Names) -> int:
+async def count_tokens(
+    state: ServerState, model: Model, request: Request, make: Translation[Request], names: Names
+) -> int:
     """Tokens of the prompt of such a request."""
+    chat = await _translated(state, request, make, names)
     with renamed(names):
-        given = {name: value for name, value in body.items() if value is not None}
-        prompt = await chat_prompt(state, model, ChatRequest.model_validate(given))
+        prompt = await chat_prompt(state, model, chat)
     return len(await state.off_loop(len(prompt), lambda: tokenize_prompt(model, prompt)))
+
+
+async def _translated(state: ServerState, request: Request, make: Translation[Request], names: Names) -> ChatRequest:
+    def work() -> ChatRequest:
+        given = {name: value for name, value in make(request).items() if value is not None}
+        with renamed(names):
+            # A turn of other APIs can become several messages.
+            state.settings.limits.check(given, {"messages": ("messages",)})
+            return ChatRequest.model_validate(given)
+
+    return await state.off_loop(size(request, INLINE_CHARS), work)
 
 
 class Pieces:

@@ -83,7 +83,7 @@ class Streams:
             while (at := session.name.find("::", at + 1)) >= 0:
                 sessions[session.name[:at]].append(session)
             sessions[session.name].append(session)
-        return [session for name in names for session in sessions.get(name, ())]
+        return [session for name in dict.fromkeys(names) for session in sessions.get(name, ())]
 
     def stop(self, name: str) -> None:
         """Ends what makes the stream of this name, and forgets it; names that are unknown are ignored."""

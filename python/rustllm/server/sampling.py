@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rustllm._rustllm import Grammar, InvalidRequestError, SamplingParams, Tokenizer
 from rustllm.chat.constraint import Compiled, Constraint, compile_constraint, from_response_format, the_one
 from rustllm.chat.plan import Plan
-from rustllm.limits import GRAMMAR, SCHEMA, Caps
+from rustllm.invalid import shown
+from rustllm.limits import GRAMMAR, LIST, SCHEMA, Caps
 from rustllm.sampling_values import logit_bias_pairs, sampler_names, seed_value
 from rustllm.server.constraints import ConstraintFields, asked
 from rustllm.server.errors import ApiError
-from rustllm.server.parts import AsGiven, Part
+from rustllm.server.parts import AsGiven, FromClient, Part
 from rustllm.server.state import Model, ServerState
 
 
@@ -26,7 +27,11 @@ class LoraScale(Part):
     scale: float = Field(description="Its weight; 0 is off.")
 
 
-class SamplingFields(BaseModel):
+#: A token id or a text, and a bias.
+Pair = Annotated[list[int | str | float | bool], Field(max_length=2)]
+
+
+class SamplingFields(FromClient):
     """Fields of llama-server's sampling, with their types; ranges are the engine's to judge."""
 
     model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
@@ -34,7 +39,11 @@ class SamplingFields(BaseModel):
     caps: ClassVar[Caps] = {
         "n": ("choices",),
         "n_cmpl": ("choices",),
+        "lora": LIST,
+        "dry_sequence_breakers": LIST,
+        "samplers": LIST,
         "stop": ("stop_strings",),
+        "stop_token_ids": LIST,
         "logit_bias": ("biases",),
         "n_probs": ("logprobs",),
         "json_schema": SCHEMA,
@@ -85,7 +94,7 @@ class SamplingFields(BaseModel):
     mirostat: int | None = Field(None, description="0 off, 1 or 2.")
     mirostat_tau: float | None = Field(None, description="Mirostat's target entropy.")
     mirostat_eta: float | None = Field(None, description="Mirostat's learning rate.")
-    logit_bias: dict[str, float | bool] | list[list[int | str | float | bool]] | None = Field(
+    logit_bias: dict[str, float | bool] | list[Pair] | None = Field(
         None, description="Pairs of a token id or a text and a bias; false forbids the token."
     )
     ignore_eos: bool | None = Field(None, description="Do not stop at the end-of-text token.")
@@ -203,7 +212,7 @@ def _refuse_unsupported(fields: SamplingFields, supported_here: Sequence[str]) -
         value = getattr(fields, name)
         if value is not None and value not in harmless and name not in supported_here:
             allowed = ", ".join(repr(word) for word in harmless)
-            raise ApiError(400, f"{name}: {value!r:.60} is not supported yet; allowed: {allowed}", param=name)
+            raise ApiError(400, f"{name}: {shown(value)} is not supported yet; allowed: {allowed}", param=name)
 
 
 async def compile_grammar(

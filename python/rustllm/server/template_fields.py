@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rustllm.limits import SCHEMA, Caps
-from rustllm.server.parts import AsGiven, Described, Part
+from rustllm.server.parts import AsGiven, Described, FromClient, Part
 
 
 class ToolFunction(Part):
@@ -74,11 +74,11 @@ class MessageFields(Part):
     tool_call_id: str | None = Field(None, description="Which call a tool's message answers.")
 
 
-#: How tools are bounded.
-CAPS: Caps = {"tools": ("tools",), "tools[].function.parameters": SCHEMA}
+#: How messages and tools are bounded.
+CAPS: Caps = {"messages": ("messages",), "tools": ("tools",), "tools[].function.parameters": SCHEMA}
 
 
-class TemplateFields(BaseModel):
+class TemplateFields(FromClient):
     """Messages, and how the chat template renders them."""
 
     model_config = ConfigDict(strict=True)

@@ -26,8 +26,9 @@ FORMATS = {
     "email": rf"[a-zA-Z0-9_+-]{{1,64}}(\.[a-zA-Z0-9_+-]{{1,64}}){{0,3}}@{_LABEL}(\.{_LABEL}){{0,7}}",
 }
 
-#: A part of a pattern: an escape, a class, a group's beginning, or a character.
-_PART = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|\[(?:\\.|[^\\\]])*\]|\(\?.?|\{[0-9]+(?:,[0-9]*)?\}|.", re.DOTALL)
+#: A part of a pattern: an escape, a class, a group's beginning, or a character. A class without an end goes to the
+#: pattern's, so that nothing is read twice.
+_PART = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|\[[^\\\]]*(?:\\.[^\\\]]*)*\]?|\(\?.?|\{[0-9]+(?:,[0-9]*)?\}|.", re.DOTALL)
 _CLASSES = {"d": "0-9", "w": "0-9A-Za-z_"}
 _PLAIN = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "/": "\\/"}
 
@@ -64,8 +65,9 @@ def _written(part: str) -> str | None:
         return None
     if part.startswith("\\") and len(part) == 2:
         return _escape(part[1], inside=False)
-    if part.startswith("[") and len(part) > 1:
-        return _class(part[1:-1])
+    if part.startswith("["):
+        # The grammar's parser says what is wrong with a class without an end.
+        return _class(part[1:-1]) if part.endswith("]") else part
     return "\\{" if part == "{" else _PLAIN.get(part, part)
 
 

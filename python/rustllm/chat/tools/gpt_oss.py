@@ -19,10 +19,11 @@ _ENDS = ("<|end|>", "<|call|>", "<|return|>")
 _NEXT = f"{_START}assistant"
 _TO = "to=functions."
 _NAME = r"to=functions\.(?P<name{}>[A-Za-z0-9_.:/-]+?)"
-#: What may stand before a message: a recipient on either side of the channel, and a type.
+#: What may stand before a message: a recipient on either side of the channel, and a type. Blanks belong to what stands
+#: before them, so that there is one way only to read a row of them.
 _HEADER = re.compile(
-    rf"\s*({_NAME.format(1)})?\s*(<\|channel\|>\s*(?P<channel>analysis|commentary|final))?\s*"
-    rf"({_NAME.format(2)})?\s*(<\|channel\|>\s*commentary)?\s*(<\|constrain\|>)?\s*(json)?\s*"
+    rf"\s*({_NAME.format(1)}\s*)?(<\|channel\|>\s*(?P<channel>analysis|commentary|final)\s*)?"
+    rf"({_NAME.format(2)}\s*)?(<\|channel\|>\s*commentary\s*)?(<\|constrain\|>\s*)?(json\s*)?"
 )
 _ANALYSIS = Thought(f"{_CHANNEL}analysis{_MESSAGE}", "<|end|>", then=_NEXT)
 #: Characters of what stands before a message.

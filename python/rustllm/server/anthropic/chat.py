@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rustllm.invalid import shown
 from rustllm.server.anthropic.schemas import CountTokensRequest, MessagesRequest
 from rustllm.server.anthropic.turns import chat_messages, refused, system_messages
 from rustllm.server.renamed import Names
@@ -61,19 +62,21 @@ def _tools(tools: object) -> list[dict[str, Any]] | None:
     if tools is None:
         return None
     if not isinstance(tools, list):
-        raise refused("tools", f"{tools!r:.40} is not a list of tools")
+        raise refused("tools", f"{shown(tools, 40)} is not a list of tools")
     return [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
 
 
 def _tool(tool: object, place: str) -> dict[str, Any]:
     if not isinstance(tool, dict):
-        raise refused(place, f"{tool!r:.40} is not a tool; expected an object with name and input_schema")
+        raise refused(place, f"{shown(tool, 40)} is not a tool; expected an object with name and input_schema")
     kind = tool.get("type")
     if kind not in (None, "custom"):
-        message = f"{kind!r:.60} is a tool that only Anthropic's own server has; allowed: 'custom'"
+        message = f"{shown(kind)} is a tool that only Anthropic's own server has; allowed: 'custom'"
         raise refused(f"{place}.type", message)
     if not isinstance(tool.get("input_schema"), dict):
-        raise refused(f"{place}.input_schema", f"{tool.get('input_schema')!r:.40} is not a schema; expected an object")
+        raise refused(
+            f"{place}.input_schema", f"{shown(tool.get('input_schema'), 40)} is not a schema; expected an object"
+        )
     given = {name: tool[name] for name in ("name", "description", "strict") if tool.get(name) is not None}
     return {"type": "function", "function": {**given, "parameters": tool["input_schema"]}}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from rustllm.limits import SCHEMA, Caps
+from rustllm.limits import LIST, SCHEMA, Caps
 from rustllm.server.answers import Shape
-from rustllm.server.parts import Described, Part
+from rustllm.server.parts import Described, FromClient, Part
 
 
 class ContentBlock(Part):
@@ -86,12 +86,14 @@ class OutputConfig(Part):
     format: OutputFormat | None = Field(None, description="What the answer must be.")
 
 
-class CountTokensRequest(BaseModel):
+class CountTokensRequest(FromClient):
     """A chat whose tokens are to be counted. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
     caps: ClassVar[Caps] = {
+        "messages": ("messages",),
+        "system": LIST,
         "tools": ("tools",),
         "tools[].input_schema": SCHEMA,
         "output_config.format.schema": SCHEMA,

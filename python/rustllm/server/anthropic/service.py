@@ -20,12 +20,12 @@ from rustllm.server.state import Model, ServerState
 
 async def message_job(state: ServerState, model: Model, request: MessagesRequest) -> Job:
     """The job of a request."""
-    return await translated_job(state, model, chat_fields(request), NAMES)
+    return await translated_job(state, model, request, chat_fields, NAMES)
 
 
 async def tokens(state: ServerState, model: Model, request: CountTokensRequest) -> dict[str, Any]:
     """How many tokens the prompt of a request has."""
-    return {"input_tokens": await count_tokens(state, model, prompt_fields(request), NAMES)}
+    return {"input_tokens": await count_tokens(state, model, request, prompt_fields, NAMES)}
 
 
 async def message(model: Model, request: MessagesRequest, job: Job) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rustllm.chat.media import unsupported
+from rustllm.invalid import shown
 from rustllm.server.errors import ApiError, dumps
 
 Json = dict[str, Any]
@@ -32,16 +33,16 @@ def system_messages(system: object) -> list[Json]:
 def chat_messages(turns: object) -> list[Json]:
     """The messages of all turns. Raises ApiError that names the place."""
     if not isinstance(turns, list) or not turns:
-        raise refused("messages", f"{turns!r:.40} is not a list of messages with at least one of them")
+        raise refused("messages", f"{shown(turns, 40)} is not a list of messages with at least one of them")
     messages: list[Json] = []
     names: dict[str, str] = {}
     for index, turn in enumerate(turns):
         place = f"messages[{index}]"
         if not isinstance(turn, dict):
-            raise refused(place, f"{turn!r:.40} is not a message; expected an object with role and content")
+            raise refused(place, f"{shown(turn, 40)} is not a message; expected an object with role and content")
         role = turn.get("role")
         if not isinstance(role, str) or role not in _ALLOWED:
-            raise refused(f"{place}.role", f"{role!r:.40} is unknown; allowed: 'user', 'assistant', 'system'")
+            raise refused(f"{place}.role", f"{shown(role, 40)} is unknown; allowed: 'user', 'assistant', 'system'")
         blocks = _blocks(turn.get("content"), role, f"{place}.content")
         if role == "assistant":
             messages.append(_assistant(blocks, names))
@@ -55,12 +56,12 @@ def _blocks(content: object, role: str, place: str) -> list[tuple[str, Json]]:
     if isinstance(content, str):
         return [(place, {"type": "text", "text": content})]
     if not isinstance(content, list) or not content:
-        raise refused(place, f"{content!r:.40} is not content; expected a string or a list of blocks")
+        raise refused(place, f"{shown(content, 40)} is not content; expected a string or a list of blocks")
     blocks = []
     for index, block in enumerate(content):
         at = f"{place}[{index}]"
         if not isinstance(block, dict):
-            raise refused(at, f"{block!r:.40} is not a content block; expected an object with a type")
+            raise refused(at, f"{shown(block, 40)} is not a content block; expected an object with a type")
         kind = block.get("type")
         if kind not in _ALLOWED[role]:
             allowed = ", ".join(map(repr, _ALLOWED[role]))
@@ -80,7 +81,7 @@ def _assistant(blocks: list[tuple[str, Json]], names: dict[str, str]) -> Json:
             ident, name = _string(block, "id", place), _string(block, "name", place)
             given = block.get("input")
             if not isinstance(given, dict):
-                raise refused(f"{place}.input", f"{given!r:.40} is not an input; expected an object")
+                raise refused(f"{place}.input", f"{shown(given, 40)} is not an input; expected an object")
             names[ident] = name
             function = {"name": name, "arguments": dumps(given).decode()}
             calls.append({"id": ident, "type": "function", "function": function})
@@ -121,7 +122,7 @@ def _texts(value: object, place: str) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise refused(place, f"{value!r:.40} is not content; expected a string or a list of text blocks")
+        raise refused(place, f"{shown(value, 40)} is not content; expected a string or a list of text blocks")
     texts = []
     for index, block in enumerate(value):
         at = f"{place}[{index}]"
@@ -136,12 +137,12 @@ def _document(block: Json, place: str) -> str:
     source = block.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
     if not isinstance(source, dict) or kind != "text":
-        raise refused(f"{place}.source.type", f"{kind!r:.40} is not supported; allowed: 'text'")
+        raise refused(f"{place}.source.type", f"{shown(kind, 40)} is not supported; allowed: 'text'")
     return _string(source, "data", f"{place}.source")
 
 
 def _string(block: Json, name: str, place: str) -> str:
     value = block.get(name)
     if not isinstance(value, str):
-        raise refused(f"{place}.{name}", f"{value!r:.40} is not a text; expected a string")
+        raise refused(f"{place}.{name}", f"{shown(value, 40)} is not a text; expected a string")
     return value

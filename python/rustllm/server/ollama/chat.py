@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from typing import Any
 
 from rustllm.server.errors import ApiError
-from rustllm.server.ollama.schemas import AnswerFields, ChatRequest, GenerateRequest, Options, TurnFields
+from rustllm.server.ollama.schemas import (
+    AnswerFields,
+    ChatRequest,
+    GenerateRequest,
+    Options,
+)
 from rustllm.server.renamed import Names
 
 #: What the chat's fields are called here.
@@ -74,29 +80,53 @@ def _common(request: AnswerFields) -> dict[str, Any]:
     }
 
 
-def _messages(turns: list[TurnFields]) -> list[dict[str, Any]]:
-    """The messages. A result belongs to the first call of its tool, or of any, that has none yet."""
+class _Waiting:
+    """The calls of a turn that have no result yet, in their order. Each is taken once, however many there are."""
+
+    def __init__(self, calls: list[tuple[str, str]]) -> None:
+        """`calls` are pairs of an id and the function's name."""
+        self._names = dict(calls)
+        self._all = deque(self._names)
+        self._by_name: dict[str, deque[str]] = defaultdict(deque)
+        for ident, name in calls:
+            self._by_name[name].append(ident)
+
+    def take(self, name: str | None) -> tuple[str, str] | None:
+        """The first call of the function `name`, or of any if there is none."""
+        own = self._all if name is None else self._by_name[name]
+        for calls in (own, self._all):
+            while calls:
+                ident = calls.popleft()
+                # It may have been taken by the other way.
+                if ident in self._names:
+                    return ident, self._names.pop(ident)
+        return None
+
+
+def _messages(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages of turns that are `TurnFields`. A result belongs to the first call of its tool, or of any, that has
+    none yet."""
     messages: list[dict[str, Any]] = []
-    waiting: list[tuple[str, str]] = []
+    waiting = _Waiting([])
     count = 0
-    for index, turn in enumerate(turns):
-        if turn.images:
-            raise refused(f"messages[{index}].images", "images are not supported by this model")
-        message: dict[str, Any] = {"role": turn.role, "content": turn.content or ""}
-        if turn.thinking:
-            message["reasoning_content"] = turn.thinking
-        if turn.tool_calls:
-            waiting, calls = [], []
-            for call in turn.tool_calls:
-                ident = f"call_{count}"
-                count += 1
-                waiting.append((ident, call.function.name))
-                function = {"name": call.function.name, "arguments": call.function.arguments or {}}
-                calls.append({"id": ident, "type": "function", "function": function})
-            message["tool_calls"] = calls
-        elif turn.role == "tool" and waiting:
-            found = next((each for each in waiting if turn.tool_name in (None, each[1])), waiting[0])
-            waiting.remove(found)
-            message |= {"tool_call_id": found[0], "name": turn.tool_name or found[1]}
+    for place, turn in enumerate(turns):
+        if turn.get("images"):
+            raise refused(f"messages[{place}].images", "images are not supported by this model")
+        message: dict[str, Any] = {"role": turn["role"], "content": turn.get("content") or ""}
+        if turn.get("thinking"):
+            message["reasoning_content"] = turn["thinking"]
+        tool = turn.get("tool_name")
+        if turn.get("tool_calls"):
+            called = [(f"call_{count + index}", call["function"]) for index, call in enumerate(turn["tool_calls"])]
+            count += len(called)
+            waiting = _Waiting([(ident, function["name"]) for ident, function in called])
+            message["tool_calls"] = [_call(ident, function) for ident, function in called]
+        elif turn["role"] == "tool" and (found := waiting.take(tool)) is not None:
+            message |= {"tool_call_id": found[0], "name": tool or found[1]}
         messages.append(message)
     return messages
+
+
+def _call(ident: str, function: dict[str, Any]) -> dict[str, Any]:
+    arguments = function.get("arguments") or {}
+    return {"id": ident, "type": "function", "function": {"name": function["name"], "arguments": arguments}}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from rustllm.limits import SCHEMA, Caps
+from rustllm.limits import LIST, SCHEMA, Caps
 from rustllm.server.answers import Shape
 from rustllm.server.embedding import Input
 from rustllm.server.openai.models.schemas import ModelDetails
-from rustllm.server.parts import Described, Part
-from rustllm.server.template_fields import CAPS as TOOL_CAPS
+from rustllm.server.parts import AsGiven, Described, FromClient, Part
+from rustllm.server.template_fields import CAPS as CHAT_CAPS
 from rustllm.server.template_fields import Tool
 
 
@@ -36,7 +36,7 @@ class Options(Part):
     stop: str | list[str] | None = Field(None, description="Texts that end the answer; they are not part of it.")
 
 
-class AnswerFields(BaseModel):
+class AnswerFields(FromClient):
     """What all requests for answers have. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -90,14 +90,19 @@ class TurnFields(Part):
 class ChatRequest(AnswerFields):
     """A chat to be answered."""
 
-    caps: ClassVar[Caps] = {**AnswerFields.caps, **TOOL_CAPS}
+    caps: ClassVar[Caps] = {**AnswerFields.caps, **CHAT_CAPS, "messages[].tool_calls": ("tools",)}
 
-    messages: list[TurnFields] | None = Field(None, description="The chat so far; without any, nothing is generated.")
+    # They are kept as they are: a hundred thousand models take a second to be made.
+    messages: list[Annotated[dict[str, Any], AsGiven(TurnFields)]] | None = Field(
+        None, description="The chat so far; without any, nothing is generated."
+    )
     tools: Annotated[Any, Described(Tool, many=True)] = Field(None, description="Functions that the model may call.")
 
 
 class GenerateRequest(AnswerFields):
     """A prompt to be answered."""
+
+    caps: ClassVar[Caps] = {**AnswerFields.caps, "context": ("token_ids",), "images": LIST}
 
     prompt: str | None = Field(None, description="The prompt; without one, nothing is generated.")
     system: str | None = Field(None, description="The system prompt.")
@@ -108,12 +113,12 @@ class GenerateRequest(AnswerFields):
     images: list[str] | None = Field(None, description="Refused.")
 
 
-class EmbedRequest(BaseModel):
+class EmbedRequest(FromClient):
     """Texts whose vectors are wanted."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    caps: ClassVar[Caps] = {"input": ("documents",)}
+    caps: ClassVar[Caps] = {"input": ("documents", "token_ids")}
 
     model: str | None = Field(None, description="Any name is served.")
     input: Input = Field(description="A text, token ids, or a list of either; without any the answer has no vectors.")
@@ -121,7 +126,7 @@ class EmbedRequest(BaseModel):
     truncate: bool | None = Field(None, description="Accepted; texts that are too long are refused.")
 
 
-class OlderEmbedRequest(BaseModel):
+class OlderEmbedRequest(FromClient):
     """A text whose vector is wanted."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -130,7 +135,7 @@ class OlderEmbedRequest(BaseModel):
     prompt: str | None = Field(None, description="The text; without one the vector is empty.")
 
 
-class ShowRequest(BaseModel):
+class ShowRequest(FromClient):
     """A model whose properties are wanted."""
 
     model_config = ConfigDict(strict=True, extra="ignore")

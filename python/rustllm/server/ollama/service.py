@@ -33,14 +33,14 @@ Json = dict[str, Any]
 
 async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Job:
     """The job of a chat."""
-    return await translated_job(state, model, chat_fields(request), NAMES)
+    return await translated_job(state, model, request, chat_fields, NAMES)
 
 
 async def generate_job(state: ServerState, model: Model, request: GenerateRequest) -> Job:
     """The job of a prompt: a chat's, or of the prompt as it is."""
     refuse_unsupported(request)
     if not request.raw and not request.suffix:
-        return await translated_job(state, model, generate_fields(request), NAMES)
+        return await translated_job(state, model, request, generate_fields, NAMES)
     if request.system:
         raise refused("system", "it has no place in a prompt that is raw or has a suffix")
     given = {name: value for name, value in sampling_fields(request).items() if value is not None}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rustllm.server.answers import Shape
 from rustllm.server.openai.models.schemas import ModelArchitecture, ModelMeta
+from rustllm.server.parts import FromClient
 
 
-class Named(BaseModel):
+class Named(FromClient):
     """A request that names its model; what else it has is for the model's process."""
 
     model_config = ConfigDict(strict=True)
@@ -19,7 +20,7 @@ class Named(BaseModel):
     name: str | None = Field(None, description="The same, in older requests of Ollama.")
 
 
-class ModelRequest(BaseModel):
+class ModelRequest(FromClient):
     """A model to load, unload or download."""
 
     model_config = ConfigDict(strict=True)

@@ -13,6 +13,9 @@ from rustllm.server.generation_settings import GenerationSettings
 from rustllm.server.parts import Described, Part
 from rustllm.server.sampling import SamplingFields
 
+#: What bounds a prompt.
+PROMPT = ("prompts", "token_ids")
+
 #: Fields that a request may choose of its answer.
 MAX_RESPONSE_FIELDS = 128
 
@@ -52,7 +55,7 @@ class CompletionRequest(Answered):
 
     model_config = ConfigDict(defer_build=False)
 
-    caps: ClassVar[Caps] = {**SamplingFields.caps, "prompt": ("prompts",)}
+    caps: ClassVar[Caps] = {**SamplingFields.caps, "prompt": PROMPT}
 
     prompt: Prompt = Field(description="Text, token ids, or a list that mixes both; or a list of prompts.")
 

@@ -8,13 +8,15 @@ from typing import Any, cast
 from rustllm._rustllm import Output, Tokenizer
 from rustllm.chat.plan import Plan
 from rustllm.choice import Choice
+from rustllm.invalid import shown
+from rustllm.measures import size
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import Job, collect, probs_json, progress_json, timings_json
 from rustllm.server.generation_settings import reading_json, settings_json
 from rustllm.server.native.completion.schemas import Answered
 from rustllm.server.sampling import SamplingFields, build_params, compile_grammar
 from rustllm.server.sse import Events, event
-from rustllm.server.state import Model, ServerState
+from rustllm.server.state import INLINE_CHARS, Model, ServerState
 
 
 def split_prompts(prompt: object) -> list[str | list[Any]]:
@@ -36,7 +38,7 @@ def _plain(prompt: Any) -> str | list[Any]:
         raise ApiError(400, message, param="prompt.multimodal_data")
     text = prompt.get("prompt_string")
     if not isinstance(text, str):
-        message = f"prompt.prompt_string: {text!r:.60} is not a text"
+        message = f"prompt.prompt_string: {shown(text)} is not a text"
         raise ApiError(400, message, param="prompt.prompt_string")
     return text
 
@@ -60,7 +62,7 @@ def tokenize_mixed(tokenizer: Tokenizer, value: str | list[Any], param: str, *, 
             tokens += tokenizer.encode(item, add_special=special and index == 0, parse_special=special)
         elif isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < tokenizer.vocab_size:
             allowed = f"0 to {tokenizer.vocab_size - 1}"
-            raise ApiError(400, f"{param}[{index}]: {item!r:.60} is not a token id; allowed: {allowed}", param=param)
+            raise ApiError(400, f"{param}[{index}]: {shown(item)} is not a token id; allowed: {allowed}", param=param)
         else:
             tokens.append(item)
     return tokens
@@ -77,14 +79,13 @@ async def make_job(
     """A job from a prompt and the request's fields; `plan` is how a chat's answers are read."""
     grammar, watch, triggers = await compile_grammar(fields, response_format, state, model, plan)
     params = build_params(fields, state, model.native.tokenizer, plan)
-    size = len(prompt) if isinstance(prompt, str) else sum(len(p) if isinstance(p, str) else 1 for p in prompt)
-    texts = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
 
     def tokenize() -> list[int]:
+        texts = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
         model.native.check_texts(texts)
         return tokenize_prompt(model, prompt)
 
-    tokens = await state.off_loop(size, tokenize)
+    tokens = await state.off_loop(size(prompt, INLINE_CHARS), tokenize)
     return Job(
         prompt=tokens,
         params=params,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rustllm.server.answers import Shape
+from rustllm.server.parts import FromClient
 
 
-class ControlRequest(BaseModel):
+class ControlRequest(FromClient):
     """What to do with an answer that is being streamed."""
 
     model_config = ConfigDict(strict=True, protected_namespaces=())

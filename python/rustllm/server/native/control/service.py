@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from rustllm.invalid import shown
 from rustllm.server.errors import ApiError
 from rustllm.server.native.control.schemas import ControlRequest
 from rustllm.server.state import Model, ServerState
@@ -15,7 +16,7 @@ async def control(state: ServerState, model: Model, request: ControlRequest) -> 
     if not request.id:
         raise ApiError(400, "id: it is missing; the id of a completion that is being streamed is needed", param="id")
     if request.action != "reasoning_end":
-        message = f"action: {request.action!r:.60} is unknown; allowed: 'reasoning_end'"
+        message = f"action: {shown(request.action)} is unknown; allowed: 'reasoning_end'"
         raise ApiError(400, message, param="action")
     found = model.engine.named(request.id)
     if found is None:

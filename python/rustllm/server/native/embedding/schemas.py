@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 
 from rustllm.limits import Caps
 from rustllm.server.answers import Shape
-from rustllm.server.embedding import Input, count_tokens
+from rustllm.server.embedding import INPUT, Input
+from rustllm.server.parts import FromClient
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(FromClient):
     """Texts whose vectors are wanted. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True)
 
-    caps: ClassVar[Caps] = {"content": ("inputs",), "input": ("inputs",)}
+    caps: ClassVar[Caps] = {"content": INPUT, "input": INPUT}
 
     content: Input | None = Field(None, description="A text, token ids, or a list of either.")
     input: Input | None = Field(None, description="The same, by OpenAI's name, which goes first.")
@@ -25,16 +26,6 @@ class EmbeddingRequest(BaseModel):
         description="What vectors are divided by: -1 nothing, 0 the largest magnitude, p the p-norm; "
         "without pooling always nothing.",
     )
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def _bounded_content(cls, value: Any) -> Any:
-        return count_tokens("content", value)
-
-    @field_validator("input", mode="before")
-    @classmethod
-    def _bounded_input(cls, value: Any) -> Any:
-        return count_tokens("input", value)
 
 
 class NativeEmbedding(Shape):

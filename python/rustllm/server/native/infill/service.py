@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rustllm._rustllm import Tokenizer
+from rustllm.invalid import shown
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import Job
 from rustllm.server.native.completion import service as completion
@@ -95,7 +96,7 @@ async def gap_job(state: ServerState, model: Model, prompt: object, suffix: str,
     try:
         check_model(model)
     except ApiError as error:
-        raise ApiError(400, f"suffix: {suffix!r:.60} cannot be led up to. {error}", param="suffix") from None
+        raise ApiError(400, f"suffix: {shown(suffix)} cannot be led up to. {error}", param="suffix") from None
     request = InfillRequest.model_validate({"input_prefix": prompt, "input_suffix": suffix})
     return await make_job(state, model, request, fields)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, RootModel
 
+from rustllm.limits import LIST, Caps
 from rustllm.server.answers import Shape
+from rustllm.server.parts import FromClient
 from rustllm.server.sampling import LoraScale
 
 
@@ -18,5 +22,7 @@ class Adapter(Shape):
     prompt_prefix: str = Field(description="What prompts for it begin with, as the file says.")
 
 
-class LoraScales(RootModel[list[LoraScale]]):
+class LoraScales(FromClient, RootModel[list[LoraScale]]):
     """Weights of adapters; those that are not listed are off."""
+
+    caps: ClassVar[Caps] = {"": LIST}

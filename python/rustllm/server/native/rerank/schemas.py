@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rustllm.limits import Caps
 from rustllm.server.answers import Shape
 from rustllm.server.embedding import TokenUsage
+from rustllm.server.parts import FromClient
 
 
-class RerankRequest(BaseModel):
+class RerankRequest(FromClient):
     """Documents to be ordered by how well they fit a query. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rustllm.server.answers import Shape
+from rustllm.server.parts import FromClient
 
 
-class SlotFileRequest(BaseModel):
+class SlotFileRequest(FromClient):
     """The file to save a slot to, or to restore it from."""
 
     model_config = ConfigDict(strict=True)

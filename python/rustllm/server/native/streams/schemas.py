@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import ClassVar
 
+from pydantic import ConfigDict, Field
+
+from rustllm.limits import LIST, Caps
 from rustllm.server.answers import Shape
+from rustllm.server.parts import FromClient
 
 
-class LookupRequest(BaseModel):
+class LookupRequest(FromClient):
     """Names of streams that may be there."""
 
     model_config = ConfigDict(strict=True)
+
+    caps: ClassVar[Caps] = {"conversation_ids": LIST}
 
     conversation_ids: list[str] | None = Field(
         None, description="Names that streams were given in `X-Conversation-Id`; `a` finds `a::b`, too."

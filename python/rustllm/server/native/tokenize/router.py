@@ -31,14 +31,14 @@ router = APIRouter(tags=["llama-server"])
 async def tokenize(request: Request, state: State, model: LoadedModel) -> Response:
     """The tokens of a text, in llama-server's shape for `content`, in vLLM's for `prompt` and `messages`."""
     fields = await read_body(request, state, TokenizeRequest)
-    return Response(dumps(await service.tokenize(state, model, fields)), media_type="application/json")
+    return Response(await service.tokenize(state, model, fields), media_type="application/json")
 
 
 @router.post("/detokenize", openapi_extra=schema_docs.body(DetokenizeRequest), responses=schema_docs.answers(Content))
 async def detokenize(request: Request, state: State, model: LoadedModel) -> Response:
     """The text of tokens."""
     fields = await read_body(request, state, DetokenizeRequest)
-    return Response(dumps(await service.detokenize(state, model, fields)), media_type="application/json")
+    return Response(await service.detokenize(state, model, fields), media_type="application/json")
 
 
 @router.post(

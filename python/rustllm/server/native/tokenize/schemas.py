@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from rustllm.limits import Caps
 from rustllm.server.answers import Shape
-from rustllm.server.parts import Described
+from rustllm.server.parts import Described, FromClient
 from rustllm.server.template_fields import MessageFields, TemplateFields
 
 
@@ -16,6 +17,12 @@ class TokenizeRequest(TemplateFields):
     fields of its API."""
 
     model_config = ConfigDict(strict=True, protected_namespaces=())
+
+    caps: ClassVar[Caps] = {
+        **TemplateFields.caps,
+        "content": ("tokenize_bytes", "token_ids"),
+        "prompt": ("tokenize_bytes",),
+    }
 
     content: str | list[int | str] | None = Field(
         None, description="The text, or a list that mixes texts and token ids, as in llama-server."
@@ -41,10 +48,12 @@ class TokenizeRequest(TemplateFields):
     )
 
 
-class DetokenizeRequest(BaseModel):
+class DetokenizeRequest(FromClient):
     """Tokens to turn into text."""
 
     model_config = ConfigDict(strict=True, protected_namespaces=())
+
+    caps: ClassVar[Caps] = {"tokens": ("token_ids",)}
 
     tokens: list[int] = Field(description="Token ids.")
     model: str | None = Field(None, description="Any name is served.")

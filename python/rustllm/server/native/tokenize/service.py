@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from rustllm.server.errors import ApiError
+import orjson
+
+from rustllm.limits import Limits
+from rustllm.measures import size
+from rustllm.server.errors import ApiError, dumps
 from rustllm.server.native.tokenize.schemas import DetokenizeRequest, TokenizeRequest
 from rustllm.server.openai.chat.prompt import chat_prompt
-from rustllm.server.state import Model, ServerState
+from rustllm.server.state import INLINE_CHARS, Model, ServerState
+
+#: Tokens that are written in one go: it takes a millisecond or two, in which no other thread of Python runs.
+_AT_ONCE = 1 << 16
 
 
-async def tokenize(state: ServerState, model: Model, request: TokenizeRequest) -> dict[str, Any]:
-    """The tokens of a text in the shape of the API that the request belongs to."""
+async def tokenize(state: ServerState, model: Model, request: TokenizeRequest) -> bytes:
+    """The tokens of a text as JSON, in the shape of the API that the request belongs to."""
     texts = {"content": request.content, "prompt": request.prompt, "messages": request.messages}
     given = [name for name, value in texts.items() if value is not None]
     if not given:
@@ -22,54 +30,84 @@ async def tokenize(state: ServerState, model: Model, request: TokenizeRequest) -
         raise ApiError(400, message, param=given[1])
     if request.content is not None:
         return await _pieces(state, model, request, request.content)
-    return await _counted(state, model, request)
+    return await _counted(state, model, request, given[0])
 
 
-async def _counted(state: ServerState, model: Model, request: TokenizeRequest) -> dict[str, Any]:
+async def _counted(state: ServerState, model: Model, request: TokenizeRequest, param: str) -> bytes:
     """vLLM's answer. A chat is cut as one that is to be answered."""
     tokenizer = model.native.tokenizer
     text = await chat_prompt(state, model, request) if request.prompt is None else request.prompt
-    special = request.add_special_tokens is not False
-    tokens = await state.off_loop(len(text), lambda: tokenizer.encode(text, add_special=special, parse_special=True))
-    return {
-        "count": len(tokens),
-        "max_model_len": model.native.n_ctx,
-        "tokens": tokens,
-        "token_strs": [tokenizer.raw_text(token) for token in tokens] if request.return_token_strs else None,
-    }
+
+    def work() -> bytes:
+        tokens = tokenizer.encode(text, add_special=request.add_special_tokens is not False, parse_special=True)
+        texts = None
+        if request.return_token_strs:
+            _check_count(state.settings.limits, tokens, param)
+            texts = _array(tokens, tokenizer.raw_text)
+        fields = {"count": len(tokens), "max_model_len": model.native.n_ctx, "tokens": _array(tokens)}
+        return dumps({**fields, "token_strs": texts})
+
+    return await state.off_loop(len(text), work)
 
 
-async def _pieces(
-    state: ServerState, model: Model, request: TokenizeRequest, content: str | list[int | str]
-) -> dict[str, Any]:
+async def _pieces(state: ServerState, model: Model, request: TokenizeRequest, content: str | list[int | str]) -> bytes:
     """llama-server's answer, with the tokens' pieces on demand."""
     tokenizer = model.native.tokenizer
     add_special = bool(request.add_special)
     parse_special = request.parse_special is not False
 
-    def work() -> list[int]:
+    def encoded() -> list[int]:
         parts = [content] if isinstance(content, str) else content
         tokens: list[int] = []
         for index, part in enumerate(parts):
             if isinstance(part, str):
                 tokens += tokenizer.encode(part, add_special=add_special and not index, parse_special=parse_special)
             else:
-                tokens.append(_checked(part, f"content[{index}]", tokenizer.vocab_size))
+                _check_ids([part], "content", tokenizer.vocab_size, index)
+                tokens.append(part)
         return tokens
 
-    # A list's texts are not measured; one that could be long goes to a worker as well.
-    size = len(content) if isinstance(content, str) else 1 << 30
-    tokens = await state.off_loop(size, work)
-    if not request.with_pieces:
-        return {"tokens": tokens}
-    return {"tokens": [{"id": token, "piece": _piece(tokenizer.token_bytes(token))} for token in tokens]}
+    def work() -> bytes:
+        tokens = encoded()
+        if not request.with_pieces:
+            return dumps({"tokens": _array(tokens)})
+        _check_count(state.settings.limits, tokens, "content")
+        return dumps({"tokens": _array(tokens, lambda id_: {"id": id_, "piece": _piece(tokenizer.token_bytes(id_))})})
+
+    return await state.off_loop(size(content, INLINE_CHARS), work)
 
 
-def _checked(token: int, param: str, vocab_size: int) -> int:
-    if not 0 <= token < vocab_size:
-        message = f"{param}: {token} is out of range; allowed: 0 to {vocab_size - 1}"
-        raise ApiError(400, message, param=param)
-    return token
+def _check_count(limits: Limits, tokens: list[int], param: str) -> None:
+    """Tokens whose texts are asked for are as few as those of a list."""
+    limits.check({param: tokens}, {param: ("token_ids",)})
+
+
+class _Written(dict[int, bytes]):
+    """The JSON of each token, which is made once however often the token comes."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self._make = make
+
+    def __missing__(self, token: int) -> bytes:
+        self[token] = written = dumps(self._make(token))
+        return written
+
+
+def _array(tokens: list[int], make: Callable[[int], Any] | None = None) -> orjson.Fragment:
+    """A JSON array of what `make` makes of each token, by default the ids themselves."""
+    written = _Written((lambda token: token) if make is None else make)
+    parts = (tokens[at : at + _AT_ONCE] for at in range(0, len(tokens), _AT_ONCE))
+    return orjson.Fragment(b"[" + b",".join(b",".join(map(written.__getitem__, part)) for part in parts) + b"]")
+
+
+def _check_ids(tokens: list[int], param: str, vocab_size: int, first: int = 0) -> None:
+    """Refuses what is no token; `first` is the place of the first one in the field."""
+    if not tokens or (min(tokens) >= 0 and max(tokens) < vocab_size):
+        return
+    index = next(index for index, token in enumerate(tokens) if not 0 <= token < vocab_size)
+    place = f"{param}[{first + index}]"
+    message = f"{place}: {tokens[index]} is out of range; allowed: 0 to {vocab_size - 1}"
+    raise ApiError(400, message, param=place)
 
 
 def _piece(data: bytes) -> str | list[int]:
@@ -80,10 +118,13 @@ def _piece(data: bytes) -> str | list[int]:
         return list(data)
 
 
-async def detokenize(state: ServerState, model: Model, request: DetokenizeRequest) -> dict[str, Any]:
-    """The text of tokens."""
+async def detokenize(state: ServerState, model: Model, request: DetokenizeRequest) -> bytes:
+    """The text of tokens, as JSON."""
     tokenizer = model.native.tokenizer
-    for index, token in enumerate(request.tokens):
-        _checked(token, f"tokens[{index}]", tokenizer.vocab_size)
-    content = await state.off_loop(len(request.tokens), lambda: tokenizer.decode(request.tokens, special=True))
-    return {"content": content, "prompt": content}
+
+    def work() -> bytes:
+        _check_ids(request.tokens, "tokens", tokenizer.vocab_size)
+        content = tokenizer.decode(request.tokens, special=True)
+        return dumps({"content": content, "prompt": content})
+
+    return await state.off_loop(len(request.tokens), work)

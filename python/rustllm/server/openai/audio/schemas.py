@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rustllm.server.answers import Shape
+from rustllm.server.parts import FromClient
 
 
-class TranscriptionRequest(BaseModel):
+class TranscriptionRequest(FromClient):
     """Sound to be written down."""
 
     model_config = ConfigDict(protected_namespaces=())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rustllm.chat.prompt import ChatFields, chat_rendering
-from rustllm.server.state import Model, ServerState
+from rustllm.chat.prompt import ChatFields, chat_size, render_chat
+from rustllm.server.state import INLINE_CHARS, Model, ServerState
 
 
 async def chat_prompt(state: ServerState, model: Model, fields: ChatFields) -> str:
-    """Renders the messages. Raises InvalidRequestError, MessageError, ToolError or TemplateError."""
-    rendering = chat_rendering(model, state.settings, fields)
-    return await state.off_loop(rendering.size, rendering.render)
+    """Checks and renders the messages. Raises InvalidRequestError, MessageError, ToolError, TemplateError or
+    ContextExceededError."""
+    return await state.off_loop(chat_size(fields, INLINE_CHARS), lambda: render_chat(model, state.settings, fields))

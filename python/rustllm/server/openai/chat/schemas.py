@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rustllm.limits import SCHEMA, Caps
 from rustllm.server.answers import LogProbs, PromptLogprob, PromptProgress, Shape
 from rustllm.server.constraints import CAPS, ConstraintFields
 from rustllm.server.openai.schemas import Envelope
-from rustllm.server.parts import AsGiven, Part
+from rustllm.server.parts import AsGiven, FromClient, Part
 from rustllm.server.sampling import SamplingFields
-from rustllm.server.template_fields import CAPS as TOOL_CAPS
+from rustllm.server.template_fields import CAPS as CHAT_CAPS
 from rustllm.server.template_fields import TemplateFields
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(FromClient):
     """What a stream carries beside the text."""
 
     model_config = ConfigDict(strict=True)
@@ -53,7 +53,7 @@ class ChatRequest(TemplateFields, ConstraintFields, SamplingFields):
     caps: ClassVar[Caps] = {
         **SamplingFields.caps,
         **CAPS,
-        **TOOL_CAPS,
+        **CHAT_CAPS,
         "top_logprobs": ("logprobs",),
         "response_format.schema": SCHEMA,
         "response_format.json_schema.schema": SCHEMA,

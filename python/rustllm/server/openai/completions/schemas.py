@@ -9,7 +9,7 @@ from pydantic import Field
 from rustllm.limits import Caps
 from rustllm.server.answers import LogProbs, PromptLogprob, PromptProgress, Shape
 from rustllm.server.constraints import CAPS, ConstraintFields
-from rustllm.server.native.completion.schemas import Prompt
+from rustllm.server.native.completion.schemas import PROMPT, Prompt
 from rustllm.server.openai.chat.schemas import StreamOptions
 from rustllm.server.openai.schemas import Envelope
 from rustllm.server.sampling import SamplingFields
@@ -18,7 +18,7 @@ from rustllm.server.sampling import SamplingFields
 class OpenAICompletionRequest(ConstraintFields, SamplingFields):
     """One or several prompts to continue."""
 
-    caps: ClassVar[Caps] = {**SamplingFields.caps, **CAPS, "prompt": ("prompts",), "logprobs": ("logprobs",)}
+    caps: ClassVar[Caps] = {**SamplingFields.caps, **CAPS, "prompt": PROMPT, "logprobs": ("logprobs",)}
 
     prompt: Prompt = Field(description="Text, token ids, or a list of either.")
     model: str | None = Field(None, description="Any name is served.")

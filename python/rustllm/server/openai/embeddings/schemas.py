@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 
 from rustllm.limits import Caps
 from rustllm.server.answers import Shape
-from rustllm.server.embedding import Input, TokenUsage, count_tokens
+from rustllm.server.embedding import INPUT, Input, TokenUsage
+from rustllm.server.parts import FromClient
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(FromClient):
     """Texts whose vectors are wanted. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True)
 
-    caps: ClassVar[Caps] = {"input": ("inputs",)}
+    caps: ClassVar[Caps] = {"input": INPUT}
 
     input: Input = Field(
         description="A text, token ids, an object whose `content` has parts of text, or a list of these."
@@ -32,11 +33,6 @@ class EmbeddingsRequest(BaseModel):
         None, description="What vectors are divided by: -1 nothing, 0 the largest magnitude, p the p-norm."
     )
     user: str | None = Field(None, description="Accepted.")
-
-    @field_validator("input", mode="before")
-    @classmethod
-    def _bounded(cls, value: Any) -> Any:
-        return count_tokens("input", value)
 
 
 class EmbeddingEntry(Shape):

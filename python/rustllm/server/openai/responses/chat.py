@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rustllm.invalid import shown
 from rustllm.server.openai.responses.items import chat_messages, refused
 from rustllm.server.openai.responses.schemas import ResponsesRequest
 from rustllm.server.renamed import Names
@@ -54,7 +55,9 @@ def _refuse_stored(request: ResponsesRequest) -> None:
     for name in ("previous_response_id", "conversation", "prompt"):
         value = getattr(request, name)
         if value is not None:
-            raise refused(name, f"{value!r:.60} cannot be found, since nothing is stored here; send all items in input")
+            raise refused(
+                name, f"{shown(value)} cannot be found, since nothing is stored here; send all items in input"
+            )
     if request.background:
         raise refused("background", "True is not supported, since nothing is stored here; allowed: False")
 
@@ -77,7 +80,7 @@ def _tools(request: ResponsesRequest) -> tuple[list[dict[str, Any]] | None, Any]
     known = [tool["function"]["name"] for tool in tools or ()]
     for index, name in enumerate(allowed):
         if name not in known:
-            raise refused(f"tool_choice.tools[{index}].name", f"{name!r:.60} is not among the tools; allowed: {known}")
+            raise refused(f"tool_choice.tools[{index}].name", f"{shown(name)} is not among the tools; allowed: {known}")
     return [tool for tool in tools or () if tool["function"]["name"] in allowed], choice.get("mode") or "auto"
 
 
@@ -85,17 +88,17 @@ def _functions(tools: object) -> list[dict[str, Any]] | None:
     if tools is None:
         return None
     if not isinstance(tools, list):
-        raise refused("tools", f"{tools!r:.40} is not a list of tools")
+        raise refused("tools", f"{shown(tools, 40)} is not a list of tools")
     found = []
     for index, tool in enumerate(tools):
         place = f"tools[{index}]"
         if not isinstance(tool, dict):
-            raise refused(place, f"{tool!r:.40} is not a tool; expected an object with type and name")
+            raise refused(place, f"{shown(tool, 40)} is not a tool; expected an object with type and name")
         if tool.get("type") != "function":
-            message = f"{tool.get('type')!r:.60} is a tool that only OpenAI's own server has; allowed: 'function'"
+            message = f"{shown(tool.get('type'))} is a tool that only OpenAI's own server has; allowed: 'function'"
             raise refused(f"{place}.type", message)
         if not isinstance(tool.get("name"), str):
-            raise refused(f"{place}.name", f"{tool.get('name')!r:.40} is not a name; expected a string")
+            raise refused(f"{place}.name", f"{shown(tool.get('name'), 40)} is not a name; expected a string")
         names = ("name", "description", "parameters", "strict")
         found.append({"type": "function", "function": {name: tool[name] for name in names if name in tool}})
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rustllm.chat.media import unsupported
+from rustllm.invalid import shown
 from rustllm.server.errors import ApiError
 
 Json = dict[str, Any]
@@ -54,12 +55,12 @@ def chat_messages(given: object) -> list[Json]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     if not isinstance(given, list) or not given:
-        raise refused("input", f"{given!r:.40} is no input; expected a string or a list of items")
+        raise refused("input", f"{shown(given, 40)} is no input; expected a string or a list of items")
     chat = _Chat()
     for index, item in enumerate(given):
         place = f"input[{index}]"
         if not isinstance(item, dict):
-            raise refused(place, f"{item!r:.40} is not an item; expected an object")
+            raise refused(place, f"{shown(item, 40)} is not an item; expected an object")
         _add(chat, item, place)
     chat.flush()
     return chat.messages
@@ -70,7 +71,7 @@ def _add(chat: _Chat, item: Json, place: str) -> None:
     if kind == "item_reference":
         raise refused(f"{place}.type", "items are not stored, so they cannot be referred to; send the item itself")
     if kind not in _KINDS:
-        raise refused(f"{place}.type", f"{kind!r:.40} is not supported; allowed: {', '.join(map(repr, _KINDS))}")
+        raise refused(f"{place}.type", f"{shown(kind, 40)} is not supported; allowed: {', '.join(map(repr, _KINDS))}")
     if kind == "function_call":
         ident, name = _string(item, "call_id", place), _string(item, "name", place)
         chat.names[ident] = name
@@ -88,7 +89,7 @@ def _add(chat: _Chat, item: Json, place: str) -> None:
     else:
         role = item.get("role")
         if role not in _ROLES:
-            raise refused(f"{place}.role", f"{role!r:.40} is unknown; allowed: {', '.join(map(repr, _ROLES))}")
+            raise refused(f"{place}.role", f"{shown(role, 40)} is unknown; allowed: {', '.join(map(repr, _ROLES))}")
         text = _text(item.get("content"), f"{place}.content")
         if role == "assistant":
             chat.assistant("content", text)
@@ -101,12 +102,12 @@ def _text(content: object, place: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise refused(place, f"{content!r:.40} is not content; expected a string or a list of parts")
+        raise refused(place, f"{shown(content, 40)} is not content; expected a string or a list of parts")
     texts = []
     for index, part in enumerate(content):
         at = f"{place}[{index}]"
         if not isinstance(part, dict):
-            raise refused(at, f"{part!r:.40} is not a content part; expected an object with a type")
+            raise refused(at, f"{shown(part, 40)} is not a content part; expected an object with a type")
         kind = part.get("type")
         if kind == "refusal":
             texts.append(_string(part, "refusal", at))
@@ -121,5 +122,5 @@ def _text(content: object, place: str) -> str:
 def _string(item: Json, name: str, place: str) -> str:
     value = item.get(name)
     if not isinstance(value, str):
-        raise refused(f"{place}.{name}", f"{value!r:.40} is not a text; expected a string")
+        raise refused(f"{place}.{name}", f"{shown(value, 40)} is not a text; expected a string")
     return value

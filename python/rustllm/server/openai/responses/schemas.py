@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rustllm.limits import SCHEMA, Caps
+from rustllm.limits import LIST, SCHEMA, Caps
 from rustllm.server.answers import Shape
 from rustllm.server.parts import AsGiven, Described, Part
 from rustllm.server.sampling import SamplingFields
@@ -85,7 +85,11 @@ class ResponsesRequest(SamplingFields):
     caps: ClassVar[Caps] = {
         **SamplingFields.caps,
         "top_logprobs": ("logprobs",),
+        "input": ("messages",),
         "tools": ("tools",),
+        "tool_choice.tools": ("tools",),
+        "include": LIST,
+        "metadata": LIST,
         "tools[].parameters": SCHEMA,
         "text.format.schema": SCHEMA,
     }

@@ -22,12 +22,12 @@ Json = dict[str, Any]
 
 async def response_job(state: ServerState, model: Model, request: ResponsesRequest) -> Job:
     """The job of a request."""
-    return await translated_job(state, model, chat_fields(request), NAMES)
+    return await translated_job(state, model, request, chat_fields, NAMES)
 
 
 async def input_tokens(state: ServerState, model: Model, request: ResponsesRequest) -> Json:
     """How many tokens the prompt of a request has."""
-    count = await count_tokens(state, model, chat_fields(request), NAMES)
+    count = await count_tokens(state, model, request, chat_fields, NAMES)
     return {"object": "response.input_tokens", "input_tokens": count}
 
 
