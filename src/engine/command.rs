@@ -5,15 +5,12 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
-use crossbeam_queue::SegQueue;
-
 use super::bench::{BenchRun, BenchTest, Cost};
 use super::embedding::EmbeddingRequest;
 use super::origin::Origin;
-use super::output::Output;
+use super::output_queue::OutputQueue;
 use super::scheduler::Scheduler;
 use super::stats::Stats;
-use super::wake::Wake;
 use crate::config::{Adapters, SamplingParams};
 use crate::error::Result;
 use crate::grammar::{CompiledGrammar, Watch};
@@ -49,8 +46,7 @@ pub struct SlotState {
 
 /// Between the engine thread and everyone else.
 pub(super) struct Shared {
-    pub outputs: SegQueue<Output>,
-    pub wake: Wake,
+    pub outputs: OutputQueue,
     /// Sequences submitted and not ended.
     pub in_flight: AtomicUsize,
     /// Whether commands are taken.

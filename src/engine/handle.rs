@@ -7,19 +7,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crossbeam_queue::SegQueue;
-
 use super::bench::{BenchRun, BenchTest, Cost};
 use super::command::{CacheWork, Command, Request, Shared, SlotState};
 use super::layout::{context_layout, pool_capacity};
 use super::origin::{Origin, Salts};
 use super::output::Output;
+use super::output_queue::OutputQueue;
 use super::runner::Runner;
 use super::scheduler::Scheduler;
 use super::slot_file;
 use super::stats::Stats;
 use super::step::{EngineLoop, Limits};
-use super::wake::Wake;
 use crate::config::{Adapters, CacheType, EngineConfig, Pooling};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
@@ -90,8 +88,7 @@ impl Engine {
         let block_bytes = store.block_bytes();
         let pool = BlockPool::new(pool_capacity(n_slots, total, block_bytes), config.prefix_cache);
         let shared = Arc::new(Shared {
-            outputs: SegQueue::new(),
-            wake: Wake::new()?,
+            outputs: OutputQueue::new()?,
             in_flight: AtomicUsize::new(0),
             alive: RwLock::new(true),
             slots: Mutex::new((0..n_slots).map(|id| SlotState { id, ..SlotState::default() }).collect()),
@@ -174,18 +171,13 @@ impl Engine {
     /// The next `most` waiting outputs, in order; where there are more, the descriptor stays readable. Never blocks.
     #[must_use]
     pub fn drain_some(&self, most: usize) -> Vec<Output> {
-        self.shared.wake.clear();
-        let outputs = std::iter::from_fn(|| self.shared.outputs.pop()).take(most).collect();
-        if !self.shared.outputs.is_empty() {
-            self.shared.wake.set();
-        }
-        outputs
+        self.shared.outputs.take(most)
     }
 
     /// A descriptor that is readable while outputs are waiting.
     #[must_use]
     pub fn fileno(&self) -> i32 {
-        self.shared.wake.fileno()
+        self.shared.outputs.fileno()
     }
 
     /// Log probabilities of `tokens[first..]`, each given all before it, in an independent sequence.
@@ -421,7 +413,7 @@ fn spawn(mut engine_loop: EngineLoop, receiver: Receiver<Command>, shared: Arc<S
         for command in receiver.try_iter() {
             engine_loop.refuse(command);
         }
-        shared.wake.set();
+        shared.outputs.wake_anyway();
     };
     std::thread::Builder::new()
         .name("rustllm-engine".into())

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`sequence`] and [`plan`] are plain data, [`scheduler`] decides what a step
 //! computes, [`runner`] turns that into tensors, `draw` gives each row of logits to [`generation`], which
-//! turns tokens into text (with [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published, `command` is
+//! turns tokens into text (with [`stop`]), [`embedding`] computes vectors instead, [`output`] is what is published (through `output_queue`), `command` is
 //! what goes in and out, `step` is the loop, `alone` runs sequences beside it, [`handle`] is what other
 //! threads hold, `layout` sizes it, `origin` says which texts may share what is cached,
 //! `slot_file` saves and restores what a slot holds, [`stats`] is
@@ -24,6 +24,7 @@ pub mod handle;
 mod layout;
 pub mod origin;
 pub mod output;
+mod output_queue;
 mod pace;
 pub mod plan;
 pub mod runner;

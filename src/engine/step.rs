@@ -23,10 +23,7 @@ use crate::error::{Error, Result};
 use crate::sampling::{Breakers, Sampler};
 use crate::tokenizer::Tokenizer;
 
-/// Outputs that may wait to be taken before the next step waits for their readers.
-const MAX_WAITING: usize = 256;
-
-/// How long it does.
+/// How long a step waits for the readers of outputs that cannot keep up.
 const MAX_WAIT: Duration = Duration::from_millis(50);
 
 /// Everything that the engine thread owns.
@@ -102,16 +99,14 @@ impl EngineLoop {
     /// that nobody who waits for the engine before taking outputs can hold it for good.
     fn wait_for_readers(&self) {
         let began = Instant::now();
-        while self.shared.outputs.len() > MAX_WAITING && began.elapsed() < MAX_WAIT {
+        while self.shared.outputs.is_full() && began.elapsed() < MAX_WAIT {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// Tells whoever waits for outputs that there are some; once a step, however many they are.
     fn wake(&self) {
-        if !self.shared.outputs.is_empty() {
-            self.shared.wake.set();
-        }
+        self.shared.outputs.wake();
     }
 
     /// Takes waiting commands; sleeps while there is nothing to do. False at the end.
