@@ -20,8 +20,8 @@ SMOLLM2 = ROOT / ".models/SmolLM2-135M-Instruct.Q4_1.gguf"
 KEYS = {"one": "name=one", "three": "name=three weight=3", "watcher": "name=watcher"}
 SECONDS = 120 if LONG else 10
 #: How many times as long a request may take beside others as it takes alone: those that are before it, two at a time,
-#: and then its own time with another beside it.
-BOUND = 4
+#: and then its own time with another beside it. In the order of their coming a dozen would be before it.
+BOUND = 4 if LONG else 6
 #: Tokens of answers.
 SIZES, LENGTH = (8, 24, 80), 16
 #: By how much a key's part of all tokens may differ from its weight's part of all weights. A request is served as a
@@ -86,6 +86,8 @@ def test_one_client_does_not_wait_behind_forty_of_another_key(server: Server, re
         beside = [ask(server) for _ in range(n_tries)]
     finally:
         flood.stop()
+    # Before and after, since others may use the machine as well.
+    alone += [ask(server) for _ in range(n_tries)]
     theirs = median(flood.latencies)
     report.add("fairness", n_tries + len(flood.latencies) + len(flood.refusals))
     report.note(

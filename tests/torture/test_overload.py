@@ -40,10 +40,15 @@ def test_ten_times_more_clients_than_slots(server: Server, report: Report) -> No
     run(server, 2, Load(server, N_SLOTS))
     # As many as it takes without refusing anybody.
     full = Load(server, N_SLOTS + MAX_QUEUE)
-    peak = run(server, min(SECONDS, 60), full).tokens_per_second
-    assert not full.refusals
+    peaks = [run(server, min(SECONDS, 60) / 2, full).tokens_per_second]
     over = Load(server, 10 * N_SLOTS)
     measured = run(server, SECONDS, over)
+    # Before and after, since others may use the machine as well.
+    afterwards = Load(server, full.n_clients)
+    peaks.append(run(server, min(SECONDS, 60) / 2, afterwards).tokens_per_second)
+    full.latencies += afterwards.latencies
+    assert not full.refusals + afterwards.refusals
+    peak = sum(peaks) / 2
     rate, slowest = measured.tokens_per_second, max(over.latencies)
     assert over.returns, "nobody was refused and came back, so this was no overload"
     n_kept, n_promised = over.promises()
