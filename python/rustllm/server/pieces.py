@@ -71,8 +71,9 @@ async def count_tokens(state: ServerState, model: Model, body: dict[str, Any], n
 class Pieces:
     """Reads the one answer of a job while its outputs arrive."""
 
-    def __init__(self, job: Job) -> None:
-        self.choice = Choice(0)
+    def __init__(self, job: Job, *, keeps_probs: bool = False) -> None:
+        """`keeps_probs`: the end is to have the probabilities of all tokens."""
+        self.choice = Choice(0, keeps_probs=keeps_probs and job.n_probs > 0)
         self._reader = None if job.plan is None else job.plan.reader()
         self._has_calls = False
         self._is_started = False
@@ -98,9 +99,9 @@ class Pieces:
         return events + self._reader.end() if output.is_last else events
 
 
-async def whole(model: Model, job: Job) -> list[Piece]:
+async def whole(state: ServerState, model: Model, job: Job) -> list[Piece]:
     """The pieces of a whole answer. Being cancelled aborts it."""
-    (choice,) = await collect(model, job)
+    (choice,) = await collect(state, model, job)
     events: list[Piece] = []
     if job.plan is None:
         events = [Content(choice.text)] if choice.text else []

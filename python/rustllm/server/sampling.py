@@ -156,7 +156,7 @@ def build_params(
         value = getattr(fields, name)
         if value is not None:
             values[name] = value
-    limit = _limit_name(fields)
+    limit = limit_name(fields)
     if limit is not None:
         values["n_predict"] = getattr(fields, limit)
     if fields.n_cmpl is not None:
@@ -185,7 +185,7 @@ def build_params(
         raise
 
 
-def _limit_name(fields: SamplingFields) -> str | None:
+def limit_name(fields: SamplingFields) -> str | None:
     """The field that limits the answer's length; llama-server's own name goes first, then the newest."""
     names = ("n_predict", "max_completion_tokens", "max_tokens")
     return next((name for name in names if getattr(fields, name) is not None), None)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from tests.support.attack import Row
-from tests.torture.rows import connections, constraints, encoding, fields, permissions
+from tests.torture.rows import connections, constraints, encoding, fields, permissions, products
 
-ROWS: list[Row] = [*encoding.ROWS, *fields.ROWS, *constraints.ROWS, *permissions.ROWS, *connections.ROWS]
+ROWS: list[Row] = [
+    *(*encoding.ROWS, *fields.ROWS, *products.ROWS),
+    *(*constraints.ROWS, *permissions.ROWS, *connections.ROWS),
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from rustllm.server.errors import ApiError
@@ -67,6 +68,7 @@ def _common(request: AnswerFields) -> dict[str, Any]:
     return {
         **sampling_fields(request),
         "model": request.model,
+        "stream": request.stream is not False,
         "enable_thinking": None if think is None else think is not False,
         "reasoning_effort": {"max": "high"}.get(think, think) if isinstance(think, str) else None,
         "logprobs": wants or None,
@@ -74,10 +76,33 @@ def _common(request: AnswerFields) -> dict[str, Any]:
     }
 
 
+class _Waiting:
+    """Calls that have no results yet, in their order."""
+
+    def __init__(self) -> None:
+        #: The name of the tool that each calls, and the calls of each tool.
+        self._names: dict[str, str] = {}
+        self._calls: dict[str, deque[str]] = {}
+
+    def add(self, ident: str, name: str) -> None:
+        """Notes a call."""
+        self._names[ident] = name
+        self._calls.setdefault(name, deque()).append(ident)
+
+    def take(self, name: str | None) -> tuple[str, str] | None:
+        """Takes the first call of this tool, or of any where there is none, with the tool's name."""
+        if not self._names:
+            return None
+        ident = next(iter(self._names)) if name is None or not self._calls.get(name) else self._calls[name][0]
+        called = self._names.pop(ident)
+        self._calls[called].popleft()
+        return ident, called
+
+
 def _messages(turns: list[TurnFields]) -> list[dict[str, Any]]:
     """The messages. A result belongs to the first call of its tool, or of any, that has none yet."""
     messages: list[dict[str, Any]] = []
-    waiting: list[tuple[str, str]] = []
+    waiting = _Waiting()
     count = 0
     for index, turn in enumerate(turns):
         if turn.images:
@@ -86,17 +111,16 @@ def _messages(turns: list[TurnFields]) -> list[dict[str, Any]]:
         if turn.thinking:
             message["reasoning_content"] = turn.thinking
         if turn.tool_calls:
-            waiting, calls = [], []
+            waiting, calls = _Waiting(), []
             for call in turn.tool_calls:
                 ident = f"call_{count}"
                 count += 1
-                waiting.append((ident, call.function.name))
+                waiting.add(ident, call.function.name)
                 function = {"name": call.function.name, "arguments": call.function.arguments or {}}
                 calls.append({"id": ident, "type": "function", "function": function})
             message["tool_calls"] = calls
-        elif turn.role == "tool" and waiting:
-            found = next((each for each in waiting if turn.tool_name in (None, each[1])), waiting[0])
-            waiting.remove(found)
-            message |= {"tool_call_id": found[0], "name": turn.tool_name or found[1]}
+        elif turn.role == "tool" and (found := waiting.take(turn.tool_name)) is not None:
+            ident, name = found
+            message |= {"tool_call_id": ident, "name": turn.tool_name or name}
         messages.append(message)
     return messages

@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from rustllm.chat.syntax.events import CallArguments, CallStart, Content, Event, Reasoning
+from rustllm.server.written import Items
 
 Json = dict[str, Any]
 
@@ -42,7 +43,7 @@ class Output:
             return [*opening, self._event("reasoning_text.delta", content_index=0, delta=event.text)]
         return [*opening, self._event("output_text.delta", content_index=0, delta=event.text, logprobs=[])]
 
-    def close(self, status: str = "completed", logprobs: list[Json] | None = None) -> list[Json]:
+    def close(self, status: str = "completed", logprobs: Items | None = None) -> list[Json]:
         """Ends the open item, if there is one."""
         item = self._open
         if item is None:
@@ -70,7 +71,7 @@ class Output:
         # The item goes on growing, the event does not.
         return {"type": "response.output_item.added", "output_index": len(self.items), "item": dict(item)}
 
-    def _part(self, what: str, logprobs: list[Json] | None = None) -> Json:
+    def _part(self, what: str, logprobs: Items | None = None) -> Json:
         part: Json = {"type": "reasoning_text", "text": self._text}
         if self._is_open("message"):
             part = {"type": "output_text", "text": self._text, "annotations": [], "logprobs": logprobs or []}
