@@ -20,7 +20,6 @@ class Choice:
     """One finished or growing answer."""
 
     index: int
-    text: str = ""
     tokens: list[int] = field(default_factory=list)
     #: Whether the probabilities of its tokens are wanted of it.
     keeps_probs: bool = True
@@ -32,6 +31,8 @@ class Choice:
     #: that it makes of them take ten times as much.
     _scored: list[Output] = field(default_factory=list, repr=False)
     _prompt_scored: list[Output] = field(default_factory=list, repr=False)
+    #: Its text in parts: joined each time, a long one would be copied for every token.
+    _texts: list[str] = field(default_factory=list, repr=False)
     #: How many of the last tokens are those of a stop string, which is no part of the answer.
     _n_stop: int = 0
 
@@ -39,6 +40,11 @@ class Choice:
     def timings(self) -> Timings | None:
         """Counts and durations so far."""
         return None if self.latest is None else self.latest.timings
+
+    @property
+    def text(self) -> str:
+        """Its text so far."""
+        return "".join(self._texts)
 
     @property
     def probs(self) -> Iterator[TokenProbs]:
@@ -67,7 +73,8 @@ class Choice:
             self._prompt_scored.append(output)
             return
         self.follow(output)
-        self.text += output.text
+        if text := output.text:
+            self._texts.append(text)
         tokens = output.tokens
         self.tokens += tokens
         if tokens and self.keeps_probs:

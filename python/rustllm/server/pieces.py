@@ -106,8 +106,8 @@ async def whole(state: ServerState, model: Model, job: Job) -> list[Piece]:
     if job.plan is None:
         events = [Content(choice.text)] if choice.text else []
     else:
-        reader = job.plan.reader()
-        events = [*reader.push(choice.text), *reader.end()]
+        reader, text = job.plan.reader(), choice.text
+        events = await state.off_loop(len(text), lambda: [*reader.push(text), *reader.end()])
     has_calls = any(isinstance(event, CallStart) for event in events)
     return [Started(choice.timings), *events, Ended(choice, has_calls)]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 from rustllm._rustllm import Output
 from rustllm.chat.plan import read_answer
 from rustllm.chat.prompt import chat_plan
+from rustllm.chat.syntax.events import Answer
 from rustllm.choice import Choice, chat_finish_reason
 from rustllm.engine import Name
 from rustllm.server.constraints import check_prompt_logprobs
@@ -63,8 +66,10 @@ def _set_logprobs(request: ChatRequest) -> None:
 async def chat(state: ServerState, model: Model, request: ChatRequest, job: Job) -> dict[str, Any]:
     """The whole answer."""
     choices = await collect(state, model, job)
+    texts = [choice.text for choice in choices]
+    answers = [await state.off_loop(len(text), partial(read_answer, job.plan, text)) for text in texts]
     body = {
-        "choices": Items(lambda: (_choice_json(job, choice) for choice in choices)),
+        "choices": Items(lambda: map(_choice_json, repeat(job), choices, answers)),
         **envelope("chatcmpl-", "chat.completion", request.model or model.name),
         "usage": usage_json(job, choices),
     }
@@ -78,8 +83,7 @@ async def chat(state: ServerState, model: Model, request: ChatRequest, job: Job)
     return body
 
 
-def _choice_json(job: Job, choice: Choice) -> dict[str, Any]:
-    answer = read_answer(job.plan, choice.text)
+def _choice_json(job: Job, choice: Choice, answer: Answer) -> dict[str, Any]:
     body: dict[str, Any] = {
         "finish_reason": chat_finish_reason(choice, bool(answer.calls)),
         "index": choice.index,
