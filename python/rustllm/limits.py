@@ -99,6 +99,9 @@ TABLE = (
           "Entries of a request's logit_bias.", "entries", measures.entries),
     Limit("logprobs", "--max-logprobs", 1024, 0, 1024,
           "Most probable tokens that are reported at each place.", measure=measures.number),
+    Limit("answer_logprobs", "--max-answer-logprobs", 4_000_000, 1, 1_000_000_000,
+          "Log probabilities of an answer that is kept until it is whole: prompts x n x tokens x n_probs, "
+          "where the tokens are those that the request or the context allows.", "log probabilities"),
     Limit("tools", "--max-tools", 1024, 0, 1024,
           "Tools of a request.", "tools", measures.entries),
     Limit("schema_bytes", "--max-schema-bytes", 1 << 18, 2, 1 << 18,
@@ -150,6 +153,12 @@ class Limits:
             for place, value in _at(body, path):
                 for name in names:
                     self._check(_COUNTED[name], place, value)
+
+    def check_count(self, name: str, param: str, count: int, what: str) -> None:
+        """Refuses what no single field asks for: `what` says which of them together do."""
+        if count > self[name]:
+            unit = _BY_NAME[name].unit
+            raise invalid(param, f"{what} are {count} {unit}; allowed: up to {self.allowed(name)}")
 
     def _check(self, row: Limit, param: str, value: Any) -> None:
         assert row.measure is not None, "only rows that count fields are named by schemas"

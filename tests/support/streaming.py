@@ -55,8 +55,8 @@ class Texts:
             raise ValueError("a broken service")
         return output.text.encode()
 
-    def end(self) -> bytes:
-        return b"end "
+    def end(self) -> tuple[bytes, ...]:
+        return (b"end ",)
 
 
 class Client:
@@ -67,8 +67,11 @@ class Client:
         self.messages: list[Any] = []
         self.parts: list[bytes] = []
         self.gone = asyncio.Event()
-        extensions = {EXTENSION: {"write": self.parts.append}} if direct else {}
+        extensions = {EXTENSION: {"write": self.parts.append, "drain": self.drain}} if direct else {}
         self.scope = {"type": "http", "extensions": extensions}
+
+    async def drain(self) -> None:
+        """It reads all at once."""
 
     async def receive(self) -> dict[str, str]:
         await self.gone.wait()

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from rustllm.engine import GenerationError
 from rustllm.server import resumable
 from rustllm.server.errors import ApiError
-from rustllm.server.native.streams.service import stream_at
-from rustllm.server.resumable import Replay, Streams
+from rustllm.server.native.streams.schemas import LookupRequest
+from rustllm.server.native.streams.service import lookup, stream_at
+from rustllm.server.resumable import MAX_NAMES, Replay, Streams
 from tests.support.streaming import Client, Output, turns
 
 END = b"end data: [DONE]\n\n"
@@ -319,5 +320,27 @@ def test_names_with_a_model_behind_them_are_found() -> None:
 
         assert found("a") == ["a", "a::story", "a::b::c"]
         assert found("x", "a::b", "ab") == ["a::b::c", "ab"]
+
+    asyncio.run(run())
+
+
+def test_names_are_looked_up_once_and_so_many_at_most() -> None:
+    async def run() -> None:
+        client, streams = Client(direct=True), Streams()
+        answers = [
+            await begun(client, streams, name, number, "x ") for number, name in enumerate(("a", "a::b", "c"), 1)
+        ]
+        for names, expected in (
+            (["a"] * 1000, ["a", "a::b"]),
+            (["a::b", "a", "c", "a::b"], ["a::b", "a", "c"]),
+            (["d"] * MAX_NAMES, []),
+        ):
+            found = lookup(streams, LookupRequest(conversation_ids=names))
+            assert [one["conversation_id"] for one in found] == expected
+        with pytest.raises(ApiError, match=r"conversation_ids: it has 1025 names; allowed: up to 1024") as raised:
+            lookup(streams, LookupRequest(conversation_ids=["d"] * (MAX_NAMES + 1)))
+        assert (raised.value.status, raised.value.param) == (400, "conversation_ids")
+        streams.close()
+        await asyncio.gather(*answers)
 
     asyncio.run(run())

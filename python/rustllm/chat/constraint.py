@@ -135,7 +135,7 @@ def _compile_calls(engine: Engine, chosen: Constraint | None, plan: Plan, strict
     if chosen is not None:
         if chosen.kind in _WITHOUT_THOUGHT:
             raise invalid(chosen.param, "it cannot be combined with tools, which have a grammar of their own")
-        value = orjson.loads(chosen.source) if chosen.kind == "json_schema" else {"type": "object"}
+        value = _value(chosen) if chosen.kind == "json_schema" else {"type": "object"}
         schema = Schema(value, chosen.param, chosen.strict or strict)
     constrained = schema is not None or plan.tools.choice == "required"
     lark = plan.grammar(engine.tokenizer, schema)
@@ -144,6 +144,14 @@ def _compile_calls(engine: Engine, chosen: Constraint | None, plan: Plan, strict
         grammar = engine.compile_syntax(lark.source, lark.schemas, param="tools", ignored=lark.ignored)
     watch = plan.watch(constrained=constrained, gbnf=False)
     return Compiled(grammar, watch, plan.triggers(constrained=constrained))
+
+
+def _value(chosen: Constraint) -> Any:
+    """A schema that may have been given as text."""
+    try:
+        return orjson.loads(chosen.source)
+    except orjson.JSONDecodeError as error:
+        raise invalid(chosen.param, f"it is no JSON: {error}") from None
 
 
 def _compile_regex(engine: Engine, chosen: Constraint) -> Grammar:

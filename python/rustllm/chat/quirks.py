@@ -7,12 +7,16 @@ format gets the same treatment. `variables` are those that every template sees.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from rustllm.chat.messages import Message
+
+#: What is left of a character beyond 16 bits whose other half is missing.
+_SURROGATE = re.compile("[\\ud800-\\udfff]")
 
 #: A render of a short chat: (generation prompt wanted, thinking enabled) to the text.
 Probe = Callable[[bool, bool], str]
@@ -151,7 +155,7 @@ def _fit_call(call: Mapping[str, Any], as_objects: bool, place: str) -> dict[str
     arguments = function.get("arguments")
     if as_objects and isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
+            arguments = _parsed(arguments)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{place}.function.arguments: {arguments[:40]!r} is not JSON ({error})") from error
     elif not as_objects and arguments is not None and not isinstance(arguments, str):
@@ -159,6 +163,18 @@ def _fit_call(call: Mapping[str, Any], as_objects: bool, place: str) -> dict[str
     else:
         return dict(call)
     return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _parsed(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError, also for what Python reads and UTF-8 or JSON does not have."""
+    value = json.loads(text, parse_constant=_refuse)
+    if "\\u" in text and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise ValueError("half of a surrogate pair is no character")
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def _opening(probe: Probe, thinking: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from rustllm.invalid import shown
@@ -39,17 +40,17 @@ class Tool:
     #: Its schema's place in the request.
     place: str = "tools"
 
-    @property
+    @cached_property
     def properties(self) -> Mapping[str, Any]:
         """The schema of each argument."""
         found = resolve(self.parameters, self.parameters).get("properties")
         return found if isinstance(found, Mapping) else {}
 
-    @property
-    def required(self) -> tuple[str, ...]:
+    @cached_property
+    def required(self) -> frozenset[str]:
         """Arguments that must be given."""
         found = resolve(self.parameters, self.parameters).get("required")
-        return tuple(name for name in found if isinstance(name, str)) if isinstance(found, list) else ()
+        return frozenset(name for name in found if isinstance(name, str)) if isinstance(found, list) else frozenset()
 
     def argument(self, name: str) -> Mapping[str, Any]:
         """The schema of one argument, with what it may refer to."""
@@ -58,7 +59,7 @@ class Tool:
             return {}
         return {**self.definitions, **schema}
 
-    @property
+    @cached_property
     def definitions(self) -> Mapping[str, Any]:
         """What the schemas of arguments may refer to."""
         return {key: self.parameters[key] for key in ("$defs", "definitions") if key in self.parameters}

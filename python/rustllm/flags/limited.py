@@ -24,5 +24,7 @@ LIMITS = tuple(
 
 #: The targets of those that mean something without a server: they bound what is in a body.
 OF_REQUESTS = tuple(
-    PREFIX + row.name for row in TABLE if row.measure is not None or row.name.startswith(("body_bytes", "json_"))
+    PREFIX + row.name
+    for row in TABLE
+    if row.measure is not None or row.name.startswith(("body_bytes", "json_", "answer_"))
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from rustllm._rustllm import Output, TokenProb
 from rustllm.chat.plan import AnswerReader, read_answer
 from rustllm.chat.syntax.events import CallArguments, CallStart, Content, Event, Reasoning
-from rustllm.choice import Choice, PromptProb, chat_finish_reason, finish_reason
+from rustllm.choice import Choice, PromptProb, TokenProbs, chat_finish_reason, finish_reason
 from rustllm.llm.jobs import Job
 from rustllm.llm.results import (
     ChatDelta,
@@ -76,7 +77,7 @@ def _usage(job: Job, choices: Sequence[Choice]) -> Usage:
     )
 
 
-def _logprobs(job: Job, probs: Sequence[tuple[TokenProb, list[TokenProb]]]) -> list[TokenLogprob] | None:
+def _logprobs(job: Job, probs: Iterable[TokenProbs]) -> list[TokenLogprob] | None:
     n = job.params.logprobs
     return None if n is None else [_logprob(own, top[:n]) for own, top in probs]
 
@@ -93,7 +94,7 @@ def _prompt_logprob(prob: PromptProb, n: int) -> TokenLogprob:
 
 def score(job: Job, choices: Sequence[Choice], first: int) -> Score:
     """The probabilities of a prompt's tokens from `first` on."""
-    probs = choices[0].prompt_probs[max(0, first - 1) :]
+    probs = list(islice(choices[0].prompt_probs, max(0, first - 1), None))
     texts = [own.bytes.decode("utf-8", "replace") for own, _, _ in probs]
     return Score([own.token for own, _, _ in probs], [own.value for own, _, _ in probs], texts)
 

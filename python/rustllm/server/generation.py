@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rustllm._rustllm import Grammar, Output, SamplingParams, Timings, TokenProb, Watch
 from rustllm.chat.plan import Plan
-from rustllm.choice import Choice, PromptProb
+from rustllm.choice import Choice, PromptProb, TokenProbs
 from rustllm.engine import Name
 from rustllm.server.production import start_job
-from rustllm.server.state import Model
+from rustllm.server.state import Model, ServerState
 
 
 @dataclass
@@ -39,15 +40,44 @@ class Job:
         """How many answers are generated."""
         return int(self.settings["n"])
 
+    @property
+    def n_probs(self) -> int:
+        """The most probable tokens that are reported with each token."""
+        return int(self.settings["n_probs"])
 
-async def collect(model: Model, job: Job) -> list[Choice]:
-    """All choices of a job, finished. Being cancelled aborts it."""
-    choices = [Choice(index) for index in range(job.choices)]
+    @property
+    def post_sampling_probs(self) -> bool:
+        """Whether they are those after the sampler chain."""
+        return bool(self.settings["post_sampling_probs"])
+
+
+def check_logprobs(state: ServerState, model: Model, jobs: Sequence[Job], tokens: str = "n_predict") -> None:
+    """Refuses answers that would hold too many log probabilities until they are whole; `tokens` is the field that
+    limits their length. Raises InvalidRequestError."""
+    first = jobs[0]
+    limit, n_ctx = int(first.settings["n_predict"]), model.native.n_ctx
+    # A context that is shifted bounds nothing but what has no other bound.
+    longest = limit if limit >= 0 and (limit < n_ctx or state.settings.context_shift) else n_ctx
+    count = len(jobs) * first.choices * longest * first.n_probs
+    count += sum(len(job.prompt) * (job.settings["prompt_logprobs"] or 0) for job in jobs)
+    what = f"{len(jobs) * first.choices} answers (n) of up to {longest} tokens ({tokens}) with {first.n_probs} each"
+    state.settings.limits.check_count("answer_logprobs", "n_probs", count, what)
+
+
+async def collect(state: ServerState, model: Model, job: Job) -> list[Choice]:
+    """All choices of a job, finished. Being cancelled aborts it. Raises InvalidRequestError where a context that
+    is shifted lets it have too many log probabilities after all."""
+    limits, n_kept = state.settings.limits, 0
+    choices = [Choice(index, keeps_probs=job.n_probs > 0) for index in range(job.choices)]
 
     def take(output: Output) -> None:
+        nonlocal n_kept
+        n_kept += job.n_probs
+        limits.check_count("answer_logprobs", "n_probs", n_kept, "those of the answers so far")
         choices[output.index].take(output)
 
-    async with start_job(model, job, take, whole=True) as running:
+    # An output of many tokens would make the objects of all their probabilities at once.
+    async with start_job(model, job, take, whole=job.n_probs == 0) as running:
         await running.ended
     for choice in choices:
         choice.drop_stop_word_probs(model.native.tokenizer)
@@ -91,7 +121,7 @@ def usage_json(job: Job, choices: list[Choice]) -> dict[str, Any]:
     }
 
 
-def prompt_logprobs_json(probs: list[PromptProb], n: int) -> list[dict[str, Any] | None]:
+def prompt_logprobs_json(probs: Iterable[PromptProb], n: int) -> Iterator[dict[str, Any] | None]:
     """vLLM's `prompt_logprobs`: for each token of the prompt itself and the `n` most probable."""
 
     def entry(prob: TokenProb, rank: int) -> dict[str, Any]:
@@ -102,10 +132,11 @@ def prompt_logprobs_json(probs: list[PromptProb], n: int) -> list[dict[str, Any]
         return {str(own.token): entry(own, rank), **best}
 
     # Nothing stands before the first token.
-    return [None, *(place(*prob) for prob in probs)]
+    yield None
+    yield from (place(*prob) for prob in probs)
 
 
-def probs_json(probs: list[tuple[TokenProb, list[TokenProb]]], post_sampling: bool) -> list[dict[str, Any]]:
+def probs_json(probs: Iterable[TokenProbs], post_sampling: bool) -> Iterator[dict[str, Any]]:
     """Probabilities in llama-server's shape, which is OpenAI's with token ids."""
     value, top = ("prob", "top_probs") if post_sampling else ("logprob", "top_logprobs")
 
@@ -118,4 +149,4 @@ def probs_json(probs: list[tuple[TokenProb, list[TokenProb]]], post_sampling: bo
             value: prob.value,
         }
 
-    return [{**entry(own), top: [entry(other) for other in best]} for own, best in probs]
+    return ({**entry(own), top: [entry(other) for other in best]} for own, best in probs)

@@ -94,8 +94,9 @@ async def _translated(state: ServerState, request: Request, make: Translation[Re
 class Pieces:
     """Reads the one answer of a job while its outputs arrive."""
 
-    def __init__(self, job: Job) -> None:
-        self.choice = Choice(0)
+    def __init__(self, job: Job, *, keeps_probs: bool = False) -> None:
+        """`keeps_probs`: the end is to have the probabilities of all tokens."""
+        self.choice = Choice(0, keeps_probs=keeps_probs and job.n_probs > 0)
         self._reader = None if job.plan is None else job.plan.reader()
         self._has_calls = False
         self._is_started = False
@@ -121,15 +122,15 @@ class Pieces:
         return events + self._reader.end() if output.is_last else events
 
 
-async def whole(model: Model, job: Job) -> list[Piece]:
+async def whole(state: ServerState, model: Model, job: Job) -> list[Piece]:
     """The pieces of a whole answer. Being cancelled aborts it."""
-    (choice,) = await collect(model, job)
+    (choice,) = await collect(state, model, job)
     events: list[Piece] = []
     if job.plan is None:
         events = [Content(choice.text)] if choice.text else []
     else:
-        reader = job.plan.reader()
-        events = [*reader.push(choice.text), *reader.end()]
+        reader, text = job.plan.reader(), choice.text
+        events = await state.off_loop(len(text), lambda: [*reader.push(text), *reader.end()])
     has_calls = any(isinstance(event, CallStart) for event in events)
     return [Started(choice.timings), *events, Ended(choice, has_calls)]
 

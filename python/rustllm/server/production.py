@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +14,7 @@ from rustllm.engine import GenerationError, Listener, Running
 from rustllm.server.accounts import current
 from rustllm.server.errors import ApiError, from_exception
 from rustllm.server.fair_queue import turn_in
+from rustllm.server.written import blocks
 
 if TYPE_CHECKING:
     from rustllm.server.generation import Job
@@ -28,8 +29,8 @@ class Events(Protocol):
     def take(self, output: Output) -> bytes:
         """The events of an output; empty where it has none."""
 
-    def end(self) -> bytes:
-        """The events after the last output."""
+    def end(self) -> Iterable[bytes]:
+        """The events after the last output, a large one in pieces."""
 
 
 @asynccontextmanager
@@ -59,6 +60,10 @@ async def start_job(model: Model, job: Job, listener: Listener, *, whole: bool =
                 yield running
 
 
+async def _at_once() -> None:
+    """Nothing is known of who reads."""
+
+
 class Production:
     """Runs the jobs of a stream, one after the other. Cancelling its `task` aborts the one that runs."""
 
@@ -66,15 +71,17 @@ class Production:
         self._model, self._parts = model, parts
         #: Takes the bytes of events as they come; it may be exchanged between two of them.
         self.write = write
+        #: Waits until the client has room for the next piece of a large event.
+        self.drain: Callable[[], Awaitable[None]] = _at_once
         self.task = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
         for job, events in self._parts:
             async with start_job(self._model, job, partial(self._take, events)) as running:
                 await running.ended
-            data = events.end()
-            if data:
-                self.write(data)
+            async for block in blocks(events.end()):
+                self.write(block)
+                await self.drain()
 
     def _take(self, events: Events, output: Output) -> None:
         data = events.take(output)

@@ -4,7 +4,7 @@ how long and how much it may leave of an answer unread. And a way to write parts
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from starlette.types import Scope
@@ -16,7 +16,7 @@ from rustllm.server.errors import ApiError
 #: Seconds that a server which ends gives clients to close their TLS connections.
 CLOSING_SECONDS = 1.0
 
-#: Bytes of a streamed answer that may wait for a client that reads slower than it is made.
+#: Bytes of a streamed answer that may wait, beside its largest event, for a client that reads slower than it is made.
 MAX_UNREAD_BYTES = 4 << 20
 
 #: ASGI's name for what `direct_write` finds.
@@ -31,6 +31,12 @@ def direct_write(scope: Scope) -> Write | None:
     """
     extension = scope.get("extensions", {}).get(EXTENSION)
     return None if extension is None else extension["write"]
+
+
+def direct_drain(scope: Scope) -> Callable[[], Awaitable[None]]:
+    """What waits until the client has read most of what `direct_write` has written."""
+    drain: Callable[[], Awaitable[None]] = scope["extensions"][EXTENSION]["drain"]
+    return drain
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -109,7 +115,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
-            self.scope["extensions"] = {EXTENSION: {"write": _writer(self.cycle)}}
+            self.scope["extensions"] = {EXTENSION: {"write": _writer(self.cycle), "drain": self.flow.drain}}
 
     def on_message_complete(self) -> None:
         self._is_whole()
@@ -169,12 +175,16 @@ class BoundedProtocol(HttpToolsProtocol):
 def _writer(cycle: RequestResponseCycle) -> Write:
     """Writes chunks of HTTP/1.1's chunked encoding, which is how uvicorn sends what has no length."""
     transport, flow = cycle.transport, cycle.flow
+    largest = 0
 
     def write(data: bytes) -> None:
+        nonlocal largest
         if cycle.disconnected:
             return
         transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        if flow.write_paused and transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+        # A client that reads as fast as it can still needs a while for one large event.
+        largest = max(largest, len(data))
+        if flow.write_paused and transport.get_write_buffer_size() > MAX_UNREAD_BYTES + largest:
             transport.abort()
 
     return write

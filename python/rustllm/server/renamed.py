@@ -25,5 +25,8 @@ def renamed(names: Names) -> Iterator[None]:
             param, count = re.subn(f"^{pattern}", name, found.param)
             if count:
                 message = re.sub(f"^{pattern}", name, str(found))
+                # Messages name the other fields that have a part in it in brackets.
+                for other, name in names:
+                    message = re.sub(rf"\({other}\)", f"({name})", message)
                 raise ApiError(found.status, message, param=param, kind=found.kind, **found.extra) from None
         raise

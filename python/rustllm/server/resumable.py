@@ -37,6 +37,9 @@ MAX_NAME_BYTES = 256
 #: Streams that are kept.
 MAX_STREAMS = 256
 
+#: Names of one lookup.
+MAX_NAMES = 1024
+
 #: The latest bytes that are kept of one stream, as by llama-server, and of all.
 MAX_BYTES = 4 << 20
 MAX_TOTAL_BYTES = 64 << 20
@@ -76,14 +79,15 @@ class Streams:
         return self._sessions.get(name)
 
     def find(self, names: Sequence[str]) -> list[Session]:
-        """The sessions of these names, and those whose name is one of them, `::` and more."""
+        """The sessions of these names, and those whose name is one of them, `::` and more. Each is there once."""
         sessions: dict[str, list[Session]] = defaultdict(list)
         for session in self._sessions.values():
             at = -1
             while (at := session.name.find("::", at + 1)) >= 0:
                 sessions[session.name[:at]].append(session)
             sessions[session.name].append(session)
-        return [session for name in dict.fromkeys(names) for session in sessions.get(name, ())]
+        found = (session for name in dict.fromkeys(names) for session in sessions.get(name, ()))
+        return list(dict.fromkeys(found))
 
     def stop(self, name: str) -> None:
         """Ends what makes the stream of this name, and forgets it; names that are unknown are ignored."""

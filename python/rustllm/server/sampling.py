@@ -170,7 +170,7 @@ def build_params(
         if value is not None:
             values[name] = value
     values["cache_salt"] = state.salted(fields.cache_salt)
-    limit = _limit_name(fields)
+    limit = limit_name(fields)
     if limit is not None:
         values["n_predict"] = getattr(fields, limit)
     if fields.n_cmpl is not None:
@@ -199,7 +199,7 @@ def build_params(
         raise
 
 
-def _limit_name(fields: SamplingFields) -> str | None:
+def limit_name(fields: SamplingFields) -> str | None:
     """The field that limits the answer's length; llama-server's own name goes first, then the newest."""
     names = ("n_predict", "max_completion_tokens", "max_tokens")
     return next((name for name in names if getattr(fields, name) is not None), None)

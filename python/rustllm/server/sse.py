@@ -9,7 +9,7 @@ has named goes through `resumable.py` instead.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -22,9 +22,10 @@ from rustllm.server.generation import Job
 from rustllm.server.pings import PING, Pings, ping_interval
 from rustllm.server.production import Events as Events
 from rustllm.server.production import Production
-from rustllm.server.protocol import direct_write
+from rustllm.server.protocol import direct_drain, direct_write
 from rustllm.server.resumable import HEADER, Replay, Streams
 from rustllm.server.state import Model
+from rustllm.server.written import pieces
 
 #: OpenAI's last event.
 DONE = b"data: [DONE]\n\n"
@@ -116,6 +117,7 @@ class EventStream(Response):
                     await self._forward(send)
                 else:
                     # What was held and what comes is written in this order, since nothing is awaited between.
+                    self._production.drain = direct_drain(scope)
                     self._flush(pings.write)
                     await asyncio.wait({self._work})
             end = self._production.last(self._failed, self._done)
@@ -155,6 +157,13 @@ def event(value: dict[str, Any]) -> bytes:
 def named(value: dict[str, Any]) -> bytes:
     """An event that has its type as its name, too."""
     return b"event: " + str(value["type"]).encode() + b"\n" + event(value)
+
+
+def named_pieces(value: dict[str, Any]) -> Iterator[bytes]:
+    """Such an event in pieces, for one that may be large."""
+    yield b"event: " + str(value["type"]).encode() + b"\ndata: "
+    yield from pieces(value)
+    yield b"\n\n"
 
 
 def _failed(error: ApiError) -> bytes:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from tests.support.attack import Row
-from tests.torture.rows import connections, constraints, costs, encoding, fields, permissions
+from tests.torture.rows import connections, constraints, costs, encoding, fields, permissions, products
 
-ROWS: list[Row] = [*encoding.ROWS, *fields.ROWS, *constraints.ROWS, *permissions.ROWS, *connections.ROWS, *costs.ROWS]
+ROWS: list[Row] = [
+    *(*encoding.ROWS, *fields.ROWS, *costs.ROWS, *products.ROWS),
+    *(*constraints.ROWS, *permissions.ROWS, *connections.ROWS),
+]

@@ -123,3 +123,24 @@ def test_recorded_templates_take_the_texts_that_clients_send() -> None:
     assert len(texts) > 15
     assert "Return of functions.weather:0" in texts["Kimi-K2-Instruct.jinja"]
     assert [name for name, text in texts.items() if "Oslo" not in text or '\\"city' in text] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ('{"a": "\\ud800"}', "half of a surrogate pair"),
+        ('{"\\udfff": 1}', "half of a surrogate pair"),
+        ('{"a": [{"b": "x\\ude00\\ud83d"}]}', "half of a surrogate pair"),
+        ('{"a": NaN}', "NaN is no number"),
+        ('{"a": -Infinity}', "-Infinity is no number"),
+    ],
+)
+def test_arguments_that_only_python_reads_are_named(arguments: str, why: str) -> None:
+    template = ChatTemplate(CALLS.replace("SHOWN", "c.function.arguments | tojson"))
+    with pytest.raises(TemplateError, match=rf"messages\[1\]\.tool_calls\[0\]\.function\.arguments: .* \({why}"):
+        template.render(_calls(arguments))
+
+
+def test_arguments_may_have_escapes() -> None:
+    template = ChatTemplate(CALLS.replace("SHOWN", "c.function.arguments.values() | first"))
+    assert template.render(_calls('{"a": "\\ud83d\\ude00\\u00e9\\\\ud800"}')) == "😀é\\ud800"

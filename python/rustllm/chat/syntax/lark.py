@@ -7,6 +7,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rustllm.chat.tool import ToolError
+
+#: Bytes of all schemas of a grammar. Those of arguments have the definitions of their tool each, so that a body that
+#: is allowed could have many times its size in them.
+MAX_SCHEMA_BYTES = 64 << 20
+
 #: Splits a text into its special tokens and the text between them.
 Split = Callable[[str], list[str | int]]
 
@@ -19,6 +25,7 @@ class Lark:
         self._rules: dict[str, str] = {}
         #: (name, JSON, field, strict), as the engine takes them.
         self.schemas: list[tuple[str, str, str, bool]] = []
+        self._schema_bytes = 0
         #: Keywords of schemas that this grammar does not enforce, by their place in the request.
         self.ignored: list[str] = []
 
@@ -38,9 +45,14 @@ class Lark:
         return " ".join(f"<[{part}]>" if isinstance(part, int) else _quoted(part) for part in parts)
 
     def schema(self, schema: Mapping[str, Any], place: str, strict: bool) -> str:
-        """A JSON value."""
+        """A JSON value. Raises ToolError."""
         name = f"s{len(self.schemas)}"
-        self.schemas.append((name, json.dumps(schema), place, strict))
+        text = json.dumps(schema)
+        self._schema_bytes += len(text)
+        if self._schema_bytes > MAX_SCHEMA_BYTES:
+            message = "it and what is before it have too many bytes, where definitions count for each argument"
+            raise ToolError(place, f"{message}; allowed: up to {MAX_SCHEMA_BYTES}")
+        self.schemas.append((name, text, place, strict))
         return f"@{name}"
 
     def until(

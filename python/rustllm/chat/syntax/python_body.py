@@ -12,7 +12,7 @@ from rustllm.chat.syntax.json_body import named
 from rustllm.chat.syntax.lark import Lark
 from rustllm.chat.syntax.reader import Reader, Steps
 from rustllm.chat.syntax.turn import Turn
-from rustllm.chat.syntax.values import branches, escaped
+from rustllm.chat.syntax.values import argument_branches, escaped
 from rustllm.chat.tool import Tool
 
 _WORD = string.ascii_letters + string.digits + "_"
@@ -43,7 +43,7 @@ class PythonBody:
 
     def _value(self, lark: Lark, tool: Tool, name: str) -> str:
         options = []
-        for branch in branches(tool.argument(name), tool.parameters):
+        for branch in argument_branches(tool, name):
             if branch.get("type") == "boolean":
                 options.append('("True" | "False")')
             elif branch.get("type") == "null":

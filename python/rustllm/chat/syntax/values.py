@@ -67,18 +67,47 @@ def reading_of(tool: Tool, name: str) -> Reading:
     return Reading("either", tuple(branch for branch in found if _kind(branch) != "text"))
 
 
-def branches(schema: Schema, root: Schema, depth: int = 8) -> list[Schema]:
-    """The alternatives of a schema, each of one type where the schema says so."""
-    schema = resolve(schema, root)
+def branches(schema: Schema, root: Schema) -> list[Schema]:
+    """The alternatives of a schema, each of one type where the schema says so. One that is referred to more than
+    once, by itself among others, is there once."""
+    found: list[Schema] = []
+    #: By identity. They are kept, since an identity may be given anew to what comes behind.
+    seen: dict[int, Schema] = {}
+    waiting = [schema]
+    while waiting:
+        branch = resolve(waiting.pop(), root)
+        if id(branch) in seen:
+            continue
+        seen[id(branch)] = branch
+        inner = _alternatives(branch)
+        kinds = branch.get("type")
+        if inner is not None:
+            waiting += reversed(inner)
+        elif isinstance(kinds, list) and _options(branch) is None:
+            found += [{**branch, "type": kind} for kind in kinds]
+        else:
+            found.append(branch)
+    return found
+
+
+def _alternatives(schema: Schema) -> list[Schema] | None:
+    """The schemas of which one must hold, where a schema says so."""
     for keyword in ("anyOf", "oneOf"):
         options = schema.get(keyword)
-        if isinstance(options, list) and options and depth:
-            inner = (branches(option, root, depth - 1) for option in options if isinstance(option, Mapping))
-            return [branch for found in inner for branch in found]
-    kinds = schema.get("type")
-    if isinstance(kinds, list) and _options(schema) is None:
-        return [{**schema, "type": kind} for kind in kinds]
-    return [schema]
+        if isinstance(options, list) and options:
+            # What is true takes anything, as an empty schema does.
+            return [
+                {} if option is True else option for option in options if option is True or isinstance(option, Mapping)
+            ]
+    return None
+
+
+def argument_branches(tool: Tool, name: str) -> list[Schema]:
+    """The alternatives of an argument. Raises ToolError where there are none: a `$ref` may reach only itself."""
+    found = branches(tool.argument(name), tool.parameters)
+    if not found:
+        raise ToolError(tool.place, f"the schema at /properties/{name:.60} allows no value")
+    return found
 
 
 def _options(branch: Schema) -> list[Any] | None:
@@ -116,7 +145,7 @@ def lark_value(lark: Lark, tool: Tool, name: str, end: str, wrap: tuple[str, str
     tail = end[end.index(mark) + len(mark) :]
     place = f"{tool.place}/properties/{name}"
     expressions: list[str] = []
-    for branch in branches(tool.argument(name), tool.parameters):
+    for branch in argument_branches(tool, name):
         options = _options(branch)
         if options is not None:
             texts = [option if isinstance(option, str) else json.dumps(option) for option in options]

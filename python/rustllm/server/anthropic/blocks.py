@@ -17,8 +17,8 @@ class Blocks:
         #: The blocks that are complete.
         self.content: list[Json] = []
         self._open: Json | None = None
-        #: The text of the open block, or the JSON text of its input.
-        self._text = ""
+        #: The text of the open block in parts, or the JSON text of its input.
+        self._texts: list[str] = []
 
     def take(self, event: Event) -> list[Json]:
         """The events that tell of this one."""
@@ -36,14 +36,14 @@ class Blocks:
 
     def close(self) -> list[Json]:
         """Completes the open block, if there is one."""
-        block, index = self._open, len(self.content)
+        block, index, text = self._open, len(self.content), "".join(self._texts)
         if block is None:
             return []
         events = [{"type": "content_block_stop", "index": index}]
         if block["type"] == "tool_use":
-            block["input"] = parse_arguments(self._text)
+            block["input"] = parse_arguments(text)
         else:
-            block[block["type"]] = self._text
+            block[block["type"]] = text
         if block["type"] == "thinking":
             signature = {"type": "signature_delta", "signature": ""}
             events.insert(0, {"type": "content_block_delta", "index": index, "delta": signature})
@@ -52,11 +52,11 @@ class Blocks:
         return events
 
     def _start(self, block: Json) -> Json:
-        self._open, self._text = block, ""
+        self._open, self._texts = block, []
         return {"type": "content_block_start", "index": len(self.content), "content_block": dict(block)}
 
     def _delta(self, text: str, kind: str, name: str) -> Json:
-        self._text += text
+        self._texts.append(text)
         return {"type": "content_block_delta", "index": len(self.content), "delta": {"type": kind, name: text}}
 
 

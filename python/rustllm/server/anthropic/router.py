@@ -16,10 +16,10 @@ from rustllm.server.anthropic.schemas import (
 )
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
-from rustllm.server.disconnect import while_connected
 from rustllm.server.errors import dumps
 from rustllm.server.sampling import schema_headers
 from rustllm.server.sse import stream
+from rustllm.server.written import answer
 
 router = APIRouter(tags=["Anthropic"])
 
@@ -37,8 +37,7 @@ async def messages(request: Request, state: State, model: LoadedModel) -> Respon
     if fields.stream:
         events = service.MessageEvents(model, fields, job)
         return await stream(request, model, [(job, events)], done=False, headers=headers, failed=service.failed)
-    answer = await while_connected(request, service.message(model, fields, job))
-    return Response(dumps(answer), media_type="application/json", headers=headers)
+    return await answer(request, service.message(state, model, fields, job), headers)
 
 
 @router.post(

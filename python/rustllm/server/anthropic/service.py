@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rustllm._rustllm import Output, Timings
@@ -28,11 +28,11 @@ async def tokens(state: ServerState, model: Model, request: CountTokensRequest) 
     return {"input_tokens": await count_tokens(state, model, request, prompt_fields, NAMES)}
 
 
-async def message(model: Model, request: MessagesRequest, job: Job) -> dict[str, Any]:
+async def message(state: ServerState, model: Model, request: MessagesRequest, job: Job) -> dict[str, Any]:
     """The whole answer."""
     blocks = Blocks()
     body = _head(model, request)
-    for piece in await whole(model, job):
+    for piece in await whole(state, model, job):
         if isinstance(piece, Ended):
             blocks.close()
             body |= {"content": blocks.content, **_stop(request, piece), "usage": _usage(job, piece.choice.timings)}
@@ -52,9 +52,9 @@ class MessageEvents:
         """The events of an output."""
         return b"".join(named(event) for piece in self._pieces.take(output) for event in self._events(piece))
 
-    def end(self) -> bytes:
+    def end(self) -> Iterable[bytes]:
         """Nothing follows the last output."""
-        return b""
+        return ()
 
     def _events(self, piece: Piece) -> Iterator[dict[str, Any]]:
         if isinstance(piece, Started):

@@ -73,6 +73,7 @@ def _common(request: AnswerFields) -> dict[str, Any]:
     return {
         **sampling_fields(request),
         "model": request.model,
+        "stream": request.stream is not False,
         "enable_thinking": None if think is None else think is not False,
         "reasoning_effort": {"max": "high"}.get(think, think) if isinstance(think, str) else None,
         "logprobs": wants or None,

@@ -16,7 +16,8 @@ from rustllm.server.ollama import embedding, models, schemas, service
 from rustllm.server.ollama.schemas import AnswerFields, ChatRequest, GenerateRequest, OllamaError, ShowRequest
 from rustllm.server.sampling import schema_headers
 from rustllm.server.sse import stream
-from rustllm.server.state import Model
+from rustllm.server.state import Model, ServerState
+from rustllm.server.written import answer
 
 router = APIRouter(tags=["Ollama"])
 
@@ -33,7 +34,7 @@ async def chat(request: Request, state: State, model: LoadedModel) -> Response:
     fields = await read_body(request, state, ChatRequest)
     if not fields.messages:
         return _json(service.nothing(model, fields))
-    return await _answer(request, model, fields, await service.chat_job(state, model, fields))
+    return await _answer(request, state, model, fields, await service.chat_job(state, model, fields))
 
 
 @router.post(
@@ -44,7 +45,7 @@ async def generate(request: Request, state: State, model: LoadedModel) -> Respon
     fields = await read_body(request, state, GenerateRequest)
     if not fields.prompt:
         return _json(service.nothing(model, fields))
-    return await _answer(request, model, fields, await service.generate_job(state, model, fields))
+    return await _answer(request, state, model, fields, await service.generate_job(state, model, fields))
 
 
 @router.post(
@@ -100,7 +101,7 @@ async def version() -> dict[str, Any]:
     return {"version": models.API_VERSION}
 
 
-async def _answer(request: Request, model: Model, fields: AnswerFields, job: Job) -> Response:
+async def _answer(request: Request, state: ServerState, model: Model, fields: AnswerFields, job: Job) -> Response:
     headers = schema_headers(job.grammar)
     lines = service.Lines(model, fields, job)
     if fields.stream is not False:
@@ -108,7 +109,7 @@ async def _answer(request: Request, model: Model, fields: AnswerFields, job: Job
         return await stream(
             request, model, parts, done=False, headers=headers, failed=service.failed, media_type=_LINES
         )
-    return _json(await while_connected(request, lines.whole()), headers)
+    return await answer(request, lines.whole(state), headers)
 
 
 def _json(value: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

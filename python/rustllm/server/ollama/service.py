@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from time import perf_counter_ns
 from typing import Any
 
-from rustllm._rustllm import Output, Timings, TokenProb
+from rustllm._rustllm import Output, Timings
+from rustllm.choice import TokenProbs
 from rustllm.server.errors import ApiError, dumps
-from rustllm.server.generation import Job, probs_json
+from rustllm.server.generation import Job, check_logprobs, probs_json
 from rustllm.server.native.completion.service import make_job
 from rustllm.server.native.infill.service import gap_job
 from rustllm.server.ollama.chat import (
@@ -27,6 +28,7 @@ from rustllm.server.pieces import Ended, Pieces, parse_arguments, translated_job
 from rustllm.server.renamed import renamed
 from rustllm.server.sampling import SamplingFields
 from rustllm.server.state import Model, ServerState
+from rustllm.server.written import Items
 
 Json = dict[str, Any]
 
@@ -51,8 +53,12 @@ async def generate_job(state: ServerState, model: Model, request: GenerateReques
     fields = SamplingFields.model_validate(given)
     with renamed(NAMES):
         if request.suffix:
-            return await gap_job(state, model, request.prompt, request.suffix, fields)
-        return await make_job(state, model, request.prompt or "", fields)
+            job = await gap_job(state, model, request.prompt, request.suffix, fields)
+        else:
+            job = await make_job(state, model, request.prompt or "", fields)
+        if request.stream is False:
+            check_logprobs(state, model, [job], "options.num_predict")
+    return job
 
 
 class Lines:
@@ -76,24 +82,27 @@ class Lines:
             lines += _line({**self._head(), **self._shape(Line()), **self._end(last)})
         return lines
 
-    def end(self) -> bytes:
+    def end(self) -> Iterable[bytes]:
         """Nothing follows the last output."""
-        return b""
+        return ()
 
-    async def whole(self) -> Json:
+    async def whole(self, state: ServerState) -> Json:
         """The whole answer."""
-        *pieces, last = await whole(self._model, self._job)
+        *pieces, last = await whole(state, self._model, self._job)
         assert isinstance(last, Ended)
         line = self._joiner.join(pieces, ends=True)
-        return {**self._head(), **self._shape(line), **self._end(last), **self._probs(last.choice.probs)}
+        choice, probs = last.choice, {}
+        if self._request.logprobs and choice.has_probs:
+            probs = {"logprobs": Items(lambda: probs_json(choice.probs, post_sampling=False))}
+        return {**self._head(), **self._shape(line), **self._end(last), **probs}
 
     def _head(self) -> Json:
         return {"model": self._request.model or self._model.name, "created_at": now()}
 
-    def _probs(self, probs: list[tuple[TokenProb, list[TokenProb]]]) -> Json:
+    def _probs(self, probs: list[TokenProbs]) -> Json:
         if not self._request.logprobs or not probs:
             return {}
-        return {"logprobs": probs_json(probs, post_sampling=False)}
+        return {"logprobs": list(probs_json(probs, post_sampling=False))}
 
     def _end(self, ended: Ended) -> Json:
         timings = ended.choice.timings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, cast
 
@@ -11,12 +12,13 @@ from rustllm.choice import Choice
 from rustllm.invalid import shown
 from rustllm.measures import size
 from rustllm.server.errors import ApiError
-from rustllm.server.generation import Job, collect, probs_json, progress_json, timings_json
+from rustllm.server.generation import Job, check_logprobs, collect, probs_json, progress_json, timings_json
 from rustllm.server.generation_settings import reading_json, settings_json
 from rustllm.server.native.completion.schemas import Answered
-from rustllm.server.sampling import SamplingFields, build_params, compile_grammar
+from rustllm.server.sampling import SamplingFields, build_params, compile_grammar, limit_name
 from rustllm.server.sse import Events, event
 from rustllm.server.state import INLINE_CHARS, Model, ServerState
+from rustllm.server.written import Items
 
 
 def split_prompts(prompt: object) -> list[str | list[Any]]:
@@ -123,8 +125,8 @@ def final_json(model: Model, job: Job, fields: SamplingFields, choice: Choice, *
         "tokens_cached": finish.tokens_cached,
         "timings": timings_json(timings),
     }
-    if choice.probs and not stream:
-        body["completion_probabilities"] = probs_json(choice.probs, bool(job.settings["post_sampling_probs"]))
+    if not stream and choice.has_probs:
+        body["completion_probabilities"] = Items(lambda: probs_json(choice.probs, job.post_sampling_probs))
     return body
 
 
@@ -144,8 +146,8 @@ def partial_json(job: Job, output: Output) -> dict[str, Any]:
         body["prompt_progress"] = progress_json(output.progress)
     if job.timings_per_token and timings is not None:
         body["timings"] = timings_json(timings)
-    if output.probs:
-        body["completion_probabilities"] = probs_json(output.probs, bool(job.settings["post_sampling_probs"]))
+    if probs := output.probs:
+        body["completion_probabilities"] = list(probs_json(probs, job.post_sampling_probs))
     return body
 
 
@@ -158,13 +160,17 @@ def _settings(job: Job, fields: SamplingFields, stream: bool) -> dict[str, Any]:
 
 async def complete(state: ServerState, model: Model, request: Answered, jobs: list[Job]) -> Any:
     """The answer, or the list of answers where there are several prompts or choices."""
-    answers: list[dict[str, Any]] = []
-    for job in jobs:
-        for choice in await collect(model, job):
-            body = final_json(model, job, request, choice, stream=False)
-            body["index"] = len(answers)
-            answers.append(_select(body, request.response_fields))
-    return answers[0] if len(answers) == 1 else answers
+    check_logprobs(state, model, jobs, limit_name(request) or "n_predict")
+    found = [(job, choice) for job in jobs for choice in await collect(state, model, job)]
+
+    def answer(index: int, job: Job, choice: Choice) -> dict[str, Any]:
+        body = final_json(model, job, request, choice, stream=False)
+        return _select({**body, "index": index}, request.response_fields)
+
+    if len(found) == 1:
+        return answer(0, *found[0])
+    # Each answer says again what was asked, which may be long.
+    return Items(lambda: (answer(index, *pair) for index, pair in enumerate(found)))
 
 
 class CompletionEvents:
@@ -188,9 +194,9 @@ class CompletionEvents:
             data += event(_select(final, self._request.response_fields))
         return data
 
-    def end(self) -> bytes:
+    def end(self) -> Iterable[bytes]:
         """Nothing: all is said with the last events."""
-        return b""
+        return ()
 
 
 def stream_parts(model: Model, request: Answered, jobs: list[Job]) -> list[tuple[Job, Events]]:

@@ -7,14 +7,13 @@ from fastapi import APIRouter, Request, Response
 from rustllm.server import schema_docs
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
-from rustllm.server.disconnect import while_connected
-from rustllm.server.errors import dumps
 from rustllm.server.native.completion import service as completion
 from rustllm.server.native.completion.schemas import Completion, CompletionEvent
 from rustllm.server.native.infill import service
 from rustllm.server.native.infill.schemas import InfillRequest
 from rustllm.server.sampling import schema_headers
 from rustllm.server.sse import stream
+from rustllm.server.written import answer
 
 router = APIRouter(tags=["llama-server"])
 
@@ -32,5 +31,4 @@ async def infill(request: Request, state: State, model: LoadedModel) -> Response
     headers = schema_headers(job.grammar)
     if fields.stream:
         return await stream(request, model, completion.stream_parts(model, fields, [job]), done=False, headers=headers)
-    answer = await while_connected(request, completion.complete(state, model, fields, [job]))
-    return Response(dumps(answer), media_type="application/json", headers=headers)
+    return await answer(request, completion.complete(state, model, fields, [job]), headers)

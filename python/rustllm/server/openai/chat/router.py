@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request, Response
 from rustllm.server import schema_docs
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
-from rustllm.server.disconnect import while_connected
 from rustllm.server.errors import dumps
 from rustllm.server.native.completion.service import tokenize_prompt
 from rustllm.server.openai.chat import service
@@ -15,6 +14,7 @@ from rustllm.server.openai.chat.prompt import chat_prompt
 from rustllm.server.openai.chat.schemas import ChatChunk, ChatCompletion, ChatRequest, InputTokens
 from rustllm.server.sampling import schema_headers
 from rustllm.server.sse import stream
+from rustllm.server.written import answer
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -31,8 +31,7 @@ async def chat_completions(request: Request, state: State, model: LoadedModel) -
     if fields.stream:
         events = service.ChatEvents(model, fields, job)
         return await stream(request, model, [(job, events)], done=True, headers=headers)
-    answer = await while_connected(request, service.chat(model, fields, job))
-    return Response(dumps(answer), media_type="application/json", headers=headers)
+    return await answer(request, service.chat(state, model, fields, job), headers)
 
 
 @router.post(

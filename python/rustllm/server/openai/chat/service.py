@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 from rustllm._rustllm import Output
 from rustllm.chat.plan import read_answer
 from rustllm.chat.prompt import chat_plan
+from rustllm.chat.syntax.events import Answer
 from rustllm.choice import Choice, chat_finish_reason
 from rustllm.engine import Name
 from rustllm.server.constraints import check_prompt_logprobs
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
     Job,
+    check_logprobs,
     collect,
     probs_json,
     progress_json,
@@ -27,8 +31,10 @@ from rustllm.server.openai.chat.prompt import chat_prompt
 from rustllm.server.openai.chat.schemas import ChatRequest
 from rustllm.server.openai.ids import envelope
 from rustllm.server.renamed import renamed
+from rustllm.server.sampling import limit_name
 from rustllm.server.sse import TextEvents, event
 from rustllm.server.state import Model, ServerState
+from rustllm.server.written import Items
 
 
 async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Job:
@@ -39,6 +45,8 @@ async def chat_job(state: ServerState, model: Model, request: ChatRequest) -> Jo
     plan = chat_plan(model, state.settings, prompt, request, request.reasoning_format)
     with renamed((("n_probs", "top_logprobs"),) if request.top_logprobs is not None else ()):
         job = await make_job(state, model, prompt, request, request.response_format, plan)
+        if not request.stream:
+            check_logprobs(state, model, [job], limit_name(request) or "max_tokens")
     if job.verbose:
         # It takes another rendering, so it is looked for only where it is shown.
         closed = await chat_prompt(state, model, request.model_copy(update={"add_generation_prompt": False}))
@@ -55,11 +63,13 @@ def _set_logprobs(request: ChatRequest) -> None:
         raise ApiError(400, "top_logprobs: it needs logprobs to be true", param="top_logprobs")
 
 
-async def chat(model: Model, request: ChatRequest, job: Job) -> dict[str, Any]:
+async def chat(state: ServerState, model: Model, request: ChatRequest, job: Job) -> dict[str, Any]:
     """The whole answer."""
-    choices = await collect(model, job)
+    choices = await collect(state, model, job)
+    texts = [choice.text for choice in choices]
+    answers = [await state.off_loop(len(text), partial(read_answer, job.plan, text)) for text in texts]
     body = {
-        "choices": [_choice_json(job, choice) for choice in choices],
+        "choices": Items(lambda: map(_choice_json, repeat(job), choices, answers)),
         **envelope("chatcmpl-", "chat.completion", request.model or model.name),
         "usage": usage_json(job, choices),
     }
@@ -67,20 +77,20 @@ async def chat(model: Model, request: ChatRequest, job: Job) -> dict[str, Any]:
         body["__verbose"] = final_json(model, job, request, choices[0], stream=False)
     if choices[0].timings is not None:
         body["timings"] = timings_json(choices[0].timings)
-    if request.prompt_logprobs is not None:
-        body["prompt_logprobs"] = prompt_logprobs_json(choices[0].prompt_probs, request.prompt_logprobs)
+    n = request.prompt_logprobs
+    if n is not None:
+        body["prompt_logprobs"] = Items(lambda: prompt_logprobs_json(choices[0].prompt_probs, n))
     return body
 
 
-def _choice_json(job: Job, choice: Choice) -> dict[str, Any]:
-    answer = read_answer(job.plan, choice.text)
+def _choice_json(job: Job, choice: Choice, answer: Answer) -> dict[str, Any]:
     body: dict[str, Any] = {
         "finish_reason": chat_finish_reason(choice, bool(answer.calls)),
         "index": choice.index,
         "message": message_json(answer),
     }
-    if choice.probs:
-        body["logprobs"] = {"content": probs_json(choice.probs, bool(job.settings["post_sampling_probs"]))}
+    if choice.has_probs:
+        body["logprobs"] = {"content": Items(lambda: probs_json(choice.probs, job.post_sampling_probs))}
     return body
 
 
@@ -94,7 +104,7 @@ class ChatEvents:
         self._choices = [Choice(index) for index in range(job.choices)]
         self._texts = [TextEvents(self._chunk(index, {"content": "\0text"})) for index in range(job.choices)]
         self._deltas = [ChoiceDeltas(job.plan) for _ in range(job.choices)]
-        self._has_details = job.timings_per_token or job.settings["n_probs"] > 0
+        self._has_details = job.timings_per_token or job.n_probs > 0
         self._include_usage = request.stream_options.include_usage if request.stream_options else None
         #: Choices whose role is sent, and those of which only texts follow until they end.
         self._begun: set[int] = set()
@@ -110,14 +120,14 @@ class ChatEvents:
             return self._texts[index].event(text) if text else b""
         return b"".join(map(event, self._chunks(index, output)))
 
-    def end(self) -> bytes:
+    def end(self) -> Iterable[bytes]:
         """The usage of all choices, where it is wanted."""
         if self._include_usage is False:
-            return b""
+            return ()
         end: dict[str, Any] = {"choices": [], **self._base, "usage": usage_json(self._job, self._choices)}
         if self._choices[0].timings is not None:
             end["timings"] = timings_json(self._choices[0].timings)
-        return event(end)
+        return (event(end),)
 
     def _chunks(self, index: int, output: Output) -> Iterator[dict[str, Any]]:
         self._choices[index].follow(output)
@@ -156,8 +166,8 @@ class ChatEvents:
         if not is_first:
             return chunk
         if output.probs:
-            probs = probs_json(output.probs, bool(self._job.settings["post_sampling_probs"]))
-            chunk["choices"][0]["logprobs"] = {"content": probs}
+            probs = probs_json(output.probs, self._job.post_sampling_probs)
+            chunk["choices"][0]["logprobs"] = {"content": list(probs)}
         if self._job.timings_per_token and output.timings is not None:
             chunk["timings"] = timings_json(output.timings)
         return chunk

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
+
+import orjson
 
 from rustllm._rustllm import Tokenizer, TokenProb
-from rustllm.choice import PromptProb
+from rustllm.choice import PromptProb, TokenProbs
+from rustllm.server.errors import dumps
 from rustllm.server.generation import probs_json
+from rustllm.server.written import Items
+
+
+class Place(NamedTuple):
+    """What is told of a token of a prompt."""
+
+    logprob: float
+    #: The most probable tokens, as JSON: thousands of these objects would be written in one event.
+    top: orjson.Fragment
 
 
 @dataclass(frozen=True)
@@ -19,13 +33,18 @@ class Echo:
     tokens: tuple[int, ...] = ()
     n_top: int = 0
 
-    def logprobs_json(self, tokenizer: Tokenizer, probs: list[PromptProb]) -> dict[str, Any]:
+    def place_json(self, prob: PromptProb) -> Place:
+        """What is told of a token of the prompt."""
+        own, _, top = prob
+        return Place(own.value, orjson.Fragment(dumps(_by_text(top[: self.n_top]))))
+
+    def logprobs_json(self, tokenizer: Tokenizer, places: Callable[[], Iterable[Place]]) -> dict[str, Any]:
         """The prompt's part of the answer's log probabilities; nothing is known of the first token."""
         return {
             "content": [],
             "tokens": [tokenizer.token_bytes(token).decode("utf-8", "replace") for token in self.tokens],
-            "token_logprobs": [None, *(own.value for own, _, _ in probs)],
-            "top_logprobs": [None, *(_by_text(top[: self.n_top]) for _, _, top in probs)],
+            "token_logprobs": Items(lambda: chain([None], (place.logprob for place in places()))),
+            "top_logprobs": Items(lambda: chain([None], (place.top for place in places()))),
             "text_offset": _offsets(self.text, [tokenizer.token_bytes(token, special=False) for token in self.tokens]),
         }
 
@@ -44,32 +63,40 @@ def _offsets(text: str, pieces: list[bytes]) -> list[int]:
 
 
 def _by_text(top: list[TokenProb]) -> dict[str, float]:
-    return {prob.bytes.decode("utf-8", "replace"): prob.value for prob in top}
+    return {_text(prob): prob.value for prob in top}
 
 
-def logprobs_json(
-    probs: list[tuple[TokenProb, list[TokenProb]]], offset: int, *, post_sampling: bool
-) -> dict[str, Any]:
+def logprobs_json(probs: Callable[[], Iterable[TokenProbs]], offset: int, *, post_sampling: bool) -> dict[str, Items]:
     """The log probabilities of tokens whose first begins at `offset` in the text."""
-    content = probs_json(probs, post_sampling)
+    content = Items(lambda: probs_json(probs(), post_sampling))
     if post_sampling:
         # These are probabilities, for which OpenAI has no shape.
         return {"content": content}
-    offsets = []
-    for entry in content:
-        offsets.append(offset)
-        offset += len(entry["token"])
     return {
         "content": content,
-        "tokens": [entry["token"] for entry in content],
-        "token_logprobs": [entry["logprob"] for entry in content],
-        "top_logprobs": [{top["token"]: top["logprob"] for top in entry["top_logprobs"]} for entry in content],
-        "text_offset": offsets,
+        "tokens": Items(lambda: (_text(own) for own, _ in probs())),
+        "token_logprobs": Items(lambda: (own.value for own, _ in probs())),
+        "top_logprobs": Items(lambda: (_by_text(top) for _, top in probs())),
+        "text_offset": Items(lambda: _ends(offset, probs())),
     }
+
+
+def _ends(offset: int, probs: Iterable[TokenProbs]) -> Iterator[int]:
+    for own, _ in probs:
+        yield offset
+        offset += len(_text(own))
+
+
+def _text(prob: TokenProb) -> str:
+    return prob.bytes.decode("utf-8", "replace")
 
 
 def joined(first: dict[str, Any] | None, second: dict[str, Any] | None) -> dict[str, Any] | None:
     """The log probabilities of a text whose two parts have these."""
     if first is None or second is None:
         return first or second
-    return {name: values + second[name] for name, values in first.items()}
+    return {name: _chained(values, second[name]) for name, values in first.items()}
+
+
+def _chained(first: Iterable[Any], second: Iterable[Any]) -> Items:
+    return Items(lambda: chain(first, second))

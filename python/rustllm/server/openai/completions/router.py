@@ -7,12 +7,11 @@ from fastapi import APIRouter, Request, Response
 from rustllm.server import schema_docs
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
-from rustllm.server.disconnect import while_connected
-from rustllm.server.errors import dumps
 from rustllm.server.openai.completions import service
 from rustllm.server.openai.completions.schemas import OpenAICompletionRequest, TextCompletion
 from rustllm.server.sampling import schema_headers
 from rustllm.server.sse import stream
+from rustllm.server.written import answer
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -27,5 +26,4 @@ async def completions(request: Request, state: State, model: LoadedModel) -> Res
     headers = schema_headers(jobs[0].grammar)
     if fields.stream:
         return await stream(request, model, service.stream_parts(model, fields, jobs), done=True, headers=headers)
-    answer = await while_connected(request, service.complete(model, fields, jobs))
-    return Response(dumps(answer), media_type="application/json", headers=headers)
+    return await answer(request, service.complete(state, model, fields, jobs), headers)

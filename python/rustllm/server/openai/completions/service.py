@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import accumulate
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, count
 from typing import Any
 
 from rustllm._rustllm import Output
-from rustllm.choice import Choice, PromptProb, finish_reason
+from rustllm.choice import Choice, finish_reason
 from rustllm.server.constraints import check_prompt_logprobs
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import (
     Job,
+    check_logprobs,
     collect,
     progress_json,
     prompt_logprobs_json,
@@ -20,12 +22,14 @@ from rustllm.server.generation import (
 )
 from rustllm.server.native.completion.service import final_json, make_job, split_prompts
 from rustllm.server.native.infill.service import gap_job
-from rustllm.server.openai.completions.logprobs import Echo, joined, logprobs_json
+from rustllm.server.openai.completions.logprobs import Echo, Place, joined, logprobs_json
 from rustllm.server.openai.completions.schemas import OpenAICompletionRequest
 from rustllm.server.openai.ids import envelope
 from rustllm.server.renamed import renamed
+from rustllm.server.sampling import limit_name
 from rustllm.server.sse import Events, event
 from rustllm.server.state import Model, ServerState
+from rustllm.server.written import Items
 
 
 async def completion_jobs(state: ServerState, model: Model, request: OpenAICompletionRequest) -> list[Job]:
@@ -41,7 +45,10 @@ async def completion_jobs(state: ServerState, model: Model, request: OpenAICompl
         message = "echo: True cannot be combined with suffix and logprobs, since the prompt is not what is read"
         raise ApiError(400, message, param="echo")
     with renamed((("n_probs", "logprobs"),) if by_logprobs else ()):
-        return [await _job(state, model, request, prompt) for prompt in split_prompts(request.prompt)]
+        jobs = [await _job(state, model, request, prompt) for prompt in split_prompts(request.prompt)]
+        if not request.stream:
+            check_logprobs(state, model, jobs, limit_name(request) or "max_tokens")
+    return jobs
 
 
 def _scores_echo(request: OpenAICompletionRequest) -> bool:
@@ -59,16 +66,22 @@ async def _job(state: ServerState, model: Model, request: OpenAICompletionReques
     return await make_job(state, model, prompt, request)
 
 
-async def complete(model: Model, request: OpenAICompletionRequest, jobs: list[Job]) -> dict[str, Any]:
+async def complete(
+    state: ServerState, model: Model, request: OpenAICompletionRequest, jobs: list[Job]
+) -> dict[str, Any]:
     """The whole answer."""
-    finished = list(zip(jobs, await _collect_all(model, jobs), strict=True))
+    finished = list(zip(jobs, await _collect_all(state, model, jobs), strict=True))
     echoes = _echoes(model, request, jobs)
-    choices = []
-    for (job, found), echo in zip(finished, echoes, strict=True):
-        scored = _scored(model, request, echo, found[0].prompt_probs)
-        choices += [_choice_json(job, choice, echo, scored) for choice in found]
+
+    def choices() -> Iterator[dict[str, Any]]:
+        numbers = count()
+        for (job, found), echo in zip(finished, echoes, strict=True):
+            scored = _scored(model, request, echo, found[0])
+            for choice, index in zip(found, numbers, strict=False):
+                yield {**_choice_json(job, choice, echo, scored), "index": index}
+
     body = {
-        "choices": [{**choice, "index": index} for index, choice in enumerate(choices)],
+        "choices": Items(choices),
         **envelope("cmpl-", "text_completion", request.model or model.name),
         "usage": _total_usage(finished),
     }
@@ -80,13 +93,13 @@ async def complete(model: Model, request: OpenAICompletionRequest, jobs: list[Jo
     return body
 
 
-async def _collect_all(model: Model, jobs: list[Job]) -> list[list[Choice]]:
+async def _collect_all(state: ServerState, model: Model, jobs: list[Job]) -> list[list[Choice]]:
     """The choices of all jobs, of which as many run at once as there are slots."""
     slots = asyncio.Semaphore(model.native.n_slots)
 
     async def one(job: Job) -> list[Choice]:
         async with slots:
-            return await collect(model, job)
+            return await collect(state, model, job)
 
     tasks = [asyncio.ensure_future(one(job)) for job in jobs]
     try:
@@ -111,19 +124,24 @@ def _echoes(model: Model, request: OpenAICompletionRequest, jobs: list[Job]) -> 
     return [echo(*pair) for pair in zip(split_prompts(request.prompt), jobs, strict=True)]
 
 
-def _scored(model: Model, request: OpenAICompletionRequest, echo: Echo, probs: list[PromptProb]) -> dict[str, Any]:
-    """What all choices of a prompt say of it: vLLM's field, and the beginning of OpenAI's `logprobs`."""
-    scored: dict[str, Any] = {"logprobs": echo.logprobs_json(model.native.tokenizer, probs) if echo.tokens else None}
-    if request.prompt_logprobs is not None:
-        scored["prompt_logprobs"] = prompt_logprobs_json(probs, request.prompt_logprobs)
+def _scored(model: Model, request: OpenAICompletionRequest, echo: Echo, first: Choice) -> dict[str, Any]:
+    """What all choices of a prompt say of it, of which the first knows: vLLM's field, and the beginning of OpenAI's
+    `logprobs`."""
+    scored: dict[str, Any] = {"logprobs": None}
+    if echo.tokens:
+        scored["logprobs"] = echo.logprobs_json(
+            model.native.tokenizer, lambda: map(echo.place_json, first.prompt_probs)
+        )
+    n = request.prompt_logprobs
+    if n is not None:
+        scored["prompt_logprobs"] = Items(lambda: prompt_logprobs_json(first.prompt_probs, n))
     return scored
 
 
 def _choice_json(job: Job, choice: Choice, echo: Echo, scored: dict[str, Any]) -> dict[str, Any]:
     logprobs = None
-    if choice.probs:
-        post = bool(job.settings["post_sampling_probs"])
-        logprobs = logprobs_json(choice.probs, len(echo.text), post_sampling=post)
+    if choice.has_probs:
+        logprobs = logprobs_json(lambda: choice.probs, len(echo.text), post_sampling=job.post_sampling_probs)
     return {
         **scored,
         "text": echo.text + choice.text,
@@ -150,8 +168,8 @@ class CompletionEvents:
         self._model, self._request, self._job, self._base = model, request, job, base
         self._choices = [Choice(first + index) for index in range(job.choices)]
         self._echo = echo
-        #: What is known of the prompt's tokens.
-        self._prompt_probs: list[PromptProb] = []
+        #: What is known of the prompt's tokens, as JSON.
+        self._prompt_probs: list[Place] = []
         #: Choices that have begun.
         self._begun: set[int] = set()
         #: Where the next token of each choice begins.
@@ -160,35 +178,37 @@ class CompletionEvents:
     def take(self, output: Output) -> bytes:
         """The chunk of an output, if it has one."""
         if self._echo.tokens and (prob := output.prompt_prob) is not None:
-            self._prompt_probs.append(prob)
+            self._prompt_probs.append(self._echo.place_json(prob))
             return b""
         choice = self._choices[output.index]
         choice.follow(output)
         text = output.text
         entry: dict[str, Any] = {"text": text, "index": choice.index, "logprobs": None, "finish_reason": None}
-        if output.probs:
-            offset, post = self._offsets[output.index], bool(self._job.settings["post_sampling_probs"])
-            entry["logprobs"] = logprobs_json(output.probs, offset, post_sampling=post)
+        if probs := output.probs:
+            offset = self._offsets[output.index]
+            found = logprobs_json(lambda: probs, offset, post_sampling=self._job.post_sampling_probs)
+            entry["logprobs"] = {name: list(items) for name, items in found.items()}
             self._offsets[output.index] += sum(len(each["token"]) for each in entry["logprobs"]["content"])
         if output.progress is None and output.index not in self._begun:
             self._begun.add(output.index)
             text = self._begin(entry)
         if output.is_last:
             return event(self._last(entry, choice))
-        if text or output.probs or output.progress is not None:
+        if text or probs or output.progress is not None:
             return event({"choices": [entry], **self._base, **_extras(self._job, output)})
         return b""
 
-    def end(self) -> bytes:
+    def end(self) -> Iterable[bytes]:
         """Nothing: all is said with the last chunks."""
-        return b""
+        return ()
 
     def _begin(self, entry: dict[str, Any]) -> str:
         """Puts the prompt before the first text of a choice, where it is echoed."""
         entry["text"] = self._echo.text + entry["text"]
         if self._echo.tokens:
-            own = self._echo.logprobs_json(self._model.native.tokenizer, self._prompt_probs)
-            entry["logprobs"] = joined(own, entry["logprobs"])
+            own = self._echo.logprobs_json(self._model.native.tokenizer, lambda: self._prompt_probs)
+            both = joined(own, entry["logprobs"]) or {}
+            entry["logprobs"] = {name: list(items) for name, items in both.items()}
         return str(entry["text"])
 
     def _last(self, entry: dict[str, Any], choice: Choice) -> dict[str, Any]:

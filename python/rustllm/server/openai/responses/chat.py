@@ -38,6 +38,8 @@ def chat_fields(request: ResponsesRequest) -> dict[str, Any]:
     wants = LOGPROBS in (request.include or ())
     return {
         **sampling,
+        # The last event of a stream has all log probabilities, as a whole answer does.
+        "stream": None,
         "model": request.model,
         "messages": [*system, *chat_messages(request.input)],
         "tools": tools,
@@ -76,11 +78,14 @@ def _tools(request: ResponsesRequest) -> tuple[list[dict[str, Any]] | None, Any]
         return tools, choice
     if choice["type"] == "function":
         return tools, {"type": "function", "function": {"name": choice.get("name")}}
-    allowed = [tool.get("name") for tool in choice.get("tools") or ()]
-    known = [tool["function"]["name"] for tool in tools or ()]
-    for index, name in enumerate(allowed):
-        if name not in known:
-            raise refused(f"tool_choice.tools[{index}].name", f"{shown(name)} is not among the tools; allowed: {known}")
+    known = {tool["function"]["name"]: None for tool in tools or ()}
+    allowed = set()
+    for index, one in enumerate(choice.get("tools") or ()):
+        name = one.get("name")
+        if not isinstance(name, str) or name not in known:
+            message = f"{shown(name)} is not among the tools; allowed: {shown(list(known), 1000)}"
+            raise refused(f"tool_choice.tools[{index}].name", message)
+        allowed.add(name)
     return [tool for tool in tools or () if tool["function"]["name"] in allowed], choice.get("mode") or "auto"
 
 

@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from rustllm.chat.syntax.events import CallArguments, CallStart, Content, Event, Reasoning
+from rustllm.server.written import Items
 
 Json = dict[str, Any]
 
@@ -16,10 +17,19 @@ class Output:
     def __init__(self) -> None:
         #: The items that are complete.
         self.items: list[Json] = []
-        #: All thoughts.
-        self.thoughts = ""
+        self._thoughts: list[str] = []
         self._open: Json | None = None
-        self._text = ""
+        #: The text of the open item, in parts.
+        self._texts: list[str] = []
+
+    @property
+    def thoughts(self) -> str:
+        """All thoughts."""
+        return "".join(self._thoughts)
+
+    @property
+    def _text(self) -> str:
+        return "".join(self._texts)
 
     def take(self, event: Event) -> list[Json]:
         """The events that tell of this one."""
@@ -34,15 +44,15 @@ class Output:
         elif isinstance(event, Reasoning) and not self._is_open("reasoning"):
             item = {"type": "reasoning", "id": _new("rs"), "status": "in_progress", "summary": [], "content": []}
             opening = [*self.close(), self._start(item), self._part("added")]
-        self._text += event.text
+        self._texts.append(event.text)
         if isinstance(event, CallArguments):
             return [self._event("function_call_arguments.delta", delta=event.text)]
         if isinstance(event, Reasoning):
-            self.thoughts += event.text
+            self._thoughts.append(event.text)
             return [*opening, self._event("reasoning_text.delta", content_index=0, delta=event.text)]
         return [*opening, self._event("output_text.delta", content_index=0, delta=event.text, logprobs=[])]
 
-    def close(self, status: str = "completed", logprobs: list[Json] | None = None) -> list[Json]:
+    def close(self, status: str = "completed", logprobs: Items | None = None) -> list[Json]:
         """Ends the open item, if there is one."""
         item = self._open
         if item is None:
@@ -66,11 +76,11 @@ class Output:
         return self._open is not None and self._open["type"] == kind
 
     def _start(self, item: Json) -> Json:
-        self._open, self._text = item, ""
+        self._open, self._texts = item, []
         # The item goes on growing, the event does not.
         return {"type": "response.output_item.added", "output_index": len(self.items), "item": dict(item)}
 
-    def _part(self, what: str, logprobs: list[Json] | None = None) -> Json:
+    def _part(self, what: str, logprobs: Items | None = None) -> Json:
         part: Json = {"type": "reasoning_text", "text": self._text}
         if self._is_open("message"):
             part = {"type": "output_text", "text": self._text, "annotations": [], "logprobs": logprobs or []}

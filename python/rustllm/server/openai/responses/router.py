@@ -7,13 +7,13 @@ from fastapi import APIRouter, Request, Response
 from rustllm.server import schema_docs
 from rustllm.server.body import read_body
 from rustllm.server.deps import LoadedModel, State
-from rustllm.server.disconnect import while_connected
 from rustllm.server.errors import dumps
 from rustllm.server.openai.chat.schemas import InputTokens
 from rustllm.server.openai.responses import schemas, service
 from rustllm.server.openai.responses.schemas import ResponsesRequest
 from rustllm.server.sampling import schema_headers
 from rustllm.server.sse import stream
+from rustllm.server.written import answer
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -31,8 +31,7 @@ async def responses(request: Request, state: State, model: LoadedModel) -> Respo
     if fields.stream:
         events = service.ResponseEvents(model, fields, job)
         return await stream(request, model, [(job, events)], done=False, headers=headers, failed=events.failed)
-    answer = await while_connected(request, service.response(model, fields, job))
-    return Response(dumps(answer), media_type="application/json", headers=headers)
+    return await answer(request, service.response(state, model, fields, job), headers)
 
 
 @router.post("/v1/responses/input_tokens", openapi_extra=_BODY, responses=schema_docs.answers(InputTokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import time
 from typing import Any
 
@@ -14,8 +14,9 @@ from rustllm.server.openai.responses.chat import NAMES, chat_fields
 from rustllm.server.openai.responses.output import Output
 from rustllm.server.openai.responses.schemas import ResponsesRequest
 from rustllm.server.pieces import Ended, Piece, Pieces, Started, count_tokens, translated_job, whole
-from rustllm.server.sse import named
+from rustllm.server.sse import named, named_pieces
 from rustllm.server.state import Model, ServerState
+from rustllm.server.written import Items
 
 Json = dict[str, Any]
 
@@ -31,10 +32,10 @@ async def input_tokens(state: ServerState, model: Model, request: ResponsesReque
     return {"object": "response.input_tokens", "input_tokens": count}
 
 
-async def response(model: Model, request: ResponsesRequest, job: Job) -> Json:
+async def response(state: ServerState, model: Model, request: ResponsesRequest, job: Job) -> Json:
     """The whole answer."""
     output, body = Output(), _head(model, request, job)
-    for piece in await whole(model, job):
+    for piece in await whole(state, model, job):
         if isinstance(piece, Ended):
             _close(output, job, piece)
             body |= _end(model, job, output, piece)
@@ -48,17 +49,26 @@ class ResponseEvents:
 
     def __init__(self, model: Model, request: ResponsesRequest, job: Job) -> None:
         self._model, self._job = model, job
-        self._pieces, self._output = Pieces(job), Output()
+        self._pieces, self._output = Pieces(job, keeps_probs=True), Output()
         self._body = _head(model, request, job)
         self._number = 0
+        self._ended: Ended | None = None
 
     def take(self, output: EngineOutput) -> bytes:
         """The events of an output."""
-        return b"".join(self._event(each) for piece in self._pieces.take(output) for each in self._fields(piece))
+        data = b""
+        for piece in self._pieces.take(output):
+            if isinstance(piece, Ended):
+                self._ended = piece
+            else:
+                data += b"".join(map(self._event, self._fields(piece)))
+        return data
 
-    def end(self) -> bytes:
-        """Nothing follows the last output."""
-        return b""
+    def end(self) -> Iterable[bytes]:
+        """The events of the end, which have the log probabilities of all tokens."""
+        if self._ended is not None:
+            for fields in self._fields(self._ended):
+                yield from named_pieces(self._numbered(fields))
 
     def failed(self, error: ApiError) -> bytes:
         """The event of an error within the stream."""
@@ -66,9 +76,12 @@ class ResponseEvents:
         return self._event({"type": "response.failed", "response": {**self._body, "status": "failed", "error": detail}})
 
     def _event(self, fields: Json) -> bytes:
+        return named(self._numbered(fields))
+
+    def _numbered(self, fields: Json) -> Json:
         number = self._number
         self._number += 1
-        return named({**fields, "sequence_number": number})
+        return {**fields, "sequence_number": number}
 
     def _fields(self, piece: Piece) -> Iterator[Json]:
         if isinstance(piece, Started):
@@ -84,8 +97,9 @@ class ResponseEvents:
 
 def _close(output: Output, job: Job, ended: Ended) -> list[Json]:
     status = "incomplete" if ended.stop_type == "limit" else "completed"
-    post = bool(job.settings["post_sampling_probs"])
-    return output.close(status, probs_json(ended.choice.probs, post) if ended.choice.probs else None)
+    choice = ended.choice
+    probs = Items(lambda: probs_json(choice.probs, job.post_sampling_probs)) if choice.has_probs else None
+    return output.close(status, probs)
 
 
 def _head(model: Model, request: ResponsesRequest, job: Job) -> Json:
