@@ -152,7 +152,7 @@ class AsyncEngine:
         try:
             request_id = self.engine.submit(prompt, params, grammar, watch, whole=whole)
         except QueueFullError as error:
-            raise BusyError(str(error), self._returns.next(self.pace.seconds)) from None
+            raise BusyError(str(error), self._returns.next(self.pace.seconds, len(self._running))) from None
         with self._listening(request_id, Running(params, choices, listener, name)) as running:
             yield running
 
@@ -170,7 +170,7 @@ class AsyncEngine:
         try:
             request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions, lora=lora)
         except QueueFullError as error:
-            raise BusyError(str(error), self._returns.next(self.pace.seconds)) from None
+            raise BusyError(str(error), self._returns.next(self.pace.seconds, len(self._running))) from None
         with self._listening(request_id, Running(None, len(inputs), listener)) as running:
             yield running
 

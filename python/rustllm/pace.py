@@ -13,6 +13,9 @@ from time import monotonic
 #: Requests whose ends tell the pace.
 _ENDS = 32
 
+#: How often every place is given out ahead.
+_ROUNDS = 4
+
 #: The longest wait in seconds that anybody is told. Client libraries, OpenAI's among them, take a longer one for a
 #: mistake and come back after a time of their own.
 MAX_SECONDS = 60.0
@@ -70,8 +73,11 @@ class Returns:
         #: When the place becomes free that was given out last.
         self._last = 0.0
 
-    def next(self, pace: float) -> float:
-        """Gives the next place to a client: the seconds in which it is free, where one becomes free every `pace`."""
+    def next(self, pace: float, n_places: int) -> float:
+        """Gives the next place to a client: the seconds in which it is free, where one becomes free every `pace` and
+        there are `n_places`. No more than several rounds of them are given out: some clients do not listen, and what
+        they were told must not put the others off."""
         now = self._clock()
-        self._last = min(max(self._last, now) + pace, now + MAX_SECONDS)
+        most = min(_ROUNDS * n_places * pace, MAX_SECONDS)
+        self._last = min(max(self._last, now) + pace, now + max(most, pace))
         return self._last - now

@@ -167,9 +167,19 @@ def test_what_is_just_not_too_much_is_served(server: Server) -> None:
     assert server.post("/completion", {**PROMPT, **fields}).status == 200
     assert server.post("/completion", {**PROMPT, "grammar": 'root ::= ((("a" "((((")))'}).status == 200
     assert server.post("/v1/completions", {**PROMPT, "prompt": ["a", "b"]}).status == 200
+    # All log probabilities that are allowed, to the last.
+    every = {"n": 2, "n_probs": 4, "n_predict": 25, "ignore_eos": True}
+    assert server.post("/completion", {**PROMPT, **every}).body[0]["tokens_predicted"] == 25
     # Many token ids are one prompt, and one text.
     assert server.post("/completion", {**PROMPT, "prompt": [5] * 100}).status == 200
     assert server.post("/v1/embeddings", {"input": [5] * 100}).status == 200
+
+
+def test_an_answer_without_a_limit_is_counted_while_it_is_made(server: Server) -> None:
+    # With a context that is shifted it has no end; 200 of its own and no more are kept.
+    answer = server.post("/completion", {**PROMPT, "n_predict": -1, "n_probs": 1, "ignore_eos": True})
+    assert_error(answer, 400)
+    assert "--max-answer-logprobs" in answer.body["error"]["message"]
 
 
 def test_places_in_grammars(server: Server) -> None:

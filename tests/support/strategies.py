@@ -51,6 +51,7 @@ WRONG_FOR: dict[str, list[Any]] = {
     "samplers": [True, 5, 1.5, {}, [1]],
     "logit_bias": [True, 5, 1.5, "x", [1], [[]], [[1]], [[1, "x"]], [[None, 1]], {"1": "x"}],
     "lora": [True, 5, "x", {}, [1]],
+    "cache_salt": [True, 5, 1.5, [], {}],
     "stop_token_ids": [True, 5, "x", {}, ["1"], [None], [True], [1.5]],
     "json_schema": [5, 1.5, "x", [], [1]],
     "prompt": [True, 5, 1.5, None, {}, [None], [1.5], [[[1]]]],

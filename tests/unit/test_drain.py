@@ -12,6 +12,8 @@ from rustllm.engine import DRAIN_SECONDS, DRAINED, AsyncEngine
 class ManyOutputs:
     """An engine that always has outputs, and remembers how many were taken at once."""
 
+    n_slots = 1
+
     def __init__(self) -> None:
         self.taken: list[int] = []
 

@@ -70,18 +70,23 @@ def test_the_latest_requests_count(clock: Clock) -> None:
 
 def test_of_several_who_are_refused_each_finds_a_place(clock: Clock) -> None:
     returns = Returns(clock)
-    told = [returns.next(0.5) for _ in range(20)]
+    told = [returns.next(0.5, 100) for _ in range(20)]
     assert told == pytest.approx([0.5 * (place + 1) for place in range(20)])
     # A place becomes free each half second, so all who are to be back by then have had one.
     clock.now += 4
-    assert returns.next(0.5) == pytest.approx(6.5)
+    assert returns.next(0.5, 100) == pytest.approx(6.5)
     clock.now += 60
-    assert returns.next(0.5) == pytest.approx(0.5)
+    assert returns.next(0.5, 100) == pytest.approx(0.5)
 
 
 def test_nobody_is_told_to_wait_longer_than_clients_do(clock: Clock) -> None:
     returns = Returns(clock)
-    assert max(returns.next(7) for _ in range(1000)) == MAX_SECONDS
+    assert max(returns.next(7, 100) for _ in range(1000)) == MAX_SECONDS
     # Those who did not come do not hold up others for long.
     clock.now += 59
-    assert returns.next(7) == pytest.approx(8)
+    assert returns.next(7, 100) == pytest.approx(8)
+
+
+def test_clients_who_do_not_listen_put_others_off_by_some_rounds_only(clock: Clock) -> None:
+    returns = Returns(clock)
+    assert max(returns.next(0.5, 2) for _ in range(1000)) == pytest.approx(0.5 * 2 * 4)

@@ -48,3 +48,19 @@ def test_pings_can_be_switched_off() -> None:
         return written
 
     assert asyncio.run(run()) == []
+
+
+def test_no_comment_comes_into_an_event_that_is_written_in_pieces() -> None:
+    async def run() -> list[bytes]:
+        written: list[bytes] = []
+        pings = Pings(written.append, 0.02)
+        with pings:
+            pings.write(b'data: {"a"')
+            await asyncio.sleep(0.1)
+            pings.write(b": 1}\n\n")
+            n = len(written)
+            await asyncio.sleep(0.1)
+            assert PING in written[n:]
+        return written[:n]
+
+    assert asyncio.run(run()) == [b'data: {"a"', b": 1}\n\n"]

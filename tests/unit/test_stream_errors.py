@@ -39,7 +39,7 @@ def test_ollama() -> None:
 
 
 def test_responses() -> None:
-    job = SimpleNamespace(plan=None, settings={"temperature": 0.5, "top_p": 1.0})
+    job = SimpleNamespace(plan=None, n_probs=0, kept=None, settings={"temperature": 0.5, "top_p": 1.0})
     events = ResponseEvents(
         cast(Any, SimpleNamespace(name="story")), ResponsesRequest.model_validate({"input": "x"}), cast(Any, job)
     )

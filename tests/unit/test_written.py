@@ -138,3 +138,18 @@ def test_work_whose_client_leaves_is_cancelled() -> None:
         assert ended.is_set()
 
     asyncio.run(run())
+
+
+def test_what_is_there_as_a_whole_is_sent_with_its_length() -> None:
+    async def run() -> Any:
+        async def receive() -> dict[str, str]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def work() -> Any:
+            return {"a": "x" * (3 * HELD_BYTES)}
+
+        return await answer(Request({"type": "http", "headers": []}, receive), work())
+
+    response = asyncio.run(run())
+    assert int(response.headers["content-length"]) == 3 * HELD_BYTES + len('{"a":""}')

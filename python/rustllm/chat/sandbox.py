@@ -45,6 +45,9 @@ LOOK_TICKS = 50
 #: Elements of a value for which a filter counts as one tick more.
 ELEMENTS_PER_TICK = 1000
 
+#: Filters that take no longer for a larger value.
+_AT_ONCE = frozenset({"count", "default", "d", "first", "last", "length"})
+
 
 class Budget(threading.local):
     """What is left of the rendering that runs on this thread: nothing where none does."""
@@ -100,7 +103,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for name in ("center", "indent", "replace", "wordwrap"):
             self.filters[name] = _limited(self.filters[name])
         # The compiler applies filters to constants; without a budget it leaves that to the rendering.
-        self.filters = {name: self._counted(function) for name, function in self.filters.items()}
+        self.filters = {
+            name: self._counted(function, looks=name not in _AT_ONCE) for name, function in self.filters.items()
+        }
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """As jinja2's sandbox, which changes no lists, but for a queue: each call costs ticks."""
@@ -126,11 +131,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if budget.ticks < budget.look:
             budget.check()
 
-    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter that costs ticks, by the size of what it gets."""
+    def _counted(self, function: Callable[..., Any], *, looks: bool) -> Callable[..., Any]:
+        """A filter that costs ticks; one that looks at all of what it gets, by the size of that."""
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            size = sum(len(value) for value in args if isinstance(value, (str, list, tuple)))
+            size = sum(len(value) for value in args if isinstance(value, (str, list, tuple))) if looks else 0
             self.tick(CALL_TICKS + size // ELEMENTS_PER_TICK)
             return function(*args, **kwargs)
 
@@ -176,12 +181,16 @@ def _check_length(length: int) -> None:
 
 
 def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapper(value: Any, *args: Any, **kwargs: Any) -> Any:
+    # Some filters get jinja's own context first.
+    first = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        value, *options = (*args[first:], *kwargs.values())
         size = len(str(value)) if not isinstance(value, (int, float)) else 0
-        numbers = [a for a in (*args, *kwargs.values()) if isinstance(a, int)]
-        longest = max([0, *(len(a) for a in (*args, *kwargs.values()) if isinstance(a, str))])
+        numbers = [a for a in options if isinstance(a, int)]
+        longest = max([0, *(len(a) for a in options if isinstance(a, str))])
         _check_length(size * max(1, longest) if longest > 64 else size + sum(abs(n) for n in numbers))
-        return function(value, *args, **kwargs)
+        return function(*args, **kwargs)
 
     return _marked(wrapper, function)
 

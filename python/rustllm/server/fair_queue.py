@@ -83,7 +83,11 @@ class FairQueue:
         self._forget(waiter)
         account.n_refused["queue"] += 1
         message = f"the queue is full: {self._n_waiting} requests are waiting, {self._max_waiting} are allowed"
-        waiter.turn.set_exception(BusyError(message, account.returns.next(self._pace() / self._share(account))))
+        waiter.turn.set_exception(
+            BusyError(
+                message, account.returns.next(self._pace() / self._share(account), self._capacity + self._n_waiting)
+            )
+        )
 
     def _share(self, account: Account) -> float:
         """Which part of all turns a key has while others ask as well."""

@@ -10,8 +10,12 @@ from rustllm._rustllm import Grammar, Output, SamplingParams, Timings, TokenProb
 from rustllm.chat.plan import Plan
 from rustllm.choice import Choice, PromptProb, TokenProbs
 from rustllm.engine import Name
+from rustllm.limits import Limits
 from rustllm.server.production import start_job
 from rustllm.server.state import Model, ServerState
+
+#: Tokens that are reckoned with for an answer without a limit.
+UNSAID_TOKENS = 1024
 
 
 @dataclass
@@ -34,6 +38,8 @@ class Job:
     return_tokens: bool = False
     timings_per_token: bool = False
     verbose: bool = False
+    #: Counts its log probabilities, where they are kept until the answer is whole.
+    kept: KeptProbs | None = field(default=None, kw_only=True)
 
     @property
     def choices(self) -> int:
@@ -51,29 +57,48 @@ class Job:
         return bool(self.settings["post_sampling_probs"])
 
 
+@dataclass
+class KeptProbs:
+    """How many log probabilities the answers of a request hold until they are whole."""
+
+    limits: Limits
+    n: int = 0
+
+    def take(self, output: Output, n_probs: int) -> None:
+        """Counts those of an output. Raises InvalidRequestError where they are too many."""
+        if n_probs and output.kind == "token":
+            self.n += len(output.tokens) * n_probs
+            self.limits.check_count("answer_logprobs", "n_probs", self.n, "those of the answers so far")
+
+
 def check_logprobs(state: ServerState, model: Model, jobs: Sequence[Job], tokens: str = "n_predict") -> None:
-    """Refuses answers that would hold too many log probabilities until they are whole; `tokens` is the field that
-    limits their length. Raises InvalidRequestError."""
-    first = jobs[0]
-    limit, n_ctx = int(first.settings["n_predict"]), model.native.n_ctx
-    # A context that is shifted bounds nothing but what has no other bound.
-    longest = limit if limit >= 0 and (limit < n_ctx or state.settings.context_shift) else n_ctx
-    count = len(jobs) * first.choices * longest * first.n_probs
-    count += sum(len(job.prompt) * (job.settings["prompt_logprobs"] or 0) for job in jobs)
-    what = f"{len(jobs) * first.choices} answers (n) of up to {longest} tokens ({tokens}) with {first.n_probs} each"
-    state.settings.limits.check_count("answer_logprobs", "n_probs", count, what)
+    """Refuses answers that would hold too many log probabilities until they are whole, and has others counted while
+    they are made; `tokens` is the field that limits their length. Raises InvalidRequestError."""
+    first, limits = jobs[0], state.settings.limits
+    limit = int(first.settings["n_predict"])
+    # One without a limit mostly ends of its own.
+    longest = limit if limit >= 0 else UNSAID_TOKENS
+    if not state.settings.context_shift:
+        longest = min(longest, model.native.n_ctx - min(len(job.prompt) for job in jobs))
+    n_answers, n_prompt = len(jobs) * first.choices, sum(len(job.prompt) for job in jobs)
+    of_prompts = n_prompt * int(first.settings["prompt_logprobs"] or 0)
+    limits.check_count("answer_logprobs", "prompt_logprobs", of_prompts, f"those of {n_prompt} tokens of prompts")
+    count = n_answers * longest * first.n_probs + of_prompts
+    what = f"{n_answers} answers (n) of up to {longest} tokens ({tokens}) with {first.n_probs} each"
+    limits.check_count("answer_logprobs", "n_probs", count, what)
+    kept = KeptProbs(limits, of_prompts)
+    for job in jobs:
+        job.kept = kept
 
 
 async def collect(state: ServerState, model: Model, job: Job) -> list[Choice]:
-    """All choices of a job, finished. Being cancelled aborts it. Raises InvalidRequestError where a context that
-    is shifted lets it have too many log probabilities after all."""
-    limits, n_kept = state.settings.limits, 0
+    """All choices of a job, finished. Being cancelled aborts it. Raises InvalidRequestError where answers without a
+    limit come to have too many log probabilities."""
     choices = [Choice(index, keeps_probs=job.n_probs > 0) for index in range(job.choices)]
 
     def take(output: Output) -> None:
-        nonlocal n_kept
-        n_kept += job.n_probs
-        limits.check_count("answer_logprobs", "n_probs", n_kept, "those of the answers so far")
+        if job.kept is not None:
+            job.kept.take(output, job.n_probs)
         choices[output.index].take(output)
 
     # An output of many tokens would make the objects of all their probabilities at once.

@@ -97,12 +97,15 @@ class Pieces:
     def __init__(self, job: Job, *, keeps_probs: bool = False) -> None:
         """`keeps_probs`: the end is to have the probabilities of all tokens."""
         self.choice = Choice(0, keeps_probs=keeps_probs and job.n_probs > 0)
+        self._n_probs, self._kept = job.n_probs, job.kept
         self._reader = None if job.plan is None else job.plan.reader()
         self._has_calls = False
         self._is_started = False
 
     def take(self, output: Output) -> list[Piece]:
         """The pieces of an output."""
+        if self._kept is not None and self.choice.keeps_probs:
+            self._kept.take(output, self._n_probs)
         self.choice.take(output)
         if output.progress is not None:
             return []

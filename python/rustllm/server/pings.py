@@ -29,6 +29,8 @@ class Pings:
     def __init__(self, write: Callable[[bytes], None], interval: float) -> None:
         self._write, self._interval = write, interval
         self._latest = monotonic()
+        #: Whether what was written last is the end of an event: large ones come in pieces.
+        self._is_between = True
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Pings:
@@ -42,8 +44,9 @@ class Pings:
             self._timer.cancel()
 
     def write(self, data: bytes) -> None:
-        """Writes an event."""
+        """Writes an event, or a piece of one."""
         self._latest = monotonic()
+        self._is_between = data.endswith(b"\n\n")
         self._write(data)
 
     def _arm(self, seconds: float) -> None:
@@ -52,6 +55,7 @@ class Pings:
     def _ring(self) -> None:
         left = self._latest + self._interval - monotonic()
         if left <= 0:
-            self.write(PING)
+            if self._is_between:
+                self.write(PING)
             left = self._interval
         self._arm(left)

@@ -26,7 +26,7 @@ def renamed(names: Names) -> Iterator[None]:
             if count:
                 message = re.sub(f"^{pattern}", name, str(found))
                 # Messages name the other fields that have a part in it in brackets.
-                for other, name in names:
-                    message = re.sub(rf"\({other}\)", f"({name})", message)
+                for part, own in names:
+                    message = re.sub(rf"\({part}\)", f"({own})", message)
                 raise ApiError(found.status, message, param=param, kind=found.kind, **found.extra) from None
         raise

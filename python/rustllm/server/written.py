@@ -84,10 +84,16 @@ async def _begun(work: Coroutine[Any, Any, Any]) -> tuple[bytes, AsyncIterator[b
     rest = blocks(pieces(await work))
     head = bytearray()
     async for block in rest:
-        head += block
         if len(head) > HELD_BYTES:
-            return bytes(head), rest
+            return bytes(head), _after(block, rest)
+        head += block
     return bytes(head), None
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for block in rest:
+        yield block
 
 
 async def blocks(given: Iterable[bytes]) -> AsyncIterator[bytes]:

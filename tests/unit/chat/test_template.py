@@ -134,3 +134,12 @@ def test_bad_messages_are_named(value: object, param: str) -> None:
     with pytest.raises(MessageError) as refusal:
         parse_messages(value)
     assert refusal.value.param == param
+
+
+def test_a_long_text_may_be_replaced_in() -> None:
+    template = ChatTemplate(
+        "{{ messages[0].content | replace('b', 'c') }}{{ messages[0].content | wordwrap(79) | length }}"
+    )
+    text = "ab " * 100_000
+    rendered = template.render([{"role": "user", "content": text}])
+    assert rendered.startswith(text.replace("b", "c"))

@@ -44,7 +44,9 @@ async def completion_jobs(state: ServerState, model: Model, request: OpenAICompl
     if _scores_echo(request) and request.suffix:
         message = "echo: True cannot be combined with suffix and logprobs, since the prompt is not what is read"
         raise ApiError(400, message, param="echo")
-    with renamed((("n_probs", "logprobs"),) if by_logprobs else ()):
+    # With echo it asks for those of the prompt, too.
+    names = (("n_probs", "logprobs"), ("prompt_logprobs", "logprobs" if request.echo else "prompt_logprobs"))
+    with renamed(names if by_logprobs else ()):
         jobs = [await _job(state, model, request, prompt) for prompt in split_prompts(request.prompt)]
         if not request.stream:
             check_logprobs(state, model, jobs, limit_name(request) or "max_tokens")
