@@ -37,9 +37,6 @@ MAX_NAME_BYTES = 256
 #: Streams that are kept.
 MAX_STREAMS = 256
 
-#: Names of one lookup.
-MAX_NAMES = 1024
-
 #: The latest bytes that are kept of one stream, as by llama-server, and of all.
 MAX_BYTES = 4 << 20
 MAX_TOTAL_BYTES = 64 << 20

@@ -67,7 +67,7 @@ class ServerState:
         #: Ends the process where it cannot go on serving, with the reason; None where the process is not a server's.
         self.end: Callable[[str], None] | None = None
         self.draining = False
-        self.workers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rustllm-text")
+        self.workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rustllm-text")
         #: For work that waits for disks and for slots to be free.
         self.files = ThreadPoolExecutor(max_workers=8, thread_name_prefix="rustllm-files")
         #: Whether the model is unloaded until the next request.

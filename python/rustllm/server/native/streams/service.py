@@ -6,7 +6,7 @@ from typing import Any
 
 from rustllm.server.errors import ApiError
 from rustllm.server.native.streams.schemas import LookupRequest
-from rustllm.server.resumable import MAX_BYTES, MAX_NAMES, Session, Streams
+from rustllm.server.resumable import MAX_BYTES, Session, Streams
 
 
 def required_name(name: str | None) -> str:
@@ -36,9 +36,6 @@ def stream_at(streams: Streams, name: str | None, start: str | None) -> tuple[Se
 def lookup(streams: Streams, request: LookupRequest) -> list[dict[str, Any]]:
     """How far the streams of these names are; names without one are left out."""
     names = request.conversation_ids or []
-    if len(names) > MAX_NAMES:
-        message = f"conversation_ids: it has {len(names)} names; allowed: up to {MAX_NAMES}"
-        raise ApiError(400, message, param="conversation_ids")
     return [
         {
             "conversation_id": session.name,
