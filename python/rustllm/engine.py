@@ -152,7 +152,7 @@ class AsyncEngine:
         try:
             request_id = self.engine.submit(prompt, params, grammar, watch, whole=whole)
         except QueueFullError as error:
-            raise BusyError(str(error), self._returns.next(self.pace.seconds, len(self._running))) from None
+            raise self._busy(error) from None
         with self._listening(request_id, Running(params, choices, listener, name)) as running:
             yield running
 
@@ -170,9 +170,13 @@ class AsyncEngine:
         try:
             request_id = self.engine.embed(inputs, normalize=normalize, dimensions=dimensions, lora=lora)
         except QueueFullError as error:
-            raise BusyError(str(error), self._returns.next(self.pace.seconds, len(self._running))) from None
+            raise self._busy(error) from None
         with self._listening(request_id, Running(None, len(inputs), listener)) as running:
             yield running
+
+    def _busy(self, error: QueueFullError) -> BusyError:
+        """The error of a request for which there is no place, with when there will be one."""
+        return BusyError(str(error), self._returns.next(self.pace.seconds, len(self._running)))
 
     @contextmanager
     def _listening(self, request_id: int, running: Running) -> Iterator[Running]:

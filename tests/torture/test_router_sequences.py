@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from tests.support import router
 from tests.support.apis import APIS, Api
@@ -19,21 +19,15 @@ from tests.support.asked import Answers, Asked
 from tests.support.attack import LONG
 from tests.support.server import Server, running
 from tests.torture.conftest import Report
-from tests.torture.test_sequences import BUDGET, EXAMPLES, LENGTHS, N_OPEN, STREAMS, TEXTS
+from tests.torture.streaming import BUDGET, EXAMPLES, LENGTHS, N_OPEN, TEXTS, Streaming
 
 MODELS = st.sampled_from("ab")
 
 
-class Routed(RuleBasedStateMachine):
+class Routed(Streaming):
     """A router whose models are loaded, used and unloaded."""
 
-    server: Server
-    answers: Answers
     tried = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[Asked] = []
 
     @rule(model=MODELS)
     def load(self, model: str) -> None:
@@ -53,28 +47,6 @@ class Routed(RuleBasedStateMachine):
     @precondition(lambda self: len(self.open) < N_OPEN)
     def start(self, model: str, api: Api, text: str, n: int) -> None:
         self.open.append(Asked(self.server, api, text, n, model=model))
-
-    @rule(stream=STREAMS, n=st.integers(1, 5))
-    @precondition(lambda self: self.open)
-    def read(self, stream: int, n: int) -> None:
-        self.chosen(stream).stream.read(n)
-
-    @rule(stream=STREAMS)
-    @precondition(lambda self: self.open)
-    def finish(self, stream: int) -> None:
-        asked = self.chosen(stream)
-        self.open.remove(asked)
-        asked.finish(self.answers)
-
-    @rule(stream=STREAMS)
-    @precondition(lambda self: self.open)
-    def cancel(self, stream: int) -> None:
-        asked = self.chosen(stream)
-        self.open.remove(asked)
-        asked.stream.close()
-
-    def chosen(self, number: int) -> Asked:
-        return self.open[number % len(self.open)]
 
     @rule(body=st.sampled_from([{}, {"model": "none"}, {"model": 5}, {"model": "../a"}]))
     def refuse(self, body: dict[str, Any]) -> None:

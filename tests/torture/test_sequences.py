@@ -11,10 +11,8 @@ from pathlib import Path
 from select import select
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
@@ -27,22 +25,9 @@ from tests.support.attack import LONG, Witness, metric, settles, witness
 from tests.support.crowd import post
 from tests.support.server import Server, running
 from tests.torture.conftest import Report
+from tests.torture.streaming import BUDGET, LENGTHS, N_OPEN, TEXTS, Streaming
 
-EXAMPLES, STEPS = (100, 40) if LONG else (12, 25)
-BUDGET = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=STEPS,
-    deadline=None,
-    derandomize=not LONG,
-    suppress_health_check=list(HealthCheck),
-)
-
-TEXTS = ("Once upon a time", "The little dog", "Lily and Ben went to the park and saw a big red ball")
-LENGTHS = (5, 40, 400)
 N_SLOTS = 2
-#: Streams at once; those without a slot wait.
-N_OPEN = 6
-STREAMS = st.integers(0, N_OPEN - 1)
 SLOTS = st.integers(0, N_SLOTS - 1)
 NAMES = st.sampled_from("ab")
 #: How often the model sleeps in one sequence, which takes a second each time.
@@ -65,19 +50,16 @@ class SlotAction:
         self.connection.close()
 
 
-class Sessions(RuleBasedStateMachine):
+class Sessions(Streaming):
     """One server and what its clients do."""
 
-    server: Server
     good: Witness
-    answers: Answers
     directory: Path
     #: Of the process, over all examples.
     tried = 0
 
     def __init__(self) -> None:
         super().__init__()
-        self.open: list[Asked] = []
         self.holder: Asked | None = None
         #: What has asked for the holder's slot since then.
         self.kept_waiting: list[HTTPConnection] = []
@@ -104,31 +86,6 @@ class Sessions(RuleBasedStateMachine):
     @precondition(lambda self: not self.open)
     def start_more_than_there_are_slots(self, text: str, n: int) -> None:
         self.open += [Asked(self.server, api, text, n) for api in APIS[:N_OPEN]]
-
-    @rule(stream=STREAMS, n=st.integers(1, 5))
-    @precondition(lambda self: self.open)
-    def read(self, stream: int, n: int) -> None:
-        asked = self.chosen(stream)
-        if not self.waits(asked.slot):
-            asked.stream.read(n)
-
-    @rule(stream=STREAMS)
-    @precondition(lambda self: self.open)
-    def finish(self, stream: int) -> None:
-        asked = self.chosen(stream)
-        if not self.waits(asked.slot):
-            self.open.remove(asked)
-            asked.finish(self.answers)
-
-    @rule(stream=STREAMS)
-    @precondition(lambda self: self.open)
-    def cancel(self, stream: int) -> None:
-        asked = self.chosen(stream)
-        self.open.remove(asked)
-        asked.stream.close()
-
-    def chosen(self, number: int) -> Asked:
-        return self.open[number % len(self.open)]
 
     # A slot that is taken
 

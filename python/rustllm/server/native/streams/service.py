@@ -35,7 +35,6 @@ def stream_at(streams: Streams, name: str | None, start: str | None) -> tuple[Se
 
 def lookup(streams: Streams, request: LookupRequest) -> list[dict[str, Any]]:
     """How far the streams of these names are; names without one are left out."""
-    names = request.conversation_ids or []
     return [
         {
             "conversation_id": session.name,
@@ -44,5 +43,5 @@ def lookup(streams: Streams, request: LookupRequest) -> list[dict[str, Any]]:
             "started_at": session.started_at,
             "completed_at": session.completed_at,
         }
-        for session in streams.find(names)
+        for session in streams.find(request.conversation_ids or [])
     ]
