@@ -43,6 +43,11 @@ def measure_limits(n_threads: int = 0) -> dict[str, Any]:
     second from memory), `int8` and `f32` (additions and multiplications a second), with `n_threads`
     and `simd`, the instruction set. Takes about two seconds and a gigabyte of memory for a while."""
 
+def return_large_blocks() -> None:
+    """Has the C library give blocks of a megabyte and more back to the system when they are freed, for as long as the
+    process runs. A process of many threads whose requests have megabytes keeps as much for each of them otherwise.
+    Nothing happens where the C library is not glibc."""
+
 @final
 class Tokenizer:
     """A vocabulary with its algorithm. Thread-safe; encode and decode release the GIL."""
@@ -50,6 +55,10 @@ class Tokenizer:
     @staticmethod
     def from_gguf(path: str | PathLike[str]) -> Tokenizer: ...
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]: ...
+    def encode_packed(self, text: str, add_special: bool = True, parse_special: bool = False) -> bytes:
+        """The ids of `encode` as unsigned 32-bit numbers in the machine's byte order, as `array("I")` reads them: a
+        seventh of the memory of a list."""
+
     def encode_pair(self, query: str, document: str) -> list[int]:
         """Token ids of a query and a document side by side, for models that rank."""
 

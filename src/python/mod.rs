@@ -5,6 +5,7 @@ mod engine;
 mod errors;
 mod gguf;
 mod grammar;
+mod heap;
 mod limits;
 mod output;
 mod params;
@@ -31,5 +32,6 @@ fn native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<engine::PyEngine>()?;
     m.add_function(wrap_pyfunction!(gguf::read_gguf, m)?)?;
     m.add_function(wrap_pyfunction!(limits::measure_limits, m)?)?;
+    m.add_function(wrap_pyfunction!(heap::return_large_blocks, m)?)?;
     errors::register(m)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::gguf::GgufFile;
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -37,6 +38,24 @@ impl PyTokenizer {
     #[pyo3(signature = (text, add_special = true, parse_special = false))]
     fn encode(&self, py: Python<'_>, text: &str, add_special: bool, parse_special: bool) -> Vec<TokenId> {
         py.detach(|| self.0.encode(text, add_special, parse_special))
+    }
+
+    /// The same as 32-bit numbers side by side, a seventh of what Python's own take.
+    #[pyo3(signature = (text, add_special = true, parse_special = false))]
+    fn encode_packed<'py>(
+        &self,
+        py: Python<'py>,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let ids = py.detach(|| self.0.encode(text, add_special, parse_special));
+        PyBytes::new_with(py, ids.len() * size_of::<TokenId>(), |bytes| {
+            for (id, place) in ids.iter().zip(bytes.chunks_exact_mut(size_of::<TokenId>())) {
+                place.copy_from_slice(&id.to_ne_bytes());
+            }
+            Ok(())
+        })
     }
 
     /// Token ids of a query and a document side by side.

@@ -22,13 +22,13 @@ LONG = os.environ.get("RUSTLLM_TORTURE", "") == "long"
 
 #: How often each row is tried, unless that takes more than so many seconds, and how often at least.
 TRIES = 1000 if LONG else 3
-SECONDS = float(os.environ.get("RUSTLLM_TORTURE_SECONDS", "10" if LONG else "2"))
+SECONDS = float(os.environ.get("RUSTLLM_TORTURE_SECONDS", "2"))
 LEAST_TRIES = 20 if LONG else 3
 
-#: What a process may have more than in the first tries of a row. They fill what is filled once: caches with a bound,
-#: and what the allocator keeps for each thread that may get the next body. Three tries do not fill it where bodies have
-#: megabytes, so that a short run sees only what loses most of such a body each time.
-GROWTH_BYTES = 2_000_000 if LONG else 32_000_000
+#: What a process may have more than in the first tries of a row. They fill what is filled once, such as caches with a
+#: bound. Three tries do not fill it where bodies have megabytes: the small objects of such a body leave pages of the
+#: interpreter in part use. A short run sees what loses most of such a body each time.
+GROWTH_BYTES = 2_000_000 if LONG else 16_000_000
 
 #: The key of the attacked server.
 KEY = "sk-torture-0123456789abcdef"

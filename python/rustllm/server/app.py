@@ -20,7 +20,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from rustllm import loading
-from rustllm._rustllm import Engine, InvalidRequestError, ModelError, __version__
+from rustllm._rustllm import Engine, InvalidRequestError, ModelError, __version__, return_large_blocks
 from rustllm.config import ServerSettings
 from rustllm.server import errors, pages
 from rustllm.server.anthropic import errors as anthropic
@@ -311,6 +311,7 @@ def serve(
         "ssl_certfile": settings.ssl_cert_file,
     }
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
+    return_large_blocks()
     allow_files(settings.limits["connections"] + SPARE_FILES)
     server = _Server(uvicorn.Config(app, **config))
     server.closing, server.ending = closing, ending

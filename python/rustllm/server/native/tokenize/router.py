@@ -19,6 +19,7 @@ from rustllm.server.native.tokenize.schemas import (
     Tokens,
 )
 from rustllm.server.openai.chat.prompt import chat_prompt
+from rustllm.server.written import answer
 
 router = APIRouter(tags=["llama-server"])
 
@@ -31,7 +32,7 @@ router = APIRouter(tags=["llama-server"])
 async def tokenize(request: Request, state: State, model: LoadedModel) -> Response:
     """The tokens of a text, in llama-server's shape for `content`, in vLLM's for `prompt` and `messages`."""
     fields = await read_body(request, state, TokenizeRequest)
-    return Response(await service.tokenize(state, model, fields), media_type="application/json")
+    return await answer(request, service.tokenize(state, model, fields))
 
 
 @router.post("/detokenize", openapi_extra=schema_docs.body(DetokenizeRequest), responses=schema_docs.answers(Content))
