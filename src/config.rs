@@ -8,6 +8,6 @@ mod lora;
 mod sampling;
 
 pub use embedding::{Normalize, Pooling};
-pub use engine::{CacheType, EngineConfig};
+pub use engine::{CacheType, EngineConfig, Fit};
 pub use lora::{Adapters, LoraScale, MAX_ADAPTERS};
 pub use sampling::{LogitBias, Mirostat, SAMPLER_NAMES, SamplerKind, SamplingParams};

@@ -8,6 +8,9 @@ use crate::text::text_of;
 
 const END: u32 = 256;
 
+/// Characters of a text that are matched: where a grammar is ambiguous, each takes as long as all before it.
+const PROBED: usize = 200;
+
 // One token a byte, and one that ends the text. One compiler for all inputs, as a server has one for all requests.
 static COMPILER: LazyLock<GrammarCompiler> = LazyLock::new(|| {
     let tokens = (0..=255u8).map(|byte| vec![byte]).chain([b"<eos>".to_vec()]).collect();
@@ -55,7 +58,7 @@ pub fn check(data: &[u8]) {
         assert_ne!(reference::accepts(&COMPILER, source, &text), Some(false), "the slow matcher takes {text:?}");
     }
     // As in llama.cpp, no token that starts with a zero byte matches; the slow matcher knows only characters.
-    let probe = probe.replace('\0', "");
+    let probe: String = probe.chars().filter(|c| *c != '\0').take(PROBED).collect();
     let probe = probe.as_str();
     if let (Some(fast), Some(slow)) = (accepts(&grammar, probe), reference::accepts(&COMPILER, source, probe)) {
         assert_eq!(fast, slow, "both matchers agree on {probe:?}");

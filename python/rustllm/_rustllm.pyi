@@ -290,6 +290,10 @@ class Engine:
         model: str | PathLike[str],
         *,
         n_ctx: int = 0,
+        fit: bool = True,
+        fit_target: int | None = None,
+        fit_ctx: int = 4096,
+        fit_shortens: bool | None = None,
         n_parallel: int | None = None,
         kv_unified: bool | None = None,
         n_batch: int = 2048,
@@ -304,8 +308,10 @@ class Engine:
         lora: Sequence[str | PathLike[str]] | None = None,
         progress: Callable[[float], bool] | None = None,
     ) -> Engine:
-        """Loads a model, with LoRA adapters that requests name by their place, and starts its thread. Raises
-        ModelError, or ValueError for a setting."""
+        """Loads a model, with LoRA adapters that requests name by their place, and starts its thread. With `fit` the
+        cache takes no memory that is not there, and leaves `fit_target` bytes of it; a context without room is
+        shortened, to `fit_ctx` tokens at the least, if it is the model's own (`fit_shortens` None) or that is asked
+        for (True), and else refused. Raises ModelError, or ValueError for a setting."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -326,6 +332,10 @@ class Engine:
     @property
     def n_ctx(self) -> int:
         """Context tokens of one slot."""
+
+    @property
+    def n_ctx_wanted(self) -> int:
+        """Those that the settings ask for; `n_ctx` is less where memory is short."""
 
     @property
     def n_slots(self) -> int: ...

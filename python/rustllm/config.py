@@ -46,6 +46,14 @@ class ServerSettings:
 
     #: Context tokens over all slots; 0 takes the model's own.
     n_ctx: int = 0
+    #: Whether the cache is fitted into the memory that there is.
+    fit: bool = True
+    #: MiB that it leaves; None is 1024, but at most an eighth of what there is.
+    fit_target: int | None = None
+    #: Tokens to which a context without room is shortened at most.
+    fit_ctx: int = 4096
+    #: Whether it is shortened, not refused; None: if it is the model's own.
+    fit_shortens: bool | None = None
     #: Slots; None is four.
     n_parallel: int | None = None
     #: Whether the slots share `n_ctx` instead of dividing it; None: they do if `n_parallel` is None.

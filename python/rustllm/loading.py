@@ -15,9 +15,13 @@ log = logging.getLogger("rustllm.model")
 
 def load_engine(settings: ServerSettings, progress: Callable[[float], bool] | None = None) -> Engine:
     """Loads the model that the settings name; `progress` hears the part that is done and may stop it."""
-    return Engine.load(
+    engine = Engine.load(
         settings.model_path,
         n_ctx=settings.n_ctx,
+        fit=settings.fit,
+        fit_target=None if settings.fit_target is None else settings.fit_target << 20,
+        fit_ctx=settings.fit_ctx,
+        fit_shortens=settings.fit_shortens,
         n_parallel=settings.n_parallel,
         kv_unified=settings.kv_unified,
         n_batch=settings.n_batch,
@@ -31,6 +35,13 @@ def load_engine(settings: ServerSettings, progress: Callable[[float], bool] | No
         lora=[path for path, _ in settings.lora],
         progress=progress,
     )
+    if engine.n_ctx < engine.n_ctx_wanted:
+        log.warning(
+            "the context is %d tokens instead of %d, for which there is no memory; see --fit",
+            engine.n_ctx,
+            engine.n_ctx_wanted,
+        )
+    return engine
 
 
 def make_template(settings: ServerSettings, engine: Engine) -> ChatTemplate:

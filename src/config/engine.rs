@@ -29,6 +29,33 @@ impl CacheType {
     }
 }
 
+/// How the cache is fitted into memory. The names are those of llama-server's flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit {
+    /// Whether it is: a context without room is shortened or refused, and the cache stops growing where memory ends.
+    pub enabled: bool,
+    /// Bytes that are left for others; `None` is a gibibyte, but at most an eighth of what there is.
+    pub target: Option<u64>,
+    /// Tokens to which a context is shortened at most.
+    pub min_ctx: usize,
+    /// Whether a context without room is shortened, not refused. `None`: if it is the model's own.
+    pub shortens: Option<bool>,
+}
+
+impl Default for Fit {
+    fn default() -> Self {
+        Self { enabled: true, target: None, min_ctx: 4096, shortens: None }
+    }
+}
+
+impl Fit {
+    /// Of `available` bytes, those that the cache may take.
+    #[must_use]
+    pub fn room(&self, available: u64) -> u64 {
+        available.saturating_sub(self.target.unwrap_or_else(|| (1 << 30).min(available / 8)))
+    }
+}
+
 /// Slots when their number is not given.
 const AUTO_SLOTS: usize = 4;
 
@@ -41,6 +68,8 @@ pub struct EngineConfig {
     pub n_ctx: usize,
     /// Slots; `None` means 4.
     pub n_parallel: Option<usize>,
+    /// What of the memory the cache may take.
+    pub fit: Fit,
     /// Whether the slots share `n_ctx` instead of dividing it. `None`: they do if `n_parallel` is `None`.
     pub kv_unified: Option<bool>,
     /// Most prompt tokens computed in one step; each running answer adds its next token.
@@ -68,6 +97,7 @@ impl Default for EngineConfig {
         Self {
             model: PathBuf::new(),
             n_ctx: 0,
+            fit: Fit::default(),
             n_parallel: None,
             kv_unified: None,
             n_batch: 2048,

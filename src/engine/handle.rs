@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::bench::{BenchRun, BenchTest, Cost};
 use super::command::{CacheWork, Command, Request, Shared, SlotState};
-use super::layout::{context_layout, pool_capacity};
+use super::layout::Layout;
 use super::origin::{Origin, Salts};
 use super::output::Output;
 use super::output_queue::OutputQueue;
@@ -22,7 +22,7 @@ use crate::config::{Adapters, CacheType, EngineConfig, Pooling};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::grammar::GrammarCompiler;
-use crate::kernels::heap;
+use crate::kernels::{heap, memory};
 use crate::kv_cache::{BlockPool, KvStore};
 use crate::models::{self, Model, ModelInfo};
 use crate::tokenizer::Tokenizer;
@@ -41,6 +41,7 @@ pub struct Engine {
     file: GgufFile,
     info: ModelInfo,
     n_ctx: usize,
+    n_ctx_wanted: usize,
     n_slots: usize,
     pub(super) n_batch: usize,
     pooling: Pooling,
@@ -84,9 +85,10 @@ impl Engine {
         // An encoder's cache lives for one step, where f16 would save nothing.
         let types = if info.generates { [config.cache_type_k, config.cache_type_v] } else { [CacheType::F32; 2] };
         let store = KvStore::new(&info, types[0], types[1])?;
-        let (n_slots, n_ctx, total) = context_layout(config, &info);
         let block_bytes = store.block_bytes();
-        let pool = BlockPool::new(pool_capacity(n_slots, total, block_bytes), config.prefix_cache);
+        let Layout { n_slots, n_ctx, n_ctx_wanted, n_blocks } =
+            Layout::new(config, &info, block_bytes, memory::available())?;
+        let pool = BlockPool::new(n_blocks, config.prefix_cache);
         let shared = Arc::new(Shared {
             outputs: OutputQueue::new()?,
             in_flight: AtomicUsize::new(0),
@@ -114,6 +116,7 @@ impl Engine {
             file,
             info,
             n_ctx,
+            n_ctx_wanted,
             n_slots,
             n_batch: config.n_batch,
             pooling,
@@ -270,6 +273,12 @@ impl Engine {
     #[must_use]
     pub fn n_ctx(&self) -> usize {
         self.n_ctx
+    }
+
+    /// Context tokens of one slot that the settings ask for. There are fewer where memory is short.
+    #[must_use]
+    pub fn n_ctx_wanted(&self) -> usize {
+        self.n_ctx_wanted
     }
 
     /// Number of slots.

@@ -30,6 +30,7 @@ mod lanes_neon;
 pub mod limits;
 mod low_rank;
 pub mod math;
+pub mod memory;
 mod pack;
 pub mod packed;
 pub mod pool;

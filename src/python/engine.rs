@@ -15,7 +15,7 @@ use super::output::PyOutput;
 use super::params::{self, PySamplingParams, extract};
 use super::stats;
 use super::tokenizer::PyTokenizer;
-use crate::config::{CacheType, EngineConfig, Normalize, Pooling};
+use crate::config::{CacheType, EngineConfig, Fit, Normalize, Pooling};
 use crate::engine::{BenchTest, EmbeddingRequest, Engine, Phase, Request};
 use crate::gguf::{LONG_ARRAY, Value};
 use crate::grammar::{GrammarSpec, NamedSchema};
@@ -29,7 +29,8 @@ pub struct PyEngine(Engine);
 impl PyEngine {
     /// Loads a model and starts its thread.
     #[staticmethod]
-    #[pyo3(signature = (model, *, n_ctx = 0, n_parallel = None, kv_unified = None, n_batch = 2048, n_threads = 0,
+    #[pyo3(signature = (model, *, n_ctx = 0, fit = true, fit_target = None, fit_ctx = 4096, fit_shortens = None, n_parallel = None,
+        kv_unified = None, n_batch = 2048, n_threads = 0,
         cache_type_k = "f16", cache_type_v = "f16", max_queue = 512, max_mask_ms = 100, prefix_cache = true, pooling = None,
         context_shift = false, lora = None, progress = None))]
     #[allow(clippy::too_many_arguments)] // Python keywords; they become one struct at once.
@@ -37,6 +38,10 @@ impl PyEngine {
         py: Python<'_>,
         model: PathBuf,
         n_ctx: usize,
+        fit: bool,
+        fit_target: Option<u64>,
+        fit_ctx: usize,
+        fit_shortens: Option<bool>,
         n_parallel: Option<usize>,
         kv_unified: Option<bool>,
         n_batch: usize,
@@ -54,6 +59,7 @@ impl PyEngine {
         let config = EngineConfig {
             model,
             n_ctx,
+            fit: Fit { enabled: fit, target: fit_target, min_ctx: fit_ctx, shortens: fit_shortens },
             n_parallel,
             kv_unified,
             n_batch,
@@ -138,6 +144,11 @@ impl PyEngine {
     #[getter]
     fn n_ctx(&self) -> usize {
         self.0.n_ctx()
+    }
+
+    #[getter]
+    fn n_ctx_wanted(&self) -> usize {
+        self.0.n_ctx_wanted()
     }
 
     #[getter]

@@ -37,6 +37,7 @@ def test_settings_of_both_names() -> None:
     ("settings", "kind", "message"),
     [
         ({"n_ctx": 64, "max_model_len": 64}, TypeError, "n_ctx and max_model_len are two names of one setting"),
+        ({"n_ctx": 2_000_000_000}, ValueError, "n_ctx: a context of 2000000000 tokens takes 1192.09 GiB"),
         ({"n_ctx": -1}, ValueError, "n_ctx: -1 is out of range"),
         ({"n_parallel": 0}, ValueError, "n_parallel: 0 is out of range"),
         ({"cache_type_k": "q3"}, ValueError, "cache_type_k: \"?'?q3"),

@@ -23,6 +23,16 @@ class Kind(Protocol):
         """The value. Raises ValueError on text that is not allowed."""
 
 
+_TRUTHS = "on, off, true, false, enabled, disabled, 1, 0"
+
+
+def _truth(text: str) -> bool:
+    word = text.lower()
+    if word not in TRUTHY | FALSY:
+        raise ValueError
+    return word in TRUTHY
+
+
 @dataclass(frozen=True)
 class Integer:
     """A whole number between two bounds, both included."""
@@ -91,13 +101,20 @@ class Choice:
 class Switch:
     """On or off. On the command line the flag's name alone says which; in the environment a word."""
 
-    allowed: str = "on, off, true, false, enabled, disabled, 1, 0"
+    allowed: str = _TRUTHS
 
     def read(self, text: str) -> bool:
-        word = text.lower()
-        if word not in TRUTHY | FALSY:
-            raise ValueError
-        return word in TRUTHY
+        return _truth(text)
+
+
+@dataclass(frozen=True)
+class OnOff:
+    """On or off, by a word on the command line as well."""
+
+    allowed: str = _TRUTHS
+
+    def read(self, text: str) -> bool:
+        return _truth(text)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rustllm.chat.reasoning import REASONING_FORMATS
-from rustllm.flags.kinds import AdapterFiles, Choice, Integer, JsonObject, Kind, Switch, Text, Words
+from rustllm.flags.kinds import AdapterFiles, Choice, Integer, JsonObject, Kind, OnOff, Switch, Text, Words
 from rustllm.flags.table import Flag, spellings
 
 CACHE_TYPES = Choice(("f16", "f32", "q8_0"))
@@ -73,6 +73,33 @@ MODEL = (
         Integer(0),
         "LLAMA_ARG_CTX_SIZE",
         "Context tokens over all slots; 0 takes the model's own.",
+        "N",
+    ),
+    _flag(
+        "-fit, --fit",
+        "fit",
+        OnOff(),
+        "LLAMA_ARG_FIT",
+        "Whether the cache is fitted into memory: a model's own context that has no room is shortened, one that was "
+        "asked for is refused, and the cache stops growing where memory ends.",
+        "on|off",
+        default="on",
+    ),
+    _flag(
+        "-fitt, --fit-target",
+        "fit_target",
+        Integer(0, 1 << 40),
+        "LLAMA_ARG_FIT_TARGET",
+        "MiB of memory that --fit leaves free.",
+        "MIB",
+        default="1024, an eighth of what is free at most",
+    ),
+    _flag(
+        "-fitc, --fit-ctx",
+        "fit_ctx",
+        Integer(1),
+        "LLAMA_ARG_FIT_CTX",
+        "Tokens to which --fit shortens a context at most.",
         "N",
     ),
     _flag(

@@ -38,6 +38,7 @@ class LLM:
     - `n_parallel` or `max_num_seqs`: sequences that run together.
     - `n_threads`: compute threads; 0 is one a core.
     - `n_batch`: tokens of a step at most.
+    - `fit`: whether the cache is fitted into the memory that there is, as the server's `--fit` does.
     - `cache_type_k`, `cache_type_v`: `f16`, `f32` or `q8_0`.
     - `chat_template`: Jinja text or the name of a built-in template, instead of the model's own.
     - `pooling`: how the vectors of a text become one: `mean`, `cls`, `last`, `rank`, `none`; by default the
@@ -71,6 +72,7 @@ class LLM:
         max_num_seqs: int | None = None,
         n_threads: int = 0,
         n_batch: int = 2048,
+        fit: bool = True,
         cache_type_k: str = "f16",
         cache_type_v: str = "f16",
         chat_template: str | None = None,
@@ -84,6 +86,7 @@ class LLM:
             "n_parallel": one_of("n_parallel", n_parallel, "max_num_seqs", max_num_seqs, N_PARALLEL),
             "n_threads": n_threads,
             "n_batch": n_batch,
+            "fit": fit,
             "cache_type_k": cache_type_k,
             "cache_type_v": cache_type_v,
             "chat_template": chat_template,

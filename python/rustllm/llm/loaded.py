@@ -81,6 +81,7 @@ def make_settings(
     return ServerSettings(
         model=path,
         n_ctx=(n_ctx or context_length(metadata)) * n_parallel,
+        fit_shortens=n_ctx == 0,
         n_parallel=n_parallel,
         # Blocks are taken as they are needed: the context of all costs nothing until it is used.
         kv_unified=False,

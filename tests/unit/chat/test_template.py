@@ -63,10 +63,11 @@ def test_a_final_answer_is_left_open() -> None:
     ],
 )
 def test_hostile_templates_fail_fast(source: str) -> None:
-    started = time.monotonic()
+    # It is bounded by what a core does, not by the clock.
+    started = time.thread_time()
     with pytest.raises(TemplateError):
         ChatTemplate(source).check()
-    assert time.monotonic() - started < 3
+    assert time.thread_time() - started < 3
 
 
 @pytest.mark.parametrize("work", ["s ~ s", "s.upper()", "s|upper|lower"])
