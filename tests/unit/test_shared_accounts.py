@@ -44,6 +44,7 @@ def test_a_process_finds_whose_request_it_is_by_the_routers_word(tmp_path: Path)
     assert accounts.of(Headers({HEADER: "bob"})) is accounts.all[1]
     for headers in ({}, {HEADER: ""}, {HEADER: "hush-2"}, {HEADER: "Bob"}, {"authorization": "Bearer hush-2"}):
         assert accounts.of(Headers(headers)) is None, headers
+    assert accounts.find(b"") is None
 
 
 def test_what_one_process_spends_the_others_see(tmp_path: Path) -> None:
