@@ -152,15 +152,7 @@ class ServerSettings:
     @classmethod
     def from_arguments(cls, arguments: Arguments) -> ServerSettings:
         """The settings that a command line asks for. Raises UsageError."""
-        settings = cls(**resolve(arguments.values))
-        if settings.routes and any(key.tokens_per_minute or key.weight != 1 for key in settings.api_keys):
-            # Tokens are counted, and turns are taken, where the models are.
-            message = "tokens_per_minute and weight cannot be kept over several models"
-            raise UsageError(f"--api-key-file: {message}; allowed: name, requests_per_minute")
-        if settings.cache_per_key and settings.routes:
-            # Nor is it known there whose a request is.
-            raise UsageError("--cache-per-key: it cannot be kept over several models; allowed: with one model")
-        return settings
+        return cls(**resolve(arguments.values))
 
     @property
     def model_path(self) -> Path:

@@ -88,11 +88,3 @@ def test_a_restored_slot_is_its_key_s(keyed: Server) -> None:
     assert cached(keyed, "alice", text, id_slot=0) < 3
     assert act("restore", "bob") == 200
     assert cached(keyed, "bob", text) > 30
-
-
-def test_a_router_cannot_keep_keys_apart() -> None:
-    server = Server("--cache-per-key", "--models-dir", ".", "--api-key", "k")
-    assert server.process.wait(20) == 2
-    assert "--cache-per-key" in server.output()
-    server.client.close()
-    server.log.close()

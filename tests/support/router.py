@@ -89,12 +89,12 @@ def unload(server: Server, *models: str) -> None:
 
 
 @contextmanager
-def endless(server: Server, model: str) -> Iterator[Iterator[str]]:
+def endless(server: Server, model: str, headers: dict[str, str] | None = None) -> Iterator[Iterator[str]]:
     """The lines of an answer that goes on until it is left."""
     body = {"model": model, "prompt": "Once upon a time", "n_predict": -1, "ignore_eos": True, "stream": True}
     with (
         httpx.Client(base_url=server.url, timeout=60) as client,
-        client.stream("POST", "/completion", json=body) as answer,
+        client.stream("POST", "/completion", json=body, headers=headers) as answer,
     ):
         assert answer.status_code == 200, answer.read()
         lines = answer.iter_lines()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import math
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rustllm.config import ServerSettings, UsageError, parse
 from rustllm.engine import BusyError
 from rustllm.keys import ApiKey, KeyFileError, named, read_keys
-from rustllm.server.accounts import Account, Accounts, Bucket
+from rustllm.server import accounts as accounts_module
+from rustllm.server.accounts import Account, Accounts
+from rustllm.server.bucket import Bucket
 from rustllm.server.errors import ApiError
 from rustllm.server.fair_queue import FairQueue
 
@@ -73,16 +79,6 @@ def test_keys_get_names_and_are_there_once() -> None:
 
 def test_a_key_is_never_shown() -> None:
     assert "hush" not in repr(ApiKey("hush", "alice"))
-
-
-def test_limits_that_a_router_cannot_keep_are_refused(tmp_path: Path) -> None:
-    file = tmp_path / "keys"
-    file.write_text("a requests_per_minute=5\n")
-    flags = ["--models-dir", str(tmp_path), "--api-key-file", str(file)]
-    assert ServerSettings.from_arguments(parse(flags, {})).api_keys[0].requests_per_minute == 5
-    file.write_text("a tokens_per_minute=5\n")
-    with pytest.raises(UsageError, match="allowed: name, requests_per_minute"):
-        ServerSettings.from_arguments(parse(flags, {}))
 
 
 # Rates
@@ -161,6 +157,40 @@ def test_the_key_is_found_by_its_bytes() -> None:
     assert accounts.find("schlüssel".encode()) is accounts.all[1]
     for wrong in (b"", b"firs", b"first ", b"FIRST", "schlüssel".encode("latin-1"), b"first,third"):
         assert accounts.find(wrong) is None
+
+
+#: Enough of them for a search that stops at the one that it finds to be hundreds of times faster for the first.
+MANY = [ApiKey(f"key-{index:04}") for index in range(2000)]
+ASKED = {"first": b"key-0000", "middle": b"key-1000", "last": b"key-1999", "none": b"key-2000", "empty": b""}
+
+
+def test_to_find_a_key_takes_as_long_for_any() -> None:
+    """The least time of many, taken in turns, since other work on the machine only ever adds to it."""
+    accounts = Accounts(MANY)
+    best = dict.fromkeys(ASKED, math.inf)
+    for _ in range(100):
+        for name, key in ASKED.items():
+            started = time.perf_counter()
+            accounts.find(key)
+            best[name] = min(best[name], time.perf_counter() - started)
+    assert max(best.values()) < 1.5 * min(best.values()), best
+
+
+@pytest.mark.parametrize("given", ASKED.values(), ids=ASKED)
+def test_each_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch, given: bytes) -> None:
+    """A comparison that stops at the first byte that differs would take too little longer for a clock to show."""
+    accounts = Accounts(MANY)
+    compared: list[tuple[int, bytes]] = []
+
+    def compare(left: bytes, right: bytes) -> bool:
+        compared.append((len(left), right))
+        return hmac.compare_digest(left, right)
+
+    monkeypatch.setattr(accounts_module, "hmac", SimpleNamespace(compare_digest=compare))
+    accounts.find(given)
+    assert len({right for _, right in compared}) == len(compared) == len(MANY)
+    # Of other lengths it returns at once.
+    assert {length for length, _ in compared} == {len(right) for _, right in compared} == {32}
 
 
 # Turns

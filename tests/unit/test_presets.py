@@ -102,7 +102,7 @@ def test_no_more_models_are_loaded_at_once_than_may_be(catalog: Catalog, tmp_pat
     (tmp_path / "presets.ini").write_text("[*]\nload-on-startup = on\n[a]\n[x]\nmodel = m.gguf\n")
     settings = ServerSettings(models_dir=tmp_path / "models", models_max=1)
     with pytest.raises(UsageError, match="load-on-startup of 2 models, but --models-max allows 1"):
-        Models(settings, catalog, {})
+        Models(settings, catalog, {}, tmp_path)
 
 
 def test_a_model_inherits_all_but_what_is_the_routers() -> None:
@@ -122,6 +122,8 @@ def test_a_model_inherits_all_but_what_is_the_routers() -> None:
         "HF_TOKEN": "new",
         "RUSTLLM_ROUTER_LINK": "1",
     }
+    assert environment({"RUSTLLM_ROUTER_KEYS": "/old"}, None) == {"RUSTLLM_ROUTER_LINK": "1"}
+    assert environment({}, None, Path("/d")) == {"RUSTLLM_ROUTER_LINK": "1", "RUSTLLM_ROUTER_KEYS": "/d"}
 
 
 def test_a_named_model_is_served_alone() -> None:

@@ -1,8 +1,8 @@
 """What each key has asked for: its rates, its counts, and who of all keys a request belongs to.
 
-An `Account` belongs to a key. Its rates are buckets that fill evenly and hold a minute's worth. A request is
-taken while there is anything in the bucket, and may take out more than there is: the debt is then waited for,
-so that the rate holds over time whatever a single request needs.
+An `Account` belongs to a key. Its rates are buckets (`bucket.py`). A request is taken while there is anything in the
+bucket, and may take out more than there is: the debt is then waited for, so that the rate holds over time whatever a
+single request needs.
 """
 
 from __future__ import annotations
@@ -15,55 +15,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 
+from starlette.datastructures import Headers
+
 from rustllm.keys import ApiKey
 from rustllm.pace import Returns
+from rustllm.server.bucket import Bucket, Moment
 from rustllm.server.errors import ApiError
 
 #: Whose request the running code belongs to; None without keys.
 current: contextvars.ContextVar[Account | None] = contextvars.ContextVar("account", default=None)
 
-
-class Bucket:
-    """A rate: so many a minute."""
-
-    def __init__(self, per_minute: int, clock: Callable[[], float] = monotonic) -> None:
-        self.per_minute = per_minute
-        self._clock = clock
-        self._level = float(per_minute)
-        self._at = clock()
-
-    @property
-    def level(self) -> float:
-        """What may be taken now; below zero is a debt."""
-        now = self._clock()
-        self._level = min(self.per_minute, self._level + (now - self._at) * self.per_minute / 60)
-        self._at = now
-        return self._level
-
-    def take(self, n: int) -> None:
-        """Takes `n` out, or puts some back if it is below zero."""
-        self._level = min(self.per_minute, self.level - n)
-
-    def wait(self, n: float = 1) -> float:
-        """Seconds until there are `n`."""
-        return max(0.0, n - self.level) * 60 / self.per_minute
-
-    @property
-    def reset(self) -> float:
-        """Seconds until it is full."""
-        return self.wait(self.per_minute)
+#: What each answer tells of a rate, and the headers that tell it.
+_TOLD = ("limit", "remaining", "reset")
+RATE_HEADERS = frozenset(f"x-ratelimit-{what}-{rate}" for what in _TOLD for rate in ("requests", "tokens"))
 
 
 class Account:
     """What belongs to one key."""
 
-    def __init__(self, key: ApiKey, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, key: ApiKey, clock: Callable[[], float] = monotonic, full_at: Moment | None = None) -> None:
+        """`full_at` is when the bucket of tokens is full, where others know it as well."""
         self.name, self.weight = key.name, key.weight
         self.rates: dict[str, Bucket] = {}
         if key.requests_per_minute is not None:
             self.rates["requests"] = Bucket(key.requests_per_minute, clock)
         if key.tokens_per_minute is not None:
-            self.rates["tokens"] = Bucket(key.tokens_per_minute, clock)
+            self.rates["tokens"] = Bucket(key.tokens_per_minute, clock, full_at)
         #: What it was served so far, for its turn in the queue: tokens by weight (`fair_queue.py`).
         self.served = 0.0
         #: When those of its requests may come again that found the queue full.
@@ -99,7 +76,7 @@ class Account:
         lines: list[tuple[bytes, bytes]] = []
         for name, bucket in self.rates.items():
             values = (str(bucket.per_minute), str(max(0, int(bucket.level))), f"{bucket.reset:.3f}s")
-            for what, value in zip(("limit", "remaining", "reset"), values, strict=True):
+            for what, value in zip(_TOLD, values, strict=True):
                 lines.append((f"x-ratelimit-{what}-{name}".encode(), value.encode()))
         return lines
 
@@ -156,9 +133,15 @@ class Spending:
 class Accounts:
     """All keys."""
 
-    def __init__(self, keys: Sequence[ApiKey]) -> None:
-        self.all = [Account(key) for key in keys]
+    def __init__(self, keys: Sequence[ApiKey], full_at: Sequence[Moment] | None = None) -> None:
+        """`full_at` is of each key's tokens, where processes share them."""
+        moments = [None] * len(keys) if full_at is None else full_at
+        self.all = [Account(key, full_at=moment) for key, moment in zip(keys, moments, strict=True)]
         self._digests = [(_digest(key.key.encode()), account) for key, account in zip(keys, self.all, strict=True)]
+
+    def of(self, headers: Headers) -> Account | None:
+        """Whose request this is."""
+        return self.find(_given(headers))
 
     def find(self, given: bytes) -> Account | None:
         """Whose key this is. It takes the same time for any key, right or wrong."""
@@ -167,6 +150,17 @@ class Accounts:
             if hmac.compare_digest(digest, other):
                 found = account
         return found
+
+
+def _given(headers: Headers) -> bytes:
+    """The key of a request, as its bytes came; empty without one, which is nobody's."""
+    credentials, others = headers.getlist("authorization"), headers.getlist("x-api-key")
+    if len(credentials) > 1 or len(others) > 1:
+        # Which of them counts, a proxy and this server may see differently.
+        return b""
+    scheme, _, bearer = "".join(credentials).partition(" ")
+    given = bearer if scheme.lower() == "bearer" else "".join(others)
+    return given.strip().encode("latin-1")
 
 
 def _digest(key: bytes) -> bytes:

@@ -51,6 +51,7 @@ from rustllm.server.openai.responses.router import router as responses
 from rustllm.server.origins import LOCAL_ORIGINS, Origins
 from rustllm.server.protocol import bounded_protocol
 from rustllm.server.router_mode.link import Link
+from rustllm.server.router_mode.shared_accounts import entrusted
 from rustllm.server.sleep import Activity, Sleep
 from rustllm.server.state import Model, ServerState
 from rustllm.server.unix_socket import bound_socket, is_socket
@@ -80,7 +81,7 @@ SPARE_FILES = 256
 def create_app(settings: ServerSettings, engine: Engine | None = None, link: Link | None = None) -> FastAPI:
     """The app. With an engine it serves at once; without one it loads the model when it starts. A link
     leads to the router that has started the process."""
-    state = ServerState(settings)
+    state = ServerState(settings, None if link is None or link.keys is None else entrusted(link.keys))
     state.link = link
 
     @asynccontextmanager
@@ -120,7 +121,7 @@ def create_app(settings: ServerSettings, engine: Engine | None = None, link: Lin
 def add_middleware(app: FastAPI, state: ServerState, dialects: Dialects) -> None:
     """What every request passes before its route: its id, the checks of web pages, keys."""
     settings = state.settings
-    if settings.api_keys:
+    if state.accounts.all:
         paths, start = pages.public_paths(settings)
         public = PublicPaths(paths | {settings.api_prefix + path for path in PUBLIC_PATHS}, start)
         app.add_middleware(ApiKeys, accounts=state.accounts, dialects=dialects, public=public)

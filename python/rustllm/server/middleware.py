@@ -85,7 +85,7 @@ class HeadOfGet:
 
 
 class ApiKeys:
-    """Asks for one of the keys, in `Authorization: Bearer` or `X-Api-Key`, and counts what each asks for."""
+    """Asks for one of the keys, and counts what each asks for."""
 
     def __init__(self, app: ASGIApp, accounts: Accounts, dialects: Dialects, public: PublicPaths) -> None:
         self.app = app
@@ -96,7 +96,7 @@ class ApiKeys:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._is_public(scope):
             return await self.app(scope, receive, send)
-        account = self.accounts.find(_given(Headers(scope=scope)))
+        account = self.accounts.of(Headers(scope=scope))
         if account is None:
             return await self._refuse(ApiError(401, "Invalid API Key"), scope, receive, send)
         send = _with_rates(account, send)
@@ -118,17 +118,6 @@ class ApiKeys:
         # To read the list of models is free; to change it takes a key, though the path is the same.
         reads = scope["method"] in ("GET", "HEAD") and scope["path"] in self.public
         return reads or scope["method"] == "OPTIONS"
-
-
-def _given(headers: Headers) -> bytes:
-    """The key of a request, as its bytes came; empty without one, which is nobody's."""
-    credentials, others = headers.getlist("authorization"), headers.getlist("x-api-key")
-    if len(credentials) > 1 or len(others) > 1:
-        # Which of them counts, a proxy and this server may see differently.
-        return b""
-    scheme, _, bearer = "".join(credentials).partition(" ")
-    given = bearer if scheme.lower() == "bearer" else "".join(others)
-    return given.strip().encode("latin-1")
 
 
 def _with_rates(account: Account, send: Send) -> Send:

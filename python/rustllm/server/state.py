@@ -60,7 +60,7 @@ class Model:
 class ServerState:
     """The state of one server process."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, accounts: Accounts | None = None) -> None:
         self.settings = settings
         self.model: Model | None = None
         self.failure: str | None = None
@@ -75,7 +75,7 @@ class ServerState:
         self.sleep: Sleep | None = None
         self.started = time()
         #: The keys, and what each has asked for.
-        self.accounts = Accounts(settings.api_keys)
+        self.accounts = Accounts(settings.api_keys) if accounts is None else accounts
         #: The streams that clients may come back to.
         self.streams = Streams()
         #: To the router that has started this process, if one has.

@@ -11,11 +11,14 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
-#: Set in the environment of a child.
+#: Set in the environment of a child: that there is a link, and where the router has keys, the directory that says
+#: what each may ask for (`shared_accounts.py`).
 VARIABLE = "RUSTLLM_ROUTER_LINK"
+KEYS_VARIABLE = "RUSTLLM_ROUTER_KEYS"
 
 #: Least seconds between two reports of how far the model is loaded.
 _PACE = 0.1
@@ -24,7 +27,8 @@ _PACE = 0.1
 class Link:
     """The child's end."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, keys: Path | None = None) -> None:
+        self.keys = keys
         self._descriptor = descriptor
         self._last = 0.0
         # The system ends the thread with the process; it only waits.
@@ -33,7 +37,9 @@ class Link:
     @classmethod
     def inherited(cls, environ: Mapping[str, str]) -> Link | None:
         """The link of a process that a router has started."""
-        return cls(0) if environ.get(VARIABLE) == "1" else None
+        if environ.get(VARIABLE) != "1":
+            return None
+        return cls(0, Path(environ[KEYS_VARIABLE]) if KEYS_VARIABLE in environ else None)
 
     def report(self, state: str, **more: Any) -> None:
         """Tells the router: `loading`, `ready`, `sleeping` or `failed`."""

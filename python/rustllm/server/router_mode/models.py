@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import tempfile
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
@@ -25,9 +24,6 @@ log = logging.getLogger("rustllm.router")
 
 #: Names that an error lists at most.
 _SHOWN_NAMES = 20
-
-#: Longest path of a directory for sockets; their own names and the system's bound of 103 bytes leave this.
-_MAX_DIRECTORY = 80
 
 
 class Served:
@@ -75,7 +71,8 @@ class Changes:
 class Models:
     """All models, and the runs of those that are loaded."""
 
-    def __init__(self, settings: ServerSettings, catalog: Catalog, environ: dict[str, str]) -> None:
+    def __init__(self, settings: ServerSettings, catalog: Catalog, environ: dict[str, str], directory: Path) -> None:
+        """`environ` is the environment of the processes, `directory` a place for their sockets."""
         self.settings = settings
         self.events = Events()
         self._catalog = catalog
@@ -91,10 +88,7 @@ class Models:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._count = 0
-        self._directory = tempfile.mkdtemp(prefix="rustllm-")
-        if len(self._directory) > _MAX_DIRECTORY:
-            shutil.rmtree(self._directory)
-            self._directory = tempfile.mkdtemp(prefix="rustllm-", dir="/tmp")
+        self._directory = directory
 
     def __iter__(self) -> Iterator[Served]:
         return iter([self._served[name] for name in sorted(self._served)])
@@ -293,7 +287,6 @@ class Models:
         await asyncio.gather(*(self.unload(served) for served in self))
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

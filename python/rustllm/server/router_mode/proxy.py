@@ -10,11 +10,13 @@ import httpx
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
+from rustllm.server.accounts import RATE_HEADERS, current
 from rustllm.server.dialects import Dialect
 from rustllm.server.disconnect import disconnected, while_connected
 from rustllm.server.errors import ApiError, dumps
 from rustllm.server.router_mode.models import Models, Served
 from rustllm.server.router_mode.run import Run
+from rustllm.server.router_mode.shared_accounts import HEADER
 from rustllm.server.sse import event, named
 from rustllm.server.state import request_id
 
@@ -28,11 +30,12 @@ _HOP = frozenset(
     }
 )
 
-#: The router has checked the keys, and answers browsers itself; the request's id is in the logs of both.
-_KEPT_HERE = _HOP | {"authorization", "x-api-key", "origin", "x-request-id"}
+#: The router has checked the keys and says itself whose the request is, and answers browsers; the request's id is in
+#: the logs of both.
+_KEPT_HERE = _HOP | {"authorization", "x-api-key", HEADER, "origin", "x-request-id"}
 
 #: The router's server and middleware write these.
-_NOT_BACK = (_HOP - {"content-length"}) | {"date", "server", "vary"}
+_NOT_BACK = (_HOP - {"content-length"}) | {"date", "server", "vary"} | RATE_HEADERS
 
 #: Seconds within which a process that refuses connections must be seen to have ended.
 _NOTICE_SECONDS = 5.0
@@ -45,6 +48,8 @@ async def forward(
     model cannot be loaded or its process ends before it has begun to answer."""
     headers = [(name, value) for name, value in request.headers.raw if name.decode("latin-1") not in _KEPT_HERE]
     headers.append((b"x-request-id", request_id.get().encode()))
+    if (account := current.get()) is not None:
+        headers.append((HEADER.encode(), account.name.encode()))
     url = httpx.URL("http://localhost").copy_with(raw_path=path)
 
     def build() -> httpx.Request:
