@@ -55,3 +55,21 @@ def test_a_sleeping_model_gives_its_memory_back() -> None:
         server.stop()
     assert awake - asleep > 0.9 * SMOLLM2.stat().st_size
     assert second == first
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
+def test_what_a_request_came_with_is_free_when_it_is_answered() -> None:
+    """It is not left to the garbage collector, which comes by after hundreds of them."""
+    server = Server("-c", "512", "--api-key", "right", "-lv", "1").wait()
+    try:
+
+        def ask(n: int) -> int:
+            for _ in range(n):
+                key = {"authorization": "Bearer " + "k" * 60_000}
+                assert server.post("/completion", {"prompt": "x"}, headers=key).status == 401
+            return resident_bytes(server.process.pid)
+
+        first = ask(20)
+        assert ask(400) - first < 6 * MB
+    finally:
+        server.stop()

@@ -4,6 +4,7 @@ how long and how much it may leave of an answer unread. And a way to write parts
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -175,11 +176,15 @@ class BoundedProtocol(HttpToolsProtocol):
 def _writer(cycle: RequestResponseCycle) -> Write:
     """Writes chunks of HTTP/1.1's chunked encoding, which is how uvicorn sends what has no length."""
     transport, flow = cycle.transport, cycle.flow
+    # The scope has this function, and the cycle the scope: what a request was sent with would stay until the garbage
+    # collector comes by, which is hundreds of requests later.
+    weak = weakref.ref(cycle)
     largest = 0
 
     def write(data: bytes) -> None:
         nonlocal largest
-        if cycle.disconnected:
+        running = weak()
+        if running is None or running.disconnected:
             return
         transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         # A client that reads as fast as it can still needs a while for one large event.
