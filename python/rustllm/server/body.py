@@ -12,6 +12,7 @@ from pydantic import RootModel
 from rustllm.limits import Caps, Limits
 from rustllm.measures import depth
 from rustllm.server.errors import ApiError
+from rustllm.server.held_bodies import hold_of
 from rustllm.server.parts import FromClient
 from rustllm.server.state import ServerState
 
@@ -23,12 +24,12 @@ Schema = TypeVar("Schema", bound=FromClient)
 
 async def read_body(request: Request, state: ServerState, schema: type[Schema]) -> Schema:
     """Reads, parses and checks the body: an object, or the array of a `RootModel`. Raises ApiError 400, 408,
-    413 or 415, or ValidationError."""
+    413, 415 or 503, or ValidationError."""
     return await parse_body(request, state, await read_data(request, state), schema)
 
 
 async def read_data(request: Request, state: ServerState) -> bytes:
-    """The bytes of the body. Raises ApiError 408 or 413."""
+    """The bytes of the body. Raises ApiError 408, 413, or 503 where all bodies together are too large."""
     limits = state.settings.limits
     try:
         return await asyncio.wait_for(_read_bytes(request, limits), limits["body_seconds"])
@@ -61,23 +62,24 @@ async def parse_body(request: Request, state: ServerState, data: bytes, schema: 
 
 
 async def _read_bytes(request: Request, limits: Limits) -> bytes:
-    limit = limits["body_bytes"]
+    # What is more than all bodies may be together is refused for good: it would never find room.
+    name = min("body_bytes", "all_bodies_bytes", key=limits.__getitem__)
+    too_large = ApiError(413, f"the body is too large; allowed: up to {limits.allowed(name, 'bytes')}")
     announced = request.headers.get("content-length", "")
     # Python reads no number of thousands of digits.
-    if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > limit):
-        raise _too_large(limits)
+    if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > limits[name]):
+        raise too_large
+    hold = hold_of(request.scope)
     parts = []
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > limit:
-            raise _too_large(limits)
+        if size > limits[name]:
+            raise too_large
+        if hold is not None:
+            hold.take(len(part))
         parts.append(part)
     return b"".join(parts)
-
-
-def _too_large(limits: Limits) -> ApiError:
-    return ApiError(413, f"the body is too large; allowed: up to {limits.allowed('body_bytes', 'bytes')}")
 
 
 def parse_json(data: bytes, kind: type, limits: Limits) -> Any:
