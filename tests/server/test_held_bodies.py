@@ -1,4 +1,4 @@
-"""The bodies of all requests together are bounded: what finds no room is refused, small ones never, and room comes back."""
+"""The bodies of all requests together are bounded: large ones that find no room are refused, and room comes back."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import orjson
 from fastapi import Request
 from pydantic import RootModel
+from starlette.requests import ClientDisconnect
 
 from rustllm.limits import Caps, Limits
 from rustllm.measures import depth
@@ -28,7 +29,7 @@ async def read_body(request: Request, state: ServerState, schema: type[Schema]) 
     return await parse_body(request, state, await read_data(request, state), schema)
 
 
-async def read_data(request: Request, state: ServerState) -> bytes:
+async def read_data(request: Request, state: ServerState) -> bytearray:
     """The bytes of the body. Raises ApiError 408, 413, or 503 where all bodies together are too large."""
     limits = state.settings.limits
     try:
@@ -38,7 +39,7 @@ async def read_data(request: Request, state: ServerState) -> bytes:
         raise ApiError(408, f"the body did not arrive in time; allowed: {most}") from None
 
 
-async def parse_body(request: Request, state: ServerState, data: bytes, schema: type[Schema]) -> Schema:
+async def parse_body(request: Request, state: ServerState, data: bytes | bytearray, schema: type[Schema]) -> Schema:
     """Parses and checks the bytes of a body. Raises ApiError 400 or 415, ValidationError or InvalidRequestError."""
     limits = state.settings.limits
     caps: Caps = getattr(schema, "caps", {})
@@ -61,28 +62,34 @@ async def parse_body(request: Request, state: ServerState, data: bytes, schema: 
     return await state.off_loop(len(data), parse)
 
 
-async def _read_bytes(request: Request, limits: Limits) -> bytes:
+async def _read_bytes(request: Request, limits: Limits) -> bytearray:
     # What is more than all bodies may be together is refused for good: it would never find room.
     name = min("body_bytes", "all_bodies_bytes", key=limits.__getitem__)
-    too_large = ApiError(413, f"the body is too large; allowed: up to {limits.allowed(name, 'bytes')}")
     announced = request.headers.get("content-length", "")
     # Python reads no number of thousands of digits.
     if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > limits[name]):
-        raise too_large
+        raise _too_large(limits, name)
     hold = hold_of(request.scope)
-    parts = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limits[name]:
-            raise too_large
-        if hold is not None:
-            hold.take(len(part))
-        parts.append(part)
-    return b"".join(parts)
+    # One block, which the system gets back when it is freed; many parts of many bodies would leave gaps in the heap.
+    data = bytearray()
+    try:
+        async for part in request.stream():
+            if len(data) + len(part) > limits[name]:
+                raise _too_large(limits, name)
+            if hold is not None:
+                hold.take(len(part))
+            data += part
+    except ClientDisconnect:
+        # As an error that nobody expects it would keep the body until the garbage collector looks.
+        raise ApiError(499, "the client closed the connection") from None
+    return data
 
 
-def parse_json(data: bytes, kind: type, limits: Limits) -> Any:
+def _too_large(limits: Limits, name: str) -> ApiError:
+    return ApiError(413, f"the body is too large; allowed: up to {limits.allowed(name, 'bytes')}")
+
+
+def parse_json(data: bytes | bytearray, kind: type, limits: Limits) -> Any:
     """A JSON object or array of bounded depth; `kind` says which."""
     wanted = "a JSON object" if kind is dict else "a JSON array"
     if not data:
@@ -100,7 +107,7 @@ def parse_json(data: bytes, kind: type, limits: Limits) -> Any:
     return value
 
 
-def _check_size(data: bytes, limits: Limits) -> int:
+def _check_size(data: bytes | bytearray, limits: Limits) -> int:
     """Refuses what holds more values than can be parsed in no time: the parser holds the interpreter's lock. Gives the
     number of brackets."""
     counts = {"json_brackets": data.count(b"[") + data.count(b"{"), "json_commas": data.count(b",")}

@@ -34,17 +34,20 @@ class HeldBodies:
     def take(self, n: int) -> None:
         """Counts so many bytes more. Raises ApiError 503 where there is no room for them."""
         if self.n_bytes + n > self._limits["all_bodies_bytes"]:
-            most = self._limits.allowed("all_bodies_bytes", "bytes")
-            # Its client has done nothing wrong, and another server may have room: 503, as for connections.
-            error = ApiError(503, f"the bodies of all requests are too large together; allowed: up to {most}")
-            seconds = min(max(self._pace(), RETRY_AFTER), MAX_SECONDS)
-            error.headers["Retry-After"] = str(math.ceil(seconds))
-            raise error
+            raise self._no_room()
         self.n_bytes += n
 
     def give_back(self, n: int) -> None:
         """Counts so many bytes less."""
         self.n_bytes -= n
+
+    def _no_room(self) -> ApiError:
+        # Its client has done nothing wrong, and another server may have room: 503, as for connections.
+        most = self._limits.allowed("all_bodies_bytes", "bytes")
+        error = ApiError(503, f"the bodies of all requests are too large together; allowed: up to {most}")
+        seconds = min(max(self._pace(), RETRY_AFTER), MAX_SECONDS)
+        error.headers["Retry-After"] = str(math.ceil(seconds))
+        return error
 
 
 class Hold:
