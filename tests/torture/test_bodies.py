@@ -25,8 +25,8 @@ CLIENTS = 48 if LONG else 20
 ROUNDS = 10 if LONG else 2
 #: What each client may take beside: what has been read and not been counted, and smaller blocks stay in the heap.
 SMALL_BYTES = MIB
-#: What may be left of a round more than of the first: less than a body.
-GROWTH_BYTES = 6 * MIB
+#: What may be left more than after the first round: less than one body of all rounds.
+GROWTH_BYTES = 3 * MOST // 16
 
 PATH = "/v1/responses"
 
