@@ -55,6 +55,9 @@ class Limit:
 TABLE = (
     Limit("body_bytes", "--max-body-bytes", 32 << 20, 1024, 1 << 40,
           "Largest body of a request; a larger one gets status 413."),
+    Limit("all_bodies_bytes", "--max-all-bodies-bytes", 512 << 20, 1 << 20, 1 << 50,
+          "Bytes of all bodies together that are held from their arrival until their requests are answered, beside the "
+          "first 256 KiB of each; more get status 503."),
     Limit("header_bytes", "--max-header-bytes", 64 << 10, 1024, 1 << 20,
           "Most bytes of a request line with its headers; more get status 431."),
     Limit("header_seconds", "--header-timeout", 60, 1, 3600,

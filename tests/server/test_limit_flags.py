@@ -18,7 +18,8 @@ from tests.support.server import Server, as_messages, assert_error, running
 
 #: What the server of these tests allows, by the names in `/props`.
 SMALL = {
-    "body_bytes": 20_000, "header_bytes": 2048, "header_seconds": 2, "body_seconds": 30, "request_seconds": 2,
+    "body_bytes": 20_000, "all_bodies_bytes": 2 << 20, "header_bytes": 2048,
+    "header_seconds": 2, "body_seconds": 30, "request_seconds": 2,
     "connections": 24, "queue": 3, "json_depth": 12, "json_brackets": 150, "json_commas": 150,
     "prompts": 2, "messages": 3, "token_ids": 110, "tokenize_bytes": 150, "list_entries": 5,
     "inputs": 3, "choices": 2, "stop_strings": 2,

@@ -13,8 +13,14 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from rustllm.chat.messages import MessageError
+from rustllm.server.errors import ApiError
+from rustllm.server.openai.responses.chat import names
+from rustllm.server.openai.responses.items import chat_messages, message_places
 from rustllm.server.openai.responses.schemas import Response as ResponseShape
-from rustllm.server.openai.responses.schemas import ResponseEvent
+from rustllm.server.openai.responses.schemas import ResponseEvent, ResponsesRequest
+from rustllm.server.renamed import renamed
+from tests.support.app import app
 from tests.support.server import Server, assert_error, running
 
 WEATHER = {
@@ -288,3 +294,79 @@ def test_null_is_absent_and_unknown_fields_are_ignored(server: Server) -> None:
              "max_tool_calls", "service_tier")  # fmt: skip
     given = both(server, {**ASK, **dict.fromkeys(names), "safety_identifier": "x", "prompt_cache_key": "y", "n": 3})
     assert _plain(given) == _plain(both(server, ASK))
+
+
+#: It reads tools, and a call's arguments as an object.
+READS = (
+    "{{ tools | default([]) | tojson }}"
+    "{% for m in messages %}{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}"
+    "{% endfor %}"
+)
+
+
+def _call(arguments: str) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}
+
+
+_THOUGHT = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm"}]}
+_SAID = {"role": "assistant", "content": "Let me see"}
+_RESULT = {"type": "function_call_output", "call_id": "c", "output": "x"}
+_ASKED = {**_USER, "content": "Hi"}
+
+
+def test_errors_of_messages_name_the_items_that_they_are_made_of() -> None:
+    with app("-c", "512", "-np", "1", "--jinja", "--chat-template", READS) as one:
+        for before in ([], [_ASKED], [_ASKED, _THOUGHT, _SAID, _call("{}")], [_call("{}"), _RESULT, _THOUGHT, _ASKED]):
+            items = [*before, _call("{x"), _RESULT]
+            place = f"input[{len(before)}].arguments"
+            for instructions in (None, "Be kind"):
+                for path in ("/v1/responses", "/v1/responses/input_tokens"):
+                    answer = one.post(path, {"input": items, "instructions": instructions})
+                    error = assert_error(answer, 400, place)
+                    assert error["message"].startswith(f"{place}: '{{x' is not JSON")
+        # The same in a chat.
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{x"}}
+        messages = [_ASKED, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        answer = one.post("/v1/chat/completions", {"messages": [*messages, _ASKED]})
+        assert_error(answer, 400, "messages[1].tool_calls[0].function.arguments")
+
+
+def test_errors_of_all_messages_name_the_input() -> None:
+    refuses = "{% if messages[0].content == 'Hi' %}{{ raise_exception('no such chat') }}{% endif %}"
+    with app("-c", "512", "-np", "1", "--jinja", "--chat-template", refuses) as one:
+        error = assert_error(one.post("/v1/responses", {"input": [_ASKED]}), 400, "input")
+        assert "no such chat" in error["message"]
+    with app("-c", "512", "-np", "1", "--max-messages", "2") as one:
+        error = assert_error(one.post("/v1/responses", {"input": [_ASKED] * 2, "instructions": "x"}), 400, "input")
+        assert "--max-messages" in error["message"]
+
+
+def test_places_of_messages() -> None:
+    items = [_ASKED, _THOUGHT, _SAID, _call("{}"), _call("{}"), _RESULT, {"type": "reasoning", "summary": "Hm"}, _SAID]
+    assert len(chat_messages(items)) == len(message_places(items)) == 4
+    request = ResponsesRequest.model_validate({"input": items, "instructions": "Be kind"})
+    wanted = {
+        "messages": "input",
+        "messages[0].content": "instructions",
+        "messages[1].content": "input[0].content",
+        "messages[1].role": "input[0].role",
+        "messages[2]": "input[1]",
+        "messages[2].reasoning_content": "input[1].content",
+        "messages[2].content": "input[2].content",
+        "messages[2].tool_calls[0].function.name": "input[3].name",
+        "messages[2].tool_calls[1]": "input[4]",
+        "messages[2].tool_calls[1].function.arguments": "input[4].arguments",
+        "messages[3].content": "input[5].output",
+        "messages[3].tool_call_id": "input[5].call_id",
+        "messages[4].reasoning_content": "input[6].summary",
+        "messages[4].content": "input[7].content",
+    }
+    for given, own in wanted.items():
+        with pytest.raises(ApiError) as refused, renamed(names(request)):
+            raise MessageError(given, f"it is wrong ({given})")
+        assert (refused.value.param, str(refused.value)) == (own, f"{own}: it is wrong ({own})"), given
+    text = ResponsesRequest.model_validate({"input": "Hi"})
+    with pytest.raises(ApiError, match=r"^input: ") as refused, renamed(names(text)):
+        raise MessageError("messages[0].content", "it is wrong")
+    assert refused.value.param == "input"

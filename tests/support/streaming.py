@@ -93,13 +93,15 @@ class Client:
         app = SimpleNamespace(state=SimpleNamespace(server=state))
         return Request({"type": "http", "headers": headers, "app": app}, self.receive)
 
-    async def begin(self, parts: int = 1, name: str | None = None, streams: Streams | None = None) -> Response:
+    async def begin(
+        self, parts: int = 1, name: str | None = None, streams: Streams | None = None, events: Texts | None = None
+    ) -> Response:
         """The answer to such a request, once its first event is there."""
         model: Any = SimpleNamespace(engine=self.engine)
         job: Any = SimpleNamespace(prompt=[1], params=None, grammar=None, choices=1, watch=None, name=None)
-        events: Any = Texts()
+        made: Any = events or Texts()
         request = self.request(name, streams)
-        return await stream(request, model, [(job, events)] * parts, done=True, headers={})
+        return await stream(request, model, [(job, made)] * parts, done=True, headers={})
 
     def get(self, answer: Response) -> asyncio.Future[None]:
         """Gets an answer while the test goes on."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 
 import pytest
 from hypothesis import given
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 
 from rustllm.engine import GenerationError
 from rustllm.server.errors import ApiError
+from rustllm.server.resumable import Streams
 from rustllm.server.sse import TextEvents
-from tests.support.streaming import Client, Output, turns
+from tests.support.streaming import Client, Output, Texts, turns
 
 
 @given(st.text(), st.text())
@@ -105,3 +108,46 @@ def test_a_client_that_leaves_ends_its_request(begun: bool) -> None:
         return client
 
     assert asyncio.run(run()).aborted == [1]
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("name", [None, "a"])
+@pytest.mark.parametrize("leaves", ["never", "in the stream", "before it"])
+def test_nothing_of_a_stream_waits_for_the_garbage_collector(direct: bool, name: str | None, leaves: str) -> None:
+    """What makes the events knows the request, which may be large."""
+
+    class Known(Texts):
+        pass
+
+    async def run() -> weakref.ref[Known]:
+        events = Known()
+        known = weakref.ref(events)
+        client, streams = Client(direct=direct), Streams()
+        beginning = asyncio.ensure_future(client.begin(name=name, streams=streams, events=events))
+        del events
+        await turns()
+        if leaves == "before it":
+            client.gone.set()
+            with pytest.raises(ApiError):
+                await beginning
+        else:
+            client.give(1, Output("a"))
+            answer = client.get(await beginning)
+            await turns()
+            if leaves == "in the stream":
+                client.gone.set()
+            else:
+                client.give(1, Output(kind="done"))
+            await answer
+            del answer
+        del beginning
+        streams.close()
+        await turns()
+        return known
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(run())() is None
+    finally:
+        gc.enable()

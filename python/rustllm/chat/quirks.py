@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rustllm.chat.messages import Message
+from rustllm.chat.messages import Message, MessageError
 
 #: What is left of a character beyond 16 bits whose other half is missing.
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
@@ -138,7 +138,7 @@ def takes_objects(source: str, render: Callable[[list[Message]], str]) -> bool:
 def fit_arguments(messages: Sequence[Message], as_objects: bool) -> list[Message]:
     """The messages with the arguments of tool calls in the form that the template reads.
 
-    Raises ValueError for a text that should be an object and is not JSON.
+    Raises MessageError for a text that should be an object and is not JSON.
     """
     fitted: list[Message] = []
     for index, message in enumerate(messages):
@@ -157,7 +157,7 @@ def _fit_call(call: Mapping[str, Any], as_objects: bool, place: str) -> dict[str
         try:
             arguments = _parsed(arguments)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{place}.function.arguments: {arguments[:40]!r} is not JSON ({error})") from error
+            raise MessageError(f"{place}.function.arguments", f"{arguments[:40]!r} is not JSON ({error})") from error
     elif not as_objects and arguments is not None and not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
     else:

@@ -11,7 +11,7 @@ import jinja2
 
 from rustllm.chat.builtin import BUILTIN, detect_builtin, render_builtin
 from rustllm.chat.caps import capabilities
-from rustllm.chat.messages import Message
+from rustllm.chat.messages import Message, MessageError
 from rustllm.chat.quirks import (
     Quirk,
     apply_quirks,
@@ -143,8 +143,8 @@ class ChatTemplate:
             return render_builtin(self._builtin, messages, add_generation_prompt)
         try:
             messages = apply_quirks(self._quirks, fit_arguments(messages, self._takes_objects))
-        except ValueError as error:
-            raise TemplateError(str(error)) from error
+        except MessageError as error:
+            raise TemplateError(str(error), error.param) from error
         if not self._takes_system:
             messages = merge_system(messages)
         text = self._render_jinja(messages, add_generation_prompt, tools, dict(kwargs or {}), now)

@@ -27,6 +27,7 @@ from rustllm.server.anthropic import errors as anthropic
 from rustllm.server.anthropic.router import router as messages
 from rustllm.server.dialects import Dialects
 from rustllm.server.fair_queue import FairQueue
+from rustllm.server.held_bodies import HoldBodies
 from rustllm.server.middleware import PUBLIC_PATHS, ApiKeys, HeadOfGet, PublicPaths, RequestLog
 from rustllm.server.native.completion.router import router as completion
 from rustllm.server.native.control.router import router as control
@@ -119,8 +120,9 @@ def create_app(settings: ServerSettings, engine: Engine | None = None, link: Lin
 
 
 def add_middleware(app: FastAPI, state: ServerState, dialects: Dialects) -> None:
-    """What every request passes before its route: its id, the checks of web pages, keys."""
+    """What every request passes before its route: its id, the checks of web pages, keys, the count of its body."""
     settings = state.settings
+    app.add_middleware(HoldBodies, bodies=state.bodies)
     if state.accounts.all:
         paths, start = pages.public_paths(settings)
         public = PublicPaths(paths | {settings.api_prefix + path for path in PUBLIC_PATHS}, start)

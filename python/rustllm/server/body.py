@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 import orjson
 from fastapi import Request
 from pydantic import RootModel
+from starlette.requests import ClientDisconnect
 
 from rustllm.limits import Caps, Limits
 from rustllm.measures import depth
 from rustllm.server.errors import ApiError
+from rustllm.server.held_bodies import hold_of
 from rustllm.server.parts import FromClient
 from rustllm.server.state import ServerState
 
@@ -23,12 +25,12 @@ Schema = TypeVar("Schema", bound=FromClient)
 
 async def read_body(request: Request, state: ServerState, schema: type[Schema]) -> Schema:
     """Reads, parses and checks the body: an object, or the array of a `RootModel`. Raises ApiError 400, 408,
-    413 or 415, or ValidationError."""
+    413, 415 or 503, or ValidationError."""
     return await parse_body(request, state, await read_data(request, state), schema)
 
 
-async def read_data(request: Request, state: ServerState) -> bytes:
-    """The bytes of the body. Raises ApiError 408 or 413."""
+async def read_data(request: Request, state: ServerState) -> bytearray:
+    """The bytes of the body. Raises ApiError 408, 413, or 503 where all bodies together are too large."""
     limits = state.settings.limits
     try:
         return await asyncio.wait_for(_read_bytes(request, limits), limits["body_seconds"])
@@ -37,7 +39,7 @@ async def read_data(request: Request, state: ServerState) -> bytes:
         raise ApiError(408, f"the body did not arrive in time; allowed: {most}") from None
 
 
-async def parse_body(request: Request, state: ServerState, data: bytes, schema: type[Schema]) -> Schema:
+async def parse_body(request: Request, state: ServerState, data: bytes | bytearray, schema: type[Schema]) -> Schema:
     """Parses and checks the bytes of a body. Raises ApiError 400 or 415, ValidationError or InvalidRequestError."""
     limits = state.settings.limits
     caps: Caps = getattr(schema, "caps", {})
@@ -60,27 +62,34 @@ async def parse_body(request: Request, state: ServerState, data: bytes, schema: 
     return await state.off_loop(len(data), parse)
 
 
-async def _read_bytes(request: Request, limits: Limits) -> bytes:
-    limit = limits["body_bytes"]
+async def _read_bytes(request: Request, limits: Limits) -> bytearray:
+    # What is more than all bodies may be together is refused for good: it would never find room.
+    name = min("body_bytes", "all_bodies_bytes", key=limits.__getitem__)
     announced = request.headers.get("content-length", "")
     # Python reads no number of thousands of digits.
-    if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > limit):
-        raise _too_large(limits)
-    parts = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise _too_large(limits)
-        parts.append(part)
-    return b"".join(parts)
+    if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > limits[name]):
+        raise _too_large(limits, name)
+    hold = hold_of(request.scope)
+    # One block, which the system gets back when it is freed; many parts of many bodies would leave gaps in the heap.
+    data = bytearray()
+    try:
+        async for part in request.stream():
+            if len(data) + len(part) > limits[name]:
+                raise _too_large(limits, name)
+            if hold is not None:
+                hold.take(len(part))
+            data += part
+    except ClientDisconnect:
+        # As an error that nobody expects it would keep the body until the garbage collector looks.
+        raise ApiError(499, "the client closed the connection") from None
+    return data
 
 
-def _too_large(limits: Limits) -> ApiError:
-    return ApiError(413, f"the body is too large; allowed: up to {limits.allowed('body_bytes', 'bytes')}")
+def _too_large(limits: Limits, name: str) -> ApiError:
+    return ApiError(413, f"the body is too large; allowed: up to {limits.allowed(name, 'bytes')}")
 
 
-def parse_json(data: bytes, kind: type, limits: Limits) -> Any:
+def parse_json(data: bytes | bytearray, kind: type, limits: Limits) -> Any:
     """A JSON object or array of bounded depth; `kind` says which."""
     wanted = "a JSON object" if kind is dict else "a JSON array"
     if not data:
@@ -98,7 +107,7 @@ def parse_json(data: bytes, kind: type, limits: Limits) -> Any:
     return value
 
 
-def _check_size(data: bytes, limits: Limits) -> int:
+def _check_size(data: bytes | bytearray, limits: Limits) -> int:
     """Refuses what holds more values than can be parsed in no time: the parser holds the interpreter's lock. Gives the
     number of brackets."""
     counts = {"json_brackets": data.count(b"[") + data.count(b"{"), "json_commas": data.count(b",")}

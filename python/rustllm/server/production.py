@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -64,6 +65,10 @@ async def _at_once() -> None:
     """Nothing is known of who reads."""
 
 
+def _nowhere(data: bytes) -> None:
+    """Nothing is written any more."""
+
+
 class Production:
     """Runs the jobs of a stream, one after the other. Cancelling its `task` aborts the one that runs."""
 
@@ -76,6 +81,17 @@ class Production:
         self.task = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
+        try:
+            await self._run_jobs()
+        except BaseException as error:
+            # The task keeps the error, and with it all that the frames on its way hold. Once a client has left, its
+            # request would be there until the garbage collector looks, which some large ones do not make it do.
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            self._parts, self.write = (), _nowhere
+
+    async def _run_jobs(self) -> None:
         for job, events in self._parts:
             async with start_job(self._model, job, partial(self._take, events)) as running:
                 await running.ended

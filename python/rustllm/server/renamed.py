@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rustllm.server.errors import ApiError, from_exception
 
-#: Patterns of fields underneath with what an API calls them.
-Names = Sequence[tuple[str, str]]
+#: Patterns of fields underneath with what an API calls them: as `re.sub` takes it, so that it may look it up.
+Names = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
 
 @contextmanager
@@ -27,6 +27,6 @@ def renamed(names: Names) -> Iterator[None]:
                 message = re.sub(f"^{pattern}", name, str(found))
                 # Messages name the other fields that have a part in it in brackets.
                 for part, own in names:
-                    message = re.sub(rf"\({part}\)", f"({own})", message)
+                    message = re.sub(rf"(?<=\(){part}(?=[).[])", own, message)
                 raise ApiError(found.status, message, param=param, kind=found.kind, **found.extra) from None
         raise

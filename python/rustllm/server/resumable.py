@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from rustllm.server.disconnect import disconnected
 from rustllm.server.errors import ApiError
+from rustllm.server.held_bodies import Hold, hold_of
 from rustllm.server.pings import Pings
 from rustllm.server.production import Events, Production
 from rustllm.server.protocol import Write, direct_write
@@ -146,6 +147,8 @@ class Session:
         self._streams, self._done = streams, done
         self._data = bytearray()
         self._production: Production | None = None
+        #: The body of its request, of which events may tell parts for as long as the session is there.
+        self._hold: Hold | None = None
         self._is_stopped = False
         self._writers: list[Write] = []
         self._waiters: list[asyncio.Future[None]] = []
@@ -175,6 +178,9 @@ class Session:
         """Starts the jobs and waits for the first event, or raises what came instead of it; a stream that
         is silent for `silence` seconds begins without one. A client that leaves before it finds its stream
         when it comes back."""
+        self._hold = hold_of(request.scope)
+        if self._hold is not None:
+            self._hold.share()
         self._production = Production(model, parts, self._append)
         self._production.task.add_done_callback(self._finish)
         gone = asyncio.ensure_future(disconnected(request))
@@ -233,6 +239,9 @@ class Session:
         self._is_stopped = True
         if self._production is not None:
             self._production.task.cancel()
+        if self._hold is not None:
+            self._hold.let_go()
+            self._hold = None
         self._end()
 
     def _append(self, data: bytes) -> None:

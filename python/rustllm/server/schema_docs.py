@@ -19,7 +19,7 @@ _STATUSES = {
     429: "The queue is full; try again after the seconds in Retry-After.",
     500: "The server failed at this request.",
     501: "The feature is switched off, or not there yet.",
-    503: "The model is being loaded or the server is shutting down.",
+    503: "The model is being loaded, the server is shutting down, or all bodies together are too large.",
 }
 
 Responses = dict[int | str, dict[str, Any]]

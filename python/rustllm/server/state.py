@@ -17,6 +17,7 @@ from rustllm.engine import AsyncEngine
 from rustllm.server.accounts import Accounts, current
 from rustllm.server.errors import ApiError
 from rustllm.server.fair_queue import FairQueue
+from rustllm.server.held_bodies import HeldBodies
 from rustllm.server.resumable import Streams
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class ServerState:
         self.started = time()
         #: The keys, and what each has asked for.
         self.accounts = Accounts(settings.api_keys) if accounts is None else accounts
+        #: The bodies of requests that are being answered.
+        self.bodies = HeldBodies(settings.limits, lambda: self.pace)
         #: The streams that clients may come back to.
         self.streams = Streams()
         #: To the router that has started this process, if one has.

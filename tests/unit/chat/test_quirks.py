@@ -102,8 +102,11 @@ def test_arguments_of_tool_calls_have_the_form_that_the_template_reads(
 
 def test_arguments_that_are_not_json_are_named() -> None:
     template = ChatTemplate(CALLS.replace("SHOWN", "c.function.arguments | tojson"))
-    with pytest.raises(TemplateError, match=r"messages\[1\]\.tool_calls\[0\]\.function\.arguments: '\{city'"):
+    with pytest.raises(
+        TemplateError, match=r"messages\[1\]\.tool_calls\[0\]\.function\.arguments: '\{city'"
+    ) as refused:
         template.render(_calls("{city"))
+    assert refused.value.param == "messages[1].tool_calls[0].function.arguments"
 
 
 def test_recorded_templates_take_the_texts_that_clients_send() -> None:

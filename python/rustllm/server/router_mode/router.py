@@ -190,7 +190,7 @@ def proxied(route: APIRoute, dialects: Dialects, prefix: str) -> APIRoute:
         reads = request.method in ("GET", "HEAD", "DELETE")
         if route.path == "/props" and reads and not request.query_params.get("model"):
             return router_props(models)
-        data = b"" if reads else await read_data(request, state)
+        data = b"" if reads else bytes(await read_data(request, state))
         name = _in_query(request)
         if name is None and not reads:
             named = await parse_body(request, state, data, Named)

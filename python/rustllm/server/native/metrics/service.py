@@ -48,6 +48,8 @@ class EngineCollector(Collector):
         for reason, number in counts["ends"].items():
             ends.add_metric([*labels.values(), reason], number)
         yield ends
+        held = "Bytes of bodies that are held beyond the first of each; --max-all-bodies-bytes bounds them."
+        yield GaugeMetricFamily("rustllm:held_body_bytes", held, self.state.bodies.n_bytes)
         if self.state.accounts.all:
             yield from _of_keys(self.state.accounts.all)
 

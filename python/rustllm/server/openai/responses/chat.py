@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rustllm.invalid import shown
-from rustllm.server.openai.responses.items import chat_messages, refused
+from rustllm.server.openai.responses.items import chat_messages, message_places, refused
 from rustllm.server.openai.responses.schemas import ResponsesRequest
 from rustllm.server.renamed import Names
 from rustllm.server.sampling import SamplingFields
@@ -18,12 +19,33 @@ NAMES: Names = (
     (r"response_format\.json_schema", "text.format"),
     (r"response_format", "text.format"),
     (r"max_tokens", "max_output_tokens"),
+    (r"messages(?!\[)", "input"),
 )
+
+#: A message of the chat, or a field or a call of one.
+_MESSAGE = r"messages\[(\d+)\](?:\.(tool_calls\[\d+\]|\w+)(?:\.function)?)?"
 
 LOGPROBS = "message.output_text.logprobs"
 
 #: Sampling fields that have no meaning for one answer in these shapes.
 _OTHERS = {"n", "n_cmpl", "return_progress", "timings_per_token", "return_tokens", "verbose"}
+
+
+def names(request: ResponsesRequest) -> Names:
+    """What the chat's fields are called in a request: what is wrong with a message is so with the item that it was made
+    of."""
+
+    def place(match: re.Match[str]) -> str:
+        # Only errors ask for it, so it is found out once more rather than kept.
+        index, field = int(match[1]), match[2] or ""
+        if request.instructions:
+            if index == 0:
+                return "instructions"
+            index -= 1
+        found = message_places(request.input)[index]
+        return found.get(field) or f"{found['']}.{field}"
+
+    return ((_MESSAGE, place), *NAMES)
 
 
 def chat_fields(request: ResponsesRequest) -> dict[str, Any]:

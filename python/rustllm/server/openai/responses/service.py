@@ -10,7 +10,7 @@ from typing import Any
 from rustllm._rustllm import Output as EngineOutput
 from rustllm.server.errors import ApiError
 from rustllm.server.generation import Job, probs_json
-from rustllm.server.openai.responses.chat import NAMES, chat_fields
+from rustllm.server.openai.responses.chat import chat_fields, names
 from rustllm.server.openai.responses.output import Output
 from rustllm.server.openai.responses.schemas import ResponsesRequest
 from rustllm.server.pieces import Ended, Piece, Pieces, Started, count_tokens, translated_job, whole
@@ -23,12 +23,12 @@ Json = dict[str, Any]
 
 async def response_job(state: ServerState, model: Model, request: ResponsesRequest) -> Job:
     """The job of a request."""
-    return await translated_job(state, model, request, chat_fields, NAMES)
+    return await translated_job(state, model, request, chat_fields, names(request))
 
 
 async def input_tokens(state: ServerState, model: Model, request: ResponsesRequest) -> Json:
     """How many tokens the prompt of a request has."""
-    count = await count_tokens(state, model, request, chat_fields, NAMES)
+    count = await count_tokens(state, model, request, chat_fields, names(request))
     return {"object": "response.input_tokens", "input_tokens": count}
 
 
