@@ -87,7 +87,7 @@ TABLE = (
           "Token ids of a prompt or a text that is given as a list, texts among them; tokens that /tokenize returns "
           "with their texts.", "token ids", measures.token_ids),
     Limit("tokenize_bytes", "--max-tokenize-bytes", 8 << 20, 1, 1 << 30,
-          "Bytes of a text for /tokenize, which takes up to 50 times as many for its tokens.", "bytes",
+          "Bytes of a text for /tokenize, which takes up to 15 times as many for its tokens.", "bytes",
           measures.all_text_bytes),
     Limit("list_entries", "--max-list", 65_536, 1, 1 << 26,
           "Entries of any other list in a request, such as stop tokens, or texts to choose from.", "entries",
