@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rustllm.server.held_bodies import FREE_BYTES
-from tests.support.attack import error_of, metric
+from rustllm.server.held_bodies import FREE_BYTES, PATIENCE_SECONDS
+from tests.support.attack import error_of, metric, read_answer
 from tests.support.crowd import ENDLESS, connect, head, post, request
 from tests.support.router import eventually, models_directory
 from tests.support.server import Server, assert_error, running
@@ -57,6 +57,17 @@ def sending(server: Server, path: str = "/completion") -> Iterator[socket.socket
         client.sendall(head(len(data), path) + data[:-1])
         wait_until_held(server, len(data) - 1 - FREE_BYTES)
         yield client
+
+
+def test_who_trickles_keeps_nobody_out(server: Server) -> None:
+    with sending(server) as client:
+        assert server.post("/completion", {**GOOD, **LARGE}).status == 503
+        time.sleep(PATIENCE_SECONDS + 4)  # it is slow by then: it has sent 900 kB
+        assert server.post("/completion", {**GOOD, **LARGE}).status == 200
+        answer = read_answer(client)
+        assert answer.status == 408
+        assert "slower than 65536 bytes a second" in error_of(answer)[0]
+        assert "(--max-all-bodies-bytes)" in error_of(answer)[0]
 
 
 def test_each_endpoint_refuses_in_its_own_shape(server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from rustllm.limits import Limits
 from rustllm.server.errors import ApiError
-from rustllm.server.held_bodies import FREE_BYTES, HeldBodies, Hold, HoldBodies, hold_of
+from rustllm.server.held_bodies import FREE_BYTES, PATIENCE_SECONDS, HeldBodies, Hold, HoldBodies, hold_of
 
 MIB = 1 << 20
 
@@ -64,6 +65,41 @@ def test_of_many_that_grow_together_the_last_few_have_all_the_room() -> None:
                 holds.remove(hold)
     assert len(holds) == 4
     assert held.n_bytes == MIB
+
+
+def test_who_is_slow_makes_room() -> None:
+    now = 0.0
+    held = HeldBodies(Limits({"all_bodies_bytes": MIB}), lambda: 1.0, lambda: now)
+
+    async def run() -> list[Hold]:
+        nonlocal now
+        readers = [asyncio.ensure_future(asyncio.Event().wait()) for _ in range(3)]
+        slow, slower, fast = holds = [Hold(held) for _ in range(3)]
+        with ExitStack() as stack:
+            for hold, reader in zip(holds, readers, strict=True):
+                stack.enter_context(hold.read_by(reader))  # type: ignore[arg-type]
+            slow.take(FREE_BYTES + 300_000)
+            slower.take(FREE_BYTES + 200_000)
+            late = Hold(held)
+            # All of them may be in a hurry yet.
+            now = PATIENCE_SECONDS
+            with pytest.raises(ApiError):
+                late.take(FREE_BYTES + MIB - 200_000)
+            now = PATIENCE_SECONDS + 1
+            fast.take(FREE_BYTES + 500_000)
+            late.take(FREE_BYTES + 200_000)
+            assert [hold.is_dropped for hold in holds] == [False, True, False]
+            with pytest.raises(ApiError):
+                Hold(held).take(FREE_BYTES + MIB - 500_000 - 200_000 + 1)
+            assert held.n_bytes == 500_000 + 200_000
+            await asyncio.sleep(0)
+            assert [reader.cancelled() for reader in readers] == [True, True, False]
+            readers[2].cancel()
+        return holds
+
+    for hold in asyncio.run(run()):
+        hold.let_go()
+    assert held.n_bytes == 200_000
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, MIB)), max_size=40))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import orjson
@@ -13,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from rustllm.limits import Caps, Limits
 from rustllm.measures import depth
 from rustllm.server.errors import ApiError
-from rustllm.server.held_bodies import hold_of
+from rustllm.server.held_bodies import SLOW_BYTES, Hold, hold_of
 from rustllm.server.parts import FromClient
 from rustllm.server.state import ServerState
 
@@ -31,12 +32,19 @@ async def read_body(request: Request, state: ServerState, schema: type[Schema]) 
 
 async def read_data(request: Request, state: ServerState) -> bytearray:
     """The bytes of the body. Raises ApiError 408, 413, or 503 where all bodies together are too large."""
-    limits = state.settings.limits
+    limits, hold = state.settings.limits, hold_of(request.scope)
+    reader = asyncio.ensure_future(_read_bytes(request, limits, hold))
     try:
-        return await asyncio.wait_for(_read_bytes(request, limits), limits["body_seconds"])
+        with nullcontext() if hold is None else hold.read_by(reader):
+            return await asyncio.wait_for(reader, limits["body_seconds"])
     except asyncio.TimeoutError:
         most = limits.allowed("body_seconds", "seconds")
         raise ApiError(408, f"the body did not arrive in time; allowed: {most}") from None
+    except asyncio.CancelledError:
+        if hold is None or not hold.is_dropped:
+            raise
+        message = f"the body was slower than {SLOW_BYTES} bytes a second while others had no room"
+        raise ApiError(408, f"{message}; allowed: {limits.allowed('all_bodies_bytes', 'bytes for all')}") from None
 
 
 async def parse_body(request: Request, state: ServerState, data: bytes | bytearray, schema: type[Schema]) -> Schema:
@@ -62,14 +70,13 @@ async def parse_body(request: Request, state: ServerState, data: bytes | bytearr
     return await state.off_loop(len(data), parse)
 
 
-async def _read_bytes(request: Request, limits: Limits) -> bytearray:
+async def _read_bytes(request: Request, limits: Limits, hold: Hold | None) -> bytearray:
     # What is more than all bodies may be together is refused for good: it would never find room.
     name = min("body_bytes", "all_bodies_bytes", key=limits.__getitem__)
     announced = request.headers.get("content-length", "")
     # Python reads no number of thousands of digits.
     if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > limits[name]):
         raise _too_large(limits, name)
-    hold = hold_of(request.scope)
     # One block, which the system gets back when it is freed; many parts of many bodies would leave gaps in the heap.
     data = bytearray()
     try:
