@@ -338,6 +338,10 @@ class Engine:
         """Those that the settings ask for; `n_ctx` is less where memory is short."""
 
     @property
+    def n_cache_tokens(self) -> int:
+        """Tokens that the cache has room for, over all sequences and what is kept for reuse."""
+
+    @property
     def n_slots(self) -> int: ...
     def compile_grammar(self, kind: str, source: str, *, param: str, strict: bool = False) -> Grammar:
         """`kind`: `gbnf`, `json_schema` (source is the schema's JSON) or `json_object` (source ignored).

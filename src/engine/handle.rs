@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::grammar::GrammarCompiler;
 use crate::kernels::{heap, memory};
-use crate::kv_cache::{BlockPool, KvStore};
+use crate::kv_cache::{BLOCK_TOKENS, BlockPool, KvStore};
 use crate::models::{self, Model, ModelInfo};
 use crate::tokenizer::Tokenizer;
 
@@ -42,6 +42,7 @@ pub struct Engine {
     info: ModelInfo,
     n_ctx: usize,
     n_ctx_wanted: usize,
+    n_blocks: usize,
     n_slots: usize,
     pub(super) n_batch: usize,
     pooling: Pooling,
@@ -86,6 +87,8 @@ impl Engine {
         let types = if info.generates { [config.cache_type_k, config.cache_type_v] } else { [CacheType::F32; 2] };
         let store = KvStore::new(&info, types[0], types[1])?;
         let block_bytes = store.block_bytes();
+        // What loading has freed is there for the cache.
+        heap::release();
         let Layout { n_slots, n_ctx, n_ctx_wanted, n_blocks } =
             Layout::new(config, &info, block_bytes, memory::available())?;
         let pool = BlockPool::new(n_blocks, config.prefix_cache);
@@ -105,7 +108,6 @@ impl Engine {
             Limits { n_slots, n_ctx, n_batch: config.n_batch, pooling, context_shift: config.context_shift },
         );
         let grammars = GrammarCompiler::new(&tokenizer, config.max_mask_ms);
-        heap::release();
         Ok(Self {
             thread: Mutex::new(Some(spawn(engine_loop, receiver, Arc::clone(&shared))?)),
             shared,
@@ -117,6 +119,7 @@ impl Engine {
             info,
             n_ctx,
             n_ctx_wanted,
+            n_blocks,
             n_slots,
             n_batch: config.n_batch,
             pooling,
@@ -279,6 +282,12 @@ impl Engine {
     #[must_use]
     pub fn n_ctx_wanted(&self) -> usize {
         self.n_ctx_wanted
+    }
+
+    /// Tokens that the cache has room for, over all sequences and what is kept for reuse.
+    #[must_use]
+    pub fn n_cache_tokens(&self) -> usize {
+        self.n_blocks.saturating_mul(BLOCK_TOKENS)
     }
 
     /// Number of slots.

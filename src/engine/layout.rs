@@ -2,7 +2,7 @@
 
 use crate::config::EngineConfig;
 use crate::error::{Error, Result};
-use crate::kv_cache::BLOCK_TOKENS;
+use crate::kv_cache::{BLOCK_TOKENS, SEGMENT_BLOCKS};
 use crate::models::ModelInfo;
 
 /// A shortened context is a multiple of so many tokens.
@@ -27,13 +27,15 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// What the settings ask for, in `available` bytes of memory where that is known. Sequences wait for each other where
-    /// not all of them have room at once.
+    /// What the settings ask for, in `available` bytes of memory where that is known. Sequences wait for each other
+    /// where not all of them have room at once.
     pub fn new(config: &EngineConfig, info: &ModelInfo, block_bytes: usize, available: Option<u64>) -> Result<Self> {
         let (n_slots, n_ctx, total) = context_layout(config, info);
         let wanted = Self { n_slots, n_ctx, n_ctx_wanted: n_ctx, n_blocks: pool_capacity(n_slots, total, block_bytes) };
         let Some(available) = available.filter(|_| config.fit.enabled && block_bytes > 0) else { return Ok(wanted) };
         let room = usize::try_from(config.fit.room(available)).unwrap_or(usize::MAX) / block_bytes;
+        // They come into being so many at a time.
+        let room = room - room % SEGMENT_BLOCKS;
         let longest = room.saturating_sub(SPARE_BLOCKS).saturating_mul(BLOCK_TOKENS);
         if n_ctx <= longest {
             return Ok(Self { n_blocks: wanted.n_blocks.min(room), ..wanted });
@@ -45,8 +47,8 @@ impl Layout {
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         let needed = (n_ctx.div_ceil(BLOCK_TOKENS) as u64).saturating_mul(block_bytes as u64);
         let message = format!(
-            "a context of {n_ctx} tokens takes {:.2} GiB; of {:.2} GiB of memory that are left, {:.2} may be taken; allowed: \
-             up to {longest} tokens a slot, smaller cache types, or fit off",
+            "a context of {n_ctx} tokens takes {:.2} GiB; of {:.2} GiB of memory that are left, {:.2} may be taken; \
+             allowed: up to {longest} tokens a slot, smaller cache types, or fit off",
             gib(needed),
             gib(available),
             gib(config.fit.room(available)),
@@ -117,14 +119,14 @@ mod tests {
         let whole = layout(0, None, fit).expect("nothing is known");
         assert_eq!((whole.n_ctx, whole.n_blocks), (4096, 136 + 3 * 136));
         // Room for the context, though not for all that is wanted for reuse.
-        assert_eq!(layout(0, blocks(200), fit).expect("it fits"), Layout { n_blocks: 200, ..whole });
+        assert_eq!(layout(0, blocks(200), fit).expect("it fits"), Layout { n_blocks: 192, ..whole });
         assert_eq!(layout(0, blocks(100_000), fit).expect("it fits"), whole);
         // The model's own context is shortened, to a round number.
         let short = layout(0, blocks(101), fit).expect("it is shortened");
-        assert_eq!((short.n_ctx, short.n_blocks), (99 * 32 - 99 * 32 % 256, 101));
+        assert_eq!((short.n_ctx, short.n_blocks), (94 * 32 - 94 * 32 % 256, 96));
         // What was asked for is not, and nothing is below the least.
         let refused = |n_ctx, n| layout(n_ctx, blocks(n), fit).unwrap_err().to_string();
-        assert!(refused(4096, 101).contains("up to 3168 tokens"), "{}", refused(4096, 101));
+        assert!(refused(4096, 101).contains("up to 3008 tokens"), "{}", refused(4096, 101));
         assert!(refused(0, 17).starts_with("n_ctx: a context of 4096 tokens takes 0.12 GiB; of 0.02 GiB"));
         assert!(refused(64, 0).contains("up to 0 tokens"));
         assert_eq!(layout(4096, blocks(1), Fit { enabled: false, ..fit }).expect("nobody looks"), whole);

@@ -45,30 +45,33 @@ mod linux {
                 let mut parts = line.splitn(3, ':').skip(1);
                 let (controllers, path) = (parts.next()?, parts.next()?);
                 if controllers.is_empty() {
-                    Some((root.to_owned(), path, ["memory.max", "memory.current"], "file "))
+                    let files = ["memory.max", "memory.current"];
+                    Some((root.to_owned(), path, files, ["file ", "shmem "]))
                 } else if controllers.split(',').any(|one| one == "memory") {
                     let files = ["memory.limit_in_bytes", "memory.usage_in_bytes"];
-                    Some((root.join("memory"), path, files, "total_cache "))
+                    Some((root.join("memory"), path, files, ["total_cache ", "total_shmem "]))
                 } else {
                     None
                 }
             })
-            .flat_map(|(root, path, files, cached)| {
+            .flat_map(|(root, path, files, names)| {
                 let own = root.join(path.trim_start_matches('/'));
                 let above: Vec<PathBuf> =
                     own.ancestors().take_while(|at| at.starts_with(&root)).map(Path::to_owned).collect();
-                above.into_iter().filter_map(move |group| group_left(&group, files, cached))
+                above.into_iter().filter_map(move |group| group_left(&group, files, names))
             })
             .min()
     }
 
-    /// What one group leaves. Its pages of files, which `memory.stat` has behind `cached`, can go.
-    fn group_left(group: &Path, [limit, usage]: [&str; 2], cached: &str) -> Option<u64> {
+    /// What one group leaves. Its pages of files can go, which `memory.stat` has behind the first name, but for those of
+    /// files that are nowhere but in memory, behind the second.
+    fn group_left(group: &Path, [limit, usage]: [&str; 2], [cached, shared]: [&str; 2]) -> Option<u64> {
         let number = |name: &str| read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
         let stat = read_to_string(group.join("memory.stat")).unwrap_or_default();
-        let cached = stat.lines().find_map(|line| line.strip_prefix(cached)?.trim().parse::<u64>().ok());
+        let of = |name: &str| stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        let droppable = of(cached).unwrap_or(0).saturating_sub(of(shared).unwrap_or(0));
         // A group without a limit says "max", or a number that is larger than any memory.
-        Some(number(limit)?.saturating_sub(number(usage)?.saturating_sub(cached.unwrap_or(0))))
+        Some(number(limit)?.saturating_sub(number(usage)?.saturating_sub(droppable)))
     }
 
     #[cfg(test)]
@@ -87,14 +90,18 @@ mod linux {
         fn the_tightest_group_counts_and_pages_of_files_can_go() {
             let root = tempfile::tempdir().expect("there is room");
             let v2 = |limit, usage, stat| [("memory.max", limit), ("memory.current", usage), ("memory.stat", stat)];
-            group(root.path(), "a", v2("1000\n", "900\n", "anon 100\nfile 500\n"));
+            group(root.path(), "a", v2("1000\n", "900\n", "anon 100\nfile 520\nfile_mapped 7\nshmem 20\n"));
             group(root.path(), "a/b", v2("max\n", "50\n", "file 1\n"));
             assert_eq!(groups_left("0::/a/b\n", root.path()), Some(600));
             group(root.path(), "a/b", v2("120\n", "50\n", "anon 40\n"));
             assert_eq!(groups_left("0::/a/b\n", root.path()), Some(70));
             // Version 1 has a tree for each controller.
             let files = ["memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"];
-            group(root.path(), "memory/c", std::array::from_fn(|at| (files[at], ["90", "80", "total_cache 30"][at])));
+            group(
+                root.path(),
+                "memory/c",
+                std::array::from_fn(|at| (files[at], ["90", "80", "total_cache 35\ntotal_shmem 5"][at])),
+            );
             assert_eq!(groups_left("5:cpu,memory:/c\n4:pids:/a/b\n", root.path()), Some(40));
             assert_eq!(groups_left("4:pids:/a/b\n", root.path()), None);
             assert_eq!(groups_left("nonsense\n0::/not/there", root.path()), None);

@@ -5,7 +5,7 @@ mod blocks;
 mod store;
 
 pub use blocks::{BlockId, BlockPool, Chain, Prefix};
-pub use store::KvStore;
+pub use store::{KvStore, SEGMENT_BLOCKS};
 
 /// Tokens of one block.
 pub const BLOCK_TOKENS: usize = 32;

@@ -9,7 +9,7 @@ use crate::kernels::{GROUP, Kind, KvFormat};
 use crate::models::ModelInfo;
 
 /// Blocks that are allocated together.
-const SEGMENT_BLOCKS: usize = 16;
+pub const SEGMENT_BLOCKS: usize = 16;
 
 /// Keys and values of all layers and blocks.
 pub struct KvStore {

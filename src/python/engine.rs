@@ -29,10 +29,10 @@ pub struct PyEngine(Engine);
 impl PyEngine {
     /// Loads a model and starts its thread.
     #[staticmethod]
-    #[pyo3(signature = (model, *, n_ctx = 0, fit = true, fit_target = None, fit_ctx = 4096, fit_shortens = None, n_parallel = None,
-        kv_unified = None, n_batch = 2048, n_threads = 0,
-        cache_type_k = "f16", cache_type_v = "f16", max_queue = 512, max_mask_ms = 100, prefix_cache = true, pooling = None,
-        context_shift = false, lora = None, progress = None))]
+    #[pyo3(signature = (model, *, n_ctx = 0, fit = true, fit_target = None, fit_ctx = 4096, fit_shortens = None,
+        n_parallel = None, kv_unified = None, n_batch = 2048, n_threads = 0, cache_type_k = "f16", cache_type_v = "f16",
+        max_queue = 512, max_mask_ms = 100, prefix_cache = true, pooling = None, context_shift = false, lora = None,
+        progress = None))]
     #[allow(clippy::too_many_arguments)] // Python keywords; they become one struct at once.
     fn load(
         py: Python<'_>,
@@ -149,6 +149,11 @@ impl PyEngine {
     #[getter]
     fn n_ctx_wanted(&self) -> usize {
         self.0.n_ctx_wanted()
+    }
+
+    #[getter]
+    fn n_cache_tokens(&self) -> usize {
+        self.0.n_cache_tokens()
     }
 
     #[getter]

@@ -162,13 +162,19 @@ def test_a_body_is_held_until_the_answer_is_complete(server: Server, path: str, 
 
 def test_a_stream_with_a_name_holds_its_body_without_its_client(server: Server) -> None:
     headers = {"X-Conversation-Id": "large", "Content-Type": "application/json"}
-    body = {"input": "Once", "max_output_tokens": 3, "metadata": {"a": "b" * 900_000}, "stream": True}
+    body = {"input": "Once", "ignore_eos": True, "metadata": {"a": "b" * 900_000}, "stream": True}
     with server.client.stream("POST", "/v1/responses", content=json.dumps(body), headers=headers) as answer:
         assert answer.status_code == 200
-        assert b"response.incomplete" in answer.read()
     wait_until_held(server, len(json.dumps(body)) - FREE_BYTES)
     assert server.client.delete("/v1/stream?conv_id=large").status_code == 204
     assert metric(server, "rustllm:held_body_bytes") == 0
+    # One that has ended is kept without it.
+    body["max_output_tokens"] = 3
+    headers["X-Conversation-Id"] = "ended"
+    with server.client.stream("POST", "/v1/responses", content=json.dumps(body), headers=headers) as answer:
+        assert b"response.incomplete" in answer.read()
+    wait_until_held(server, 0)
+    assert server.client.get("/v1/stream?conv_id=ended").status_code == 200
 
 
 def test_a_router_counts_as_well(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_every_other_target_is_a_setting_or_is_resolved() -> None:
         "--webui-config": "{}",
         "--api-prefix": "/v",
         "--hf-repo": "a/b",
+        "--max-all-bodies-bytes": str(1 << 20),
         "--max-body-bytes": "4096",
         "--max-header-bytes": "4096",
         "--max-schema-bytes": "4096",

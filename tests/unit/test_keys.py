@@ -149,6 +149,9 @@ def test_tokens_are_taken_by_the_limit_and_given_back() -> None:
     with account.spending(1, 1000):
         pass  # it was given up in the queue: nothing was computed
     assert tokens.level == pytest.approx(10)
+    with account.spending(1, 10**9) as spent:
+        assert tokens.level == pytest.approx(9 - 600), "no more than a minute has, however large the limit is"
+    assert tokens.level == pytest.approx(10)
     assert (account.n_prompt_tokens, account.n_generated_tokens) == (450, 350)
 
 

@@ -23,16 +23,6 @@ class Kind(Protocol):
         """The value. Raises ValueError on text that is not allowed."""
 
 
-_TRUTHS = "on, off, true, false, enabled, disabled, 1, 0"
-
-
-def _truth(text: str) -> bool:
-    word = text.lower()
-    if word not in TRUTHY | FALSY:
-        raise ValueError
-    return word in TRUTHY
-
-
 @dataclass(frozen=True)
 class Integer:
     """A whole number between two bounds, both included."""
@@ -101,20 +91,38 @@ class Choice:
 class Switch:
     """On or off. On the command line the flag's name alone says which; in the environment a word."""
 
-    allowed: str = _TRUTHS
+    allowed: str = "on, off, true, false, enabled, disabled, 1, 0"
 
     def read(self, text: str) -> bool:
-        return _truth(text)
+        word = text.lower()
+        if word not in TRUTHY | FALSY:
+            raise ValueError
+        return word in TRUTHY
 
 
 @dataclass(frozen=True)
 class OnOff:
     """On or off, by a word on the command line as well."""
 
-    allowed: str = _TRUTHS
+    allowed: str = Switch.allowed
 
     def read(self, text: str) -> bool:
-        return _truth(text)
+        return Switch().read(text)
+
+
+@dataclass(frozen=True)
+class ForEachDevice:
+    """A number, or several with commas between, one for each device; the first one counts, for there is but one."""
+
+    number: Integer
+
+    @property
+    def allowed(self) -> str:
+        return self.number.allowed
+
+    def read(self, text: str) -> int:
+        first, *_ = [self.number.read(part) for part in text.split(",")]
+        return first
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from rustllm.chat.reasoning import REASONING_FORMATS
-from rustllm.flags.kinds import AdapterFiles, Choice, Integer, JsonObject, Kind, OnOff, Switch, Text, Words
+from rustllm.flags.kinds import (
+    AdapterFiles,
+    Choice,
+    ForEachDevice,
+    Integer,
+    JsonObject,
+    Kind,
+    OnOff,
+    Switch,
+    Text,
+    Words,
+)
 from rustllm.flags.table import Flag, spellings
 
 CACHE_TYPES = Choice(("f16", "f32", "q8_0"))
@@ -88,7 +99,7 @@ MODEL = (
     _flag(
         "-fitt, --fit-target",
         "fit_target",
-        Integer(0, 1 << 40),
+        ForEachDevice(Integer(0, 1 << 40)),
         "LLAMA_ARG_FIT_TARGET",
         "MiB of memory that --fit leaves free.",
         "MIB",

@@ -98,15 +98,17 @@ class Account:
 
 
 class Spending:
-    """The tokens of one answer."""
+    """The tokens of one answer. Its limit is taken when it begins, though no more than a minute has, which is what a
+    process that is killed in the middle can lose; what goes beyond is taken as it comes."""
 
     def __init__(self, account: Account, n_prompt: int, n_limit: int) -> None:
         self._account = account
         self._n_prompt = n_prompt
-        self._reserved = n_limit
+        rate = account.rates.get("tokens")
+        self._reserved = n_limit if rate is None else min(n_limit, rate.per_minute)
         self._generated = 0
         self._has_begun = False
-        account.charge(n_prompt + n_limit)
+        account.charge(n_prompt + self._reserved)
 
     def begin(self) -> None:
         """The engine has the request."""

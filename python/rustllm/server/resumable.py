@@ -147,7 +147,7 @@ class Session:
         self._streams, self._done = streams, done
         self._data = bytearray()
         self._production: Production | None = None
-        #: The body of its request, of which events may tell parts for as long as the session is there.
+        #: The body of its request, which is there until the stream has ended, with or without its client.
         self._hold: Hold | None = None
         self._is_stopped = False
         self._writers: list[Write] = []
@@ -239,9 +239,6 @@ class Session:
         self._is_stopped = True
         if self._production is not None:
             self._production.task.cancel()
-        if self._hold is not None:
-            self._hold.let_go()
-            self._hold = None
         self._end()
 
     def _append(self, data: bytes) -> None:
@@ -275,6 +272,9 @@ class Session:
     def _end(self) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
+        if self._hold is not None:
+            self._hold.let_go()
+            self._hold = None
         self._schedule_expiry()
         self._wake()
 

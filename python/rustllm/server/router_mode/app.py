@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import shutil
 import tempfile
@@ -94,7 +95,11 @@ def private_directory() -> Iterator[Path]:
     if len(directory) > _MAX_DIRECTORY:
         os.rmdir(directory)
         directory = tempfile.mkdtemp(prefix="rustllm-", dir="/tmp")
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
+        # What cleans /tmp of old files leaves out directories that are locked.
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield Path(directory)
     finally:
+        os.close(descriptor)
         shutil.rmtree(directory, ignore_errors=True)

@@ -48,6 +48,8 @@ class EngineCollector(Collector):
         for reason, number in counts["ends"].items():
             ends.add_metric([*labels.values(), reason], number)
         yield ends
+        room = "Tokens that the KV cache has room for; --fit bounds it by memory."
+        yield GaugeMetricFamily("rustllm:kv_cache_max_tokens", room, model.native.n_cache_tokens)
         held = "Bytes of bodies that are held beyond the first of each; --max-all-bodies-bytes bounds them."
         yield GaugeMetricFamily("rustllm:held_body_bytes", held, self.state.bodies.n_bytes)
         if self.state.accounts.all:
