@@ -160,7 +160,7 @@ def test_what_an_answer_did_not_need_comes_back(server: Server) -> None:
             assert stream.status_code == 200, stream.read()
             lines = stream.iter_lines()
             next(lines)
-            assert left() == 0
+            assert left() < 1500, "a minute's tokens are taken when it begins"
         eventually(left, "what was not generated is not given back", seconds=5)
     assert_error(ask(server, "erin", "b", n_predict=100_000, seed="x"), 400)
     assert 0 < spent() < 2500
