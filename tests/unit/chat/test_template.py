@@ -60,6 +60,8 @@ def test_a_final_answer_is_left_open() -> None:
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{{ raise_exception('no') }}",
         "{{ undefined_name.attribute }}",
+        "{{ '%s' " + "|tojson" * 20 + "|sort }}",
+        "{{ 'a' | center(1999999) | unique | list }}",
     ],
 )
 def test_hostile_templates_fail_fast(source: str) -> None:
