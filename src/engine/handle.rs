@@ -108,6 +108,7 @@ impl Engine {
             Limits { n_slots, n_ctx, n_batch: config.n_batch, pooling, context_shift: config.context_shift },
         );
         let grammars = GrammarCompiler::new(&tokenizer, config.max_mask_ms);
+        heap::release();
         Ok(Self {
             thread: Mutex::new(Some(spawn(engine_loop, receiver, Arc::clone(&shared))?)),
             shared,
