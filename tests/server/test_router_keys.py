@@ -218,18 +218,18 @@ def test_the_keys_of_a_model_take_turns_by_their_weights(server: Server) -> None
         assert answer.status_code == 200, answer.text
         order.append(key)
 
-    threads = [threading.Thread(target=wait, args=(key,)) for _ in range(20) for key in ("alice", "dave")]
+    threads = [threading.Thread(target=wait, args=(key,)) for _ in range(40) for key in ("alice", "dave")]
     plug = {"server": server, "model": "b", "headers": bearer("grace")}
     with support.endless(**plug), support.endless(**plug):
         for thread in threads:
             thread.start()
         # One more than there are slots is inside.
         for key in ("alice", "dave"):
-            eventually(lambda key=key: metric(server, "b", "key_waiting", key) >= 19, "they do not wait")
+            eventually(lambda key=key: metric(server, "b", "key_waiting", key) >= 39, "they do not wait")
     for thread in threads:
         thread.join()
-    assert len(order) == 40
-    assert 13 <= order[:20].count("dave") <= 17, order
+    assert len(order) == 80
+    assert 25 <= order[:40].count("dave") <= 35, order
 
 
 def test_no_key_is_told(server: Server) -> None:

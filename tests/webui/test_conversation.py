@@ -131,6 +131,7 @@ def test_conversations_outlive_the_page(chat: ChatPage) -> None:
     chat.say("Another one")
     expect(chat.find(".conversation")).to_have_text(["Another one", "Once upon a time"])
     chat.find(".conversation").last.click()
+    expect(chat.find("article").first).to_contain_text("Once upon a time")
     assert chat.done() == text
     chat.find("#title").fill("My story")
     chat.find("#title").press("Enter")
