@@ -7,18 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.attack import resident_bytes
 from tests.support.server import ROOT, Server
 
 SMOLLM2 = ROOT / ".models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 MB = 1_000_000
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory that a process has, its files' pages among it."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("VmRSS:"))
-    return int(line.split()[1]) * 1024
 
 
 @pytest.mark.skipif(not SMOLLM2.exists(), reason="`make models` fetches SmolLM2")
