@@ -58,8 +58,9 @@ else
 	cargo test --release --features reference --no-fail-fast
 endif
 
+# The tests start servers by the hundred, each of which would compile the package anew if nothing kept the bytecode.
 test-python: build models ## Python tests, against real server processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-aarch64: ## Kernel tests for AArch64, under qemu on other processors
 	@scripts/test_aarch64.sh $(ARGS)

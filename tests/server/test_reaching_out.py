@@ -85,10 +85,10 @@ def test_nothing_is_fetched_or_read(server: Server, listener: Listener, secret: 
     path = endpoint.name.split()[1].replace("{id_slot}", "0?action=restore")
     names = {field.name.split(".")[0].split("[")[0] for field in endpoint.fields}
     assert names
-    targets = (f"http://127.0.0.1:{listener.port}/x", str(secret), secret.as_uri(), f"../../../..{secret}")
-    for name in sorted(names):
-        for target in targets:
-            for form in FORMS:
+    url, files = f"http://127.0.0.1:{listener.port}/x", (str(secret), secret.as_uri(), f"../../../..{secret}")
+    for at, name in enumerate(sorted(names)):
+        for index, form in enumerate(FORMS):
+            for target in (url, files[(at + index) % len(files)]):
                 answer = server.client.post(path, json={**REQUESTS[endpoint.name], name: form(target)})
                 assert answer.status_code < 500 or answer.status_code == 501, (name, answer.text)
                 assert SECRET not in answer.text

@@ -20,11 +20,11 @@ from tests.support.server import Answer, Server, assert_error
 BODY = {"prompt": "Once upon a time", "n_predict": 4, "temperature": 0}
 TEXT = "Once upon a time there was a little dog who loved to play with a big red ball in the park. " * 3
 KEYS = """key-of-alice name=alice
-key-of-bob name=bob requests_per_minute=5
+key-of-bob name=bob requests_per_minute=20
 key-of-carol name=carol tokens_per_minute=300
 key-of-dave name=dave weight=3
 key-of-erin name=erin tokens_per_minute=3000
-key-of-frank name=frank tokens_per_minute=120
+key-of-frank name=frank tokens_per_minute=1200
 key-of-grace name=grace
 """
 MODELS = ("a", "b")
@@ -77,19 +77,19 @@ def reload(server: Server, model: str) -> None:
 
 def test_requests_are_counted_over_all_models(server: Server) -> None:
     remaining = []
-    for model in itertools.islice(itertools.cycle(MODELS), 5):
+    for model in itertools.islice(itertools.cycle(MODELS), 20):
         answer = ask(server, "bob", model)
         assert answer.status == 200, answer.body
-        assert answer.headers.get_list("x-ratelimit-limit-requests") == ["5"]
+        assert answer.headers.get_list("x-ratelimit-limit-requests") == ["20"]
         remaining.append(int(answer.headers["x-ratelimit-remaining-requests"]))
-    assert remaining[0] == 4
+    assert remaining[0] == 19
     assert remaining == sorted(remaining, reverse=True)
     for model in MODELS:
         answer = ask(server, "bob", model)
         assert_error(answer, 429)
         assert "key bob: its requests of this minute are used up" in answer.body["error"]["message"]
     wait = int(answer.headers["retry-after"])
-    assert 1 <= wait <= 12
+    assert 1 <= wait <= 3
     assert ask(server, "alice", "a").status == 200, "another key"
     time.sleep(wait)
     assert ask(server, "bob", "b").status == 200
@@ -130,7 +130,7 @@ def test_tokens_are_counted_over_all_models(server: Server) -> None:
 
 
 def test_who_waits_as_told_is_taken_by_any_model(server: Server) -> None:
-    assert ask(server, "frank", "a", n_predict=135, ignore_eos=True).status == 200
+    assert ask(server, "frank", "a", n_predict=1230, ignore_eos=True).status == 200
     answer = ask(server, "frank", "b")
     assert_error(answer, 429)
     wait = int(answer.headers["retry-after"])

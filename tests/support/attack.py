@@ -22,7 +22,7 @@ LONG = os.environ.get("RUSTLLM_TORTURE", "") == "long"
 
 #: How often each row is tried, unless that takes more than so many seconds, and how often at least.
 TRIES = 1000 if LONG else 3
-SECONDS = float(os.environ.get("RUSTLLM_TORTURE_SECONDS", "2"))
+SECONDS = float(os.environ.get("RUSTLLM_TORTURE_SECONDS", "1"))
 LEAST_TRIES = 20 if LONG else 3
 
 #: What a process may have more than in the first tries of a row. They fill what is filled once, such as caches with a
