@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,27 @@ def test_a_length_that_promises_less(server: Server) -> None:
 def test_a_length_that_is_none(server: Server) -> None:
     for length in ("-1", "1e9", "99999999999999999999999"):
         assert said(server, head(f"Content-Length: {length}"))[0] in (400, 413)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/completion", 413), ("/nowhere", 404), ("/health", 405), ("/v1/audio/transcriptions", 501)]
+)
+def test_who_sends_all_before_it_reads_is_answered(server: Server, path: str, status: int, closes: bool) -> None:
+    """As `http.client` and `urllib` do: what is refused before it was all there is read to its end."""
+    client = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    body = b"[" + b"1," * 5_000_000 + b"1]"
+    client.request("POST", path, body, {"connection": "close"} if closes else {})
+    answer = client.getresponse()
+    assert answer.status == status
+    assert json.loads(answer.read())["error"]["code"] == status
+    client.close()
+
+
+def test_headers_are_sent_to_their_end(server: Server) -> None:
+    with connect(server) as client:
+        client.sendall(head("X: " + "a" * 5_000_000))
+        assert answer(client)[0] == 431
 
 
 def test_two_lengths(server: Server) -> None:

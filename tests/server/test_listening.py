@@ -103,6 +103,23 @@ def test_tls() -> None:
             httpx.get(f"https://localhost:{port}/health")  # nobody vouches for the certificate
 
 
+def test_who_does_not_shake_hands_is_cut_off() -> None:
+    port = free_port()
+    files = ("--ssl-key-file", str(TLS / "key.pem"), "--ssl-cert-file", str(TLS / "cert.pem"))
+    trust = ssl.create_default_context(cafile=str(TLS / "cert.pem"))
+    client = httpx.Client(base_url=f"https://localhost:{port}", verify=trust, timeout=60)
+    with client, started(client, "--host", "localhost", "--port", str(port), "--header-timeout", "2", *files):
+        silent = [socket.create_connection(("localhost", port), timeout=10) for _ in range(20)]
+        silent[0].sendall(b"\x16\x03\x01")
+        assert client.post("/completion", json=REQUEST).status_code == 200
+        began = time.monotonic()
+        for one in silent:
+            with one:
+                assert one.recv(100) == b""
+        assert time.monotonic() - began < 5
+        assert client.post("/completion", json=REQUEST).status_code == 200
+
+
 def test_a_certificate_that_is_none_ends_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("no certificate")
     files = ("--ssl-key-file", str(TLS / "key.pem"), "--ssl-cert-file", str(tmp_path / "cert.pem"))

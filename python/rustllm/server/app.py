@@ -276,6 +276,15 @@ class _Server(uvicorn.Server):
 
     closing: Callable[[], None] | None = None
     ending: Callable[[], None] | None = None
+    handshake_seconds: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.is_ssl:
+            # uvicorn has no setting for it; a minute is what those who say nothing would have.
+            loop = asyncio.get_running_loop()
+            serve_tls = partial(loop.create_server, ssl_handshake_timeout=self.handshake_seconds)
+            loop.create_server = serve_tls  # type: ignore[method-assign]
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.closing is not None:
@@ -320,6 +329,7 @@ def serve(
     allow_files(settings.limits["connections"] + SPARE_FILES)
     server = _Server(uvicorn.Config(app, **config))
     server.closing, server.ending = closing, ending
+    server.handshake_seconds = settings.limits["header_seconds"]
     # uvicorn raises the signals that it has handled once more when it has ended; here they ask for
     # an orderly end and have had it.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -102,15 +102,18 @@ def parse_json(data: bytes | bytearray, kind: type, limits: Limits) -> Any:
     if not data:
         raise ApiError(400, f"the body is empty; send {wanted}")
     brackets = _check_size(data, limits)
+    too_deep = ApiError(400, f"the body is nested too deep; allowed: {limits.allowed('json_depth', 'levels')}")
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        if "limit" in error.msg:  # the parser's own, which is above what may be allowed
+            raise too_deep from None
         raise ApiError(400, f"the body is not valid JSON: {error}") from None
     if not isinstance(value, kind):
         raise ApiError(400, f"the body is {_kind(value)}; send {wanted}")
     # Few brackets cannot be deep, however many values are between them.
     if brackets > limits["json_depth"] and depth(value, limits["json_depth"]) > limits["json_depth"]:
-        raise ApiError(400, f"the body is nested too deep; allowed: {limits.allowed('json_depth', 'levels')}")
+        raise too_deep
     return value
 
 

@@ -13,8 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from rustllm.limits import Limits
 from rustllm.server.errors import ApiError
+from rustllm.server.patient_transport import PatientTransport
 
-#: Seconds that a server which ends gives clients to close their TLS connections.
+#: Seconds that a server which ends gives clients to finish a request that it has answered, or to close TLS.
 CLOSING_SECONDS = 1.0
 
 #: Bytes of a streamed answer that may wait, beside its largest event, for a client that reads slower than it is made.
@@ -44,6 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """Refuses endless or trickling headers, and what is no HTTP, in the one error shape."""
 
     limits = Limits()
+    transport: PatientTransport  # type: ignore[assignment]
 
     _in_headers = True
     _header_bytes = 0
@@ -54,6 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = PatientTransport(transport, self._let_finish, self.limits[self._header_time])
         self._arm()
         if len(self.connections) > self.limits["connections"]:
             most = self.limits.allowed("connections")
@@ -63,9 +66,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm()
         self._is_read()
         self._is_whole()
+        self.transport.lost()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
+        self.transport.seconds = CLOSING_SECONDS
         super().shutdown()
         if self.transport.get_extra_info("sslcontext") is not None:
             self.loop.call_later(CLOSING_SECONDS, self._end_tls)
@@ -95,6 +100,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unread = None
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.waits:
+            return
         # Bytes after the end of a message belong to the next one's headers, but only those of whole
         # reads are counted: a read may hold a body before them.
         begun = self._in_headers
@@ -127,8 +134,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         # Who is answered before the whole body was there may send the rest of it, but not for ever.
-        if not self._in_headers and self._rest is None:
+        if not self._in_headers and self._rest is None and not self.transport.is_closing():
             self._rest = self.loop.call_later(self.limits[self._header_time], self.transport.close)
+
+    def _let_finish(self) -> bool:
+        """Before the connection is closed: whether the client has not yet sent all of its message."""
+        if self._in_headers and not self._header_bytes:
+            return False
+        self._disarm()
+        self._is_whole()
+        self.flow.resume_reading()
+        return True
 
     def _is_whole(self) -> None:
         if self._rest is not None:
@@ -157,6 +173,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # While an answer is being made, or kept alive after one, other limits hold.
         if self._header_bytes or self.cycle is None:
             most = self.limits.allowed(self._header_time, "seconds")
+            self._header_bytes = 0  # they have had their time
             self._refuse(ApiError(408, f"the headers did not arrive in time; allowed: {most}"))
 
     def _refuse(self, error: ApiError) -> None:

@@ -97,7 +97,7 @@ ROWS = [
         for text, (kind, data) in _FORMS.items()
         for encoding in [("gzip" if "gzip" in text else "identity")]
     ),
-    *(Row("deep JSON", text, posted(path, data)) for text, (path, data) in _DEEP.items()),
+    *(Row("deep JSON", text, posted(path, data), says="(--max-json-") for text, (path, data) in _DEEP.items()),
     *(Row("deep JSON", text, posted(COMPLETION, data), says="allowed") for text, data in _MANY.items()),
     *(Row("encoding", text, posted(COMPLETION, data), statuses) for text, (data, statuses) in _ENCODING.items()),
     *(Row("encoding", text, posted("/apply-template", data), statuses) for text, (data, statuses) in _ECHO.items()),
