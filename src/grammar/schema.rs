@@ -140,25 +140,32 @@ fn build(
     Ok(Compiled { prototype, ignored })
 }
 
-/// A matcher at the start; the error names the place where nothing satisfies the schema.
+/// A matcher at the start; the error names the place of the part that is at fault.
 fn prototype(factory: &ParserFactory, schema: Value) -> std::result::Result<llguidance::Matcher, String> {
     matcher(factory, alone(schema.clone())).map_err(|message| {
-        let Some(reason) = unsatisfiable(&message) else {
+        let Some(fault) = fault_of_a_part(&message) else {
             return message;
         };
-        let why = |part| matcher(factory, alone(part)).err().and_then(|message| unsatisfiable(&message));
-        let (pointer, reason) = schema_place::narrow(&schema, reason, why);
+        let fault_of = |part| matcher(factory, alone(part)).err().and_then(|message| fault_of_a_part(&message));
+        let (pointer, fault) = schema_place::narrow(&schema, fault, fault_of);
         let place = if pointer.is_empty() { "the root" } else { &pointer };
-        format!("schema, at {place}: nothing satisfies this schema{reason}")
+        format!("schema, at {place}: {fault}")
     })
 }
 
-/// The reason, with its colon, where a message says that nothing satisfies a schema.
-fn unsatisfiable(message: &str) -> Option<String> {
-    match message.strip_prefix("Unsatisfiable schema") {
-        None if message == NOTHING => Some(String::new()),
-        reason => reason.map(str::to_owned),
+/// What a message of llguidance, which has no place, says of some part of a schema.
+fn fault_of_a_part(message: &str) -> Option<String> {
+    if message == NOTHING {
+        return Some(schema_place::UNSATISFIABLE.to_owned());
     }
+    if let Some(reason) = message.strip_prefix("Unsatisfiable schema") {
+        return Some(format!("{}{reason}", schema_place::UNSATISFIABLE));
+    }
+    let known = [
+        ("schema too large", "the alternatives in it are too many when they are combined"),
+        ("Unable to determine if regex is empty", "pattern, format and lengths of a string are too much together"),
+    ];
+    known.iter().find(|(start, _)| message.starts_with(start)).map(|(_, fault)| (*fault).to_owned())
 }
 
 /// The grammar of a schema alone.

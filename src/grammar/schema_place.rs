@@ -1,6 +1,6 @@
-//! Where in a schema the part lies that nothing satisfies.
+//! Where in a schema the part lies that nothing satisfies, or that is too much.
 //!
-//! llguidance says that there is none and why, but not where. [`narrow`] goes down from the root into
+//! llguidance says that there is one and why, but not where. [`narrow`] goes down from the root into
 //! parts that an answer cannot do without, as long as one of them is by itself at fault.
 
 use std::time::{Duration, Instant};
@@ -11,27 +11,30 @@ use serde_json::{Map, Value};
 const MAX_TRIES: usize = 64;
 const MAX_TIME: Duration = Duration::from_millis(200);
 
-/// The JSON pointer of the smallest such part that is found, and what is said of it. `why` says why
-/// nothing satisfies a schema, if so.
-pub fn narrow(root: &Value, reason: String, why: impl Fn(Value) -> Option<String>) -> (String, String) {
+/// What is said of a schema that allows nothing.
+pub const UNSATISFIABLE: &str = "nothing satisfies this schema";
+
+/// The JSON pointer of the smallest such part that is found, and what is said of it. `fault_of` says what is wrong with
+/// a schema, if anything is; `fault` is what is wrong with the root.
+pub fn narrow(root: &Value, fault: String, fault_of: impl Fn(Value) -> Option<String>) -> (String, String) {
     let start = Instant::now();
     let mut tries = 0;
-    let (mut pointer, mut reason) = (String::new(), reason);
+    let (mut pointer, mut fault) = (String::new(), fault);
     loop {
         let schema = root.pointer(&pointer).unwrap_or(&Value::Null);
         let failing = needed(schema, &pointer).into_iter().find_map(|part| {
             tries += 1;
             let value = root.pointer(&part).filter(|_| tries <= MAX_TRIES && start.elapsed() < MAX_TIME)?;
-            let why = match value {
-                Value::Bool(false) => Some(String::new()),
-                Value::Object(_) => why(alone(value, root)),
+            let fault = match value {
+                Value::Bool(false) => Some(UNSATISFIABLE.to_owned()),
+                Value::Object(_) => fault_of(alone(value, root)),
                 _ => None,
             };
-            Some((why?, part))
+            Some((fault?, part))
         });
         match failing {
-            Some((why, part)) => (reason, pointer) = (why, part),
-            None => return (pointer, reason),
+            Some((found, part)) => (fault, pointer) = (found, part),
+            None => return (pointer, fault),
         }
     }
 }

@@ -10,6 +10,10 @@ fn bad_schemas_are_refused_with_their_place() {
     let alternation: String = (0..100_000).map(|i| format!("a{i}|")).collect();
     let chain: serde_json::Map<String, Value> =
         (0..5000).map(|i| (format!("d{i}"), json!({"$ref": format!("#/$defs/d{}", i + 1)}))).collect();
+    let required = |part: Value| json!({"type": "object", "properties": {"a": part}, "required": ["a"]});
+    let one = |i: u8| json!({"type": "object", "properties": {format!("p{i}"): {"type": "string"}}});
+    let alternatives = json!({"anyOf": (0..8).map(one).collect::<Vec<_>>()});
+    let crowded = json!({"type": "string", "format": "email", "pattern": "@", "minLength": 3});
     let cases = [
         (json!({"type": 123}), "at /type: 123 is no type"),
         (json!({"type": "hiccup"}), "at /type: \"hiccup\" is no type"),
@@ -55,10 +59,12 @@ fn bad_schemas_are_refused_with_their_place() {
         (json!({"multipleOf": 0}), "at /multipleOf"),
         (json!({"$ref": "#/$defs/d0", "$defs": chain}), ""),
         (json!(false), ""),
-        (json!({"type": "string", "minLength": 5, "maxLength": 2}), ""),
-        (json!({"type": "integer", "minimum": 5, "maximum": 4}), ""),
-        (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), ""),
-        (json!({"type": "object", "properties": {"a": false}, "required": ["a"]}), ""),
+        (json!({"type": "string", "minLength": 5, "maxLength": 2}), "at the root: nothing satisfies"),
+        (json!({"type": "integer", "minimum": 5, "maximum": 4}), "at the root: nothing satisfies"),
+        (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), "at the root: nothing satisfies"),
+        (json!({"type": "object", "properties": {"a": false}, "required": ["a"]}), "at /properties/a: nothing satisfies"),
+        (required(json!({"allOf": vec![alternatives; 8]})), "at /properties/a: the alternatives in it are too many"),
+        (required(crowded), "at /properties/a: pattern, format and lengths of a string are too much"),
     ];
     for (value, expected) in &cases {
         let error = toy.refusal(&schema(value));

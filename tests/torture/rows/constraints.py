@@ -13,7 +13,7 @@ _STRING = {"type": "string"}
 _numbers = itertools.count()
 
 
-def _schema(text: str, schema: Any, says: str = "", kind: str = "schema") -> Row:
+def _schema(text: str, schema: Any, says: str = "at ", kind: str = "schema") -> Row:
     return with_fields(kind, text, row={"says": says}, json_schema=schema)
 
 
