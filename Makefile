@@ -75,9 +75,9 @@ test-clients: build $(CLIENTS)/.dependencies ## LangChain, LlamaIndex, LiteLLM, 
 	RUSTLLM_PYTHON=$(CURDIR)/$(BIN)/python $(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
 # One process after the other: the tests measure memory and time.
-torture: build models ## Hostile input, chaos, overload and a soak, in an hour and a half (ARGS="-k overload" for a part)
+torture: build models ## Hostile input, chaos, overload and a soak, in an hour (ARGS="-k overload" for a part)
 	RUSTLLM_TORTURE=long $(BIN)/python -m pytest tests/torture --timeout 3600 $(ARGS)
-	$(MAKE) soak TIME=600
+	$(MAKE) soak TIME=300
 
 torture-short: build models ## The same in minutes, as in CI
 	$(BIN)/python -m pytest tests/torture $(ARGS)

@@ -62,7 +62,10 @@ fn bad_schemas_are_refused_with_their_place() {
         (json!({"type": "string", "minLength": 5, "maxLength": 2}), "at the root: nothing satisfies"),
         (json!({"type": "integer", "minimum": 5, "maximum": 4}), "at the root: nothing satisfies"),
         (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), "at the root: nothing satisfies"),
-        (json!({"type": "object", "properties": {"a": false}, "required": ["a"]}), "at /properties/a: nothing satisfies"),
+        (
+            json!({"type": "object", "properties": {"a": false}, "required": ["a"]}),
+            "at /properties/a: nothing satisfies",
+        ),
         (required(json!({"allOf": vec![alternatives; 8]})), "at /properties/a: the alternatives in it are too many"),
         (required(crowded), "at /properties/a: pattern, format and lengths of a string are too much"),
     ];
