@@ -20,6 +20,7 @@ QWEN2 := $(MODELS)/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf
 TIME ?= 60
 ARGS ?=
 PARITY_DIR ?= ../shared/parity
+VOCAB_DIR ?= ../shared/data/vocab
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUST_SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 
@@ -51,6 +52,8 @@ serve: build ## Serve the embedded model (ARGS="-m FILE.gguf --port 8081" for ot
 
 test: lint test-rust test-python ## Lints, Rust tests, Python tests
 
+# More vocabularies than those of the repository, where there are any.
+test-rust: export RUSTLLM_VOCAB_DIR := $(wildcard $(VOCAB_DIR))
 test-rust: models ## Rust tests, with cargo nextest where it is installed
 ifdef NEXTEST
 	cargo nextest run --release --features reference --no-fail-fast

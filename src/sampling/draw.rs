@@ -32,6 +32,13 @@ impl Draw {
             Self::Adaptive(adaptive) => adaptive.draw(c),
         }
     }
+
+    /// The token that was drawn last is the next one of the text; one that a grammar refuses is not.
+    pub fn accept(&mut self) {
+        if let Self::Adaptive(adaptive) = self {
+            adaptive.accept();
+        }
+    }
 }
 
 /// Softmax in f64 and one draw, in the candidates' order.
@@ -88,6 +95,8 @@ pub struct Adaptive {
     decay: f32,
     weighted_sum: f32,
     total_weight: f32,
+    /// Probability of the token that was drawn last, until it is accepted.
+    drawn: Option<f32>,
     rng: Mt19937,
 }
 
@@ -101,7 +110,8 @@ impl Adaptive {
     #[must_use]
     pub fn new(target: f32, decay: f32, rng: Mt19937) -> Self {
         let decay = decay.clamp(0.0, 0.99);
-        Self { target, decay, weighted_sum: target / (1.0 - decay), total_weight: 1.0 / (1.0 - decay), rng }
+        let (weighted_sum, total_weight) = (target / (1.0 - decay), 1.0 / (1.0 - decay));
+        Self { target, decay, weighted_sum, total_weight, drawn: None, rng }
     }
 
     fn draw(&mut self, c: &mut Candidates) -> usize {
@@ -120,8 +130,41 @@ impl Adaptive {
         c.sorted = false;
         c.softmax();
         let index = self.rng.choose(c.items.iter().map(|item| item.p));
-        self.weighted_sum = original[index] + self.decay * self.weighted_sum;
-        self.total_weight = 1.0 + self.decay * self.total_weight;
+        self.drawn = Some(original[index]);
         index
+    }
+
+    fn accept(&mut self) {
+        if let Some(p) = self.drawn.take() {
+            self.weighted_sum = p + self.decay * self.weighted_sum;
+            self.total_weight = 1.0 + self.decay * self.total_weight;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_drawn_and_refused_moves_no_target() {
+        let mut c = Candidates::default();
+        let mut draw = |adaptive: &mut Adaptive| {
+            c.reset(&[1.0, 0.5, 0.0, -0.5]);
+            let index = adaptive.draw(&mut c);
+            c.items[index].token
+        };
+        let new = || Adaptive::new(0.5, 0.9, Mt19937::new(7));
+        let (mut once, mut twice) = (new(), new());
+        draw(&mut once);
+        once.accept();
+        draw(&mut twice); // refused
+        assert!((twice.weighted_sum - 5.0).abs() < 1e-5);
+        draw(&mut twice);
+        twice.accept();
+        twice.accept(); // nothing was drawn since
+        assert!((twice.total_weight - once.total_weight).abs() < 1e-6);
+        assert!((once.total_weight - 10.0).abs() < 1e-5);
+        assert!((once.weighted_sum - 5.0).abs() > 1e-3, "no token has the target's probability");
     }
 }

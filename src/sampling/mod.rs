@@ -170,6 +170,7 @@ impl Sampler {
         }
         let token = self.candidates.items[index].token;
         let (prob, top) = self.probabilities(token, logits);
+        self.last_stage.accept();
         self.accept_prompt(token);
         if let Some(grammar) = grammar {
             grammar.accept(token)?;

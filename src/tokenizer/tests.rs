@@ -23,7 +23,7 @@ fn stories() -> Tokenizer {
 /// `RUSTLLM_VOCAB_DIR` says.
 fn vocab_dirs() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vocab");
-    let more = std::env::var_os("RUSTLLM_VOCAB_DIR").map(PathBuf::from);
+    let more = std::env::var_os("RUSTLLM_VOCAB_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     [Some(own), more].into_iter().flatten().collect()
 }
 

@@ -18,6 +18,9 @@ from rustllm.server.patient_transport import PatientTransport
 #: Seconds that a server which ends gives clients to finish a request that it has answered, or to close TLS.
 CLOSING_SECONDS = 1.0
 
+#: Bytes of a message that are read behind its answer, or twice as many as a body may have where that is more.
+MOST_IGNORED_BYTES = 32 << 20
+
 #: Bytes of a streamed answer that may wait, beside its largest event, for a client that reads slower than it is made.
 MAX_UNREAD_BYTES = 4 << 20
 
@@ -49,6 +52,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _in_headers = True
     _header_bytes = 0
+    #: When the message began that is arriving.
+    _began = 0.0
+    _ending = False
     _refusal: ApiError | None = None
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -56,7 +62,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.transport = PatientTransport(transport, self._let_finish, self.limits[self._header_time])
+        self.transport = PatientTransport(
+            transport, self._let_finish, max(MOST_IGNORED_BYTES, 2 * self.limits["body_bytes"])
+        )
         self._arm()
         if len(self.connections) > self.limits["connections"]:
             most = self.limits.allowed("connections")
@@ -70,7 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        self.transport.seconds = CLOSING_SECONDS
+        self._ending = True
         super().shutdown()
         if self.transport.get_extra_info("sslcontext") is not None:
             self.loop.call_later(CLOSING_SECONDS, self._end_tls)
@@ -100,8 +108,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unread = None
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.waits:
+        if self.transport.ignores(data):
             return
+        if self._in_headers and not self._header_bytes:
+            self._began = self.loop.time()
         # Bytes after the end of a message belong to the next one's headers, but only those of whole
         # reads are counted: a read may hold a body before them.
         begun = self._in_headers
@@ -137,14 +147,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._in_headers and self._rest is None and not self.transport.is_closing():
             self._rest = self.loop.call_later(self.limits[self._header_time], self.transport.close)
 
-    def _let_finish(self) -> bool:
-        """Before the connection is closed: whether the client has not yet sent all of its message."""
+    def _let_finish(self) -> float:
+        """Before the connection is closed: for how many seconds the client may go on with a message of which it has not
+        yet sent all. One that came slowly has had its time."""
         if self._in_headers and not self._header_bytes:
-            return False
+            return 0.0
         self._disarm()
         self._is_whole()
         self.flow.resume_reading()
-        return True
+        most = CLOSING_SECONDS if self._ending else self._began + self.limits[self._header_time] - self.loop.time()
+        return max(0.0, most)
 
     def _is_whole(self) -> None:
         if self._rest is not None:
@@ -173,7 +185,6 @@ class BoundedProtocol(HttpToolsProtocol):
         # While an answer is being made, or kept alive after one, other limits hold.
         if self._header_bytes or self.cycle is None:
             most = self.limits.allowed(self._header_time, "seconds")
-            self._header_bytes = 0  # they have had their time
             self._refuse(ApiError(408, f"the headers did not arrive in time; allowed: {most}"))
 
     def _refuse(self, error: ApiError) -> None:
