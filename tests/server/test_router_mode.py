@@ -223,7 +223,7 @@ def test_many_first_requests_load_a_model_once(server: Server) -> None:
 
 
 def test_load_and_unload_with_their_events(server: Server) -> None:
-    unload(server, "a", "b", "c")
+    unload(server, "a", "b", "c", "sleepy")  # this one tells when it falls asleep
     with listening(server) as events:
         assert server.post("/models/load", {"model": "b"}).body == {"success": True}
         wait_for(server, "b", "loaded")
